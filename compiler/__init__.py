@@ -1,0 +1,1 @@
+"""Policy in, manifests and proofs out."""

@@ -1,0 +1,26 @@
+"""What a fleet asks of a cluster: one module per target, each `Fleet` to objects. `compiler.render` writes them down.
+
+To add a target: one module with these two functions, one line in `EMITTERS`. No module reads another's objects; what
+they must agree on (names, labels) stands in `names`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from compiler.diagnostics import Diagnostic
+from compiler.emit import istio, kubernetes
+from compiler.emit.object import Object
+from compiler.fleet import Fleet
+
+
+class Emitter(Protocol):
+    def objects(self, fleet: Fleet) -> Iterator[Object]:
+        """Never raises for a linked fleet, also not where `diagnostics` finds errors; then nothing is written."""
+
+    def diagnostics(self, fleet: Fleet) -> Iterator[Diagnostic]:
+        """What this target cannot express: codes P3."""
+
+
+EMITTERS: tuple[Emitter, ...] = (kubernetes, istio)

@@ -1,0 +1,129 @@
+"""A fleet's workloads: for each model a ServiceAccount, for each version a Service, for each tier a Deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from compiler.catalogue import SLEEPING_ENGINES
+from compiler.diagnostics import Diagnostic
+from compiler.emit import engines
+from compiler.emit.names import (
+    SERVICE_PORT,
+    deployment_name,
+    model_file,
+    model_labels,
+    model_owner,
+    service_name,
+    version_annotations,
+    version_labels,
+)
+from compiler.emit.object import Object, Wave, metadata
+from compiler.emit.pods import pod_template, start_budget
+from compiler.fleet import Fleet, Model, Tier, Version, slug
+
+_IMAGE_PULL = timedelta(minutes=10)
+
+
+def objects(fleet: Fleet) -> Iterator[Object]:
+    for model in fleet.models:
+        yield _service_account(model)
+        for version in model.versions:
+            yield _service(model, version)
+            yield from (_deployment(model, version, tier) for tier in Tier if _has(version, tier))
+
+
+def diagnostics(fleet: Fleet) -> Iterator[Diagnostic]:
+    for model in fleet.models:
+        for version in model.versions:
+            yield from engines.diagnostics(model, version)
+
+
+def _service_account(model: Model) -> Object:
+    body = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(slug(model.name), model_owner(model), model.origin, Wave.ACCESS, model_labels(model)),
+        "automountServiceAccountToken": False,
+    }
+    return Object(model_file(model), body, model.origin)
+
+
+def _service(model: Model, version: Version) -> Object:
+    labels = version_labels(model, version)
+    body = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(
+            service_name(model, version),
+            model_owner(model),
+            version.origin,
+            Wave.WORKLOAD,
+            labels,
+            version_annotations(version),
+        ),
+        "spec": {
+            "selector": labels,
+            # Istio takes the protocol from the port's name.
+            "ports": [{"name": "http", "port": SERVICE_PORT, "targetPort": "http"}],
+        },
+    }
+    return Object(model_file(model), body, version.origin)
+
+
+def _deployment(model: Model, version: Version, tier: Tier) -> Object:
+    labels = {**version_labels(model, version), "turnout.dev/tier": str(tier)}
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(
+            deployment_name(model, version, tier),
+            model_owner(model),
+            version.origin,
+            Wave.WORKLOAD,
+            labels,
+            {**version_annotations(version), **_standby_note(version, tier)},
+        ),
+        "spec": _deployment_spec(model, version, tier, labels),
+    }
+    return Object(model_file(model), body, version.origin)
+
+
+def _deployment_spec(model: Model, version: Version, tier: Tier, labels: dict[str, str]) -> dict[str, Any]:
+    # By default a Deployment has failed after ten minutes, which a large image and a slow load outlast.
+    deadline = start_budget(version) + _IMAGE_PULL
+    return {
+        "replicas": _running(version, tier),
+        "progressDeadlineSeconds": deadline // timedelta(seconds=1),
+        "selector": {"matchLabels": labels},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": pod_template(model, version, tier),
+    }
+
+
+def _count(version: Version, tier: Tier) -> int:
+    counts = {
+        Tier.ACTIVE: version.replicas,
+        Tier.HOT: version.hot,
+        Tier.WARM: version.warm,
+        Tier.COLD: version.cold,
+    }
+    return counts[tier]
+
+
+def _has(version: Version, tier: Tier) -> bool:
+    return tier is Tier.ACTIVE or _count(version, tier) > 0
+
+
+def _running(version: Version, tier: Tier) -> int:
+    """Instances that run before any promotion; a warm one only where its engine can sleep."""
+    sleeps = version.engine.framework in SLEEPING_ENGINES
+    runs = tier in (Tier.ACTIVE, Tier.HOT) or (tier is Tier.WARM and sleeps)
+    return _count(version, tier) if runs else 0
+
+
+def _standby_note(version: Version, tier: Tier) -> dict[str, str]:
+    """How many instances a promotion starts, where the tier itself keeps none running (B28)."""
+    waits = tier is not Tier.ACTIVE and _running(version, tier) == 0
+    return {"turnout.dev/standby-replicas": str(_count(version, tier))} if waits else {}

@@ -1,0 +1,68 @@
+"""Names and labels that workloads, Services and routes of a model must agree on."""
+
+from __future__ import annotations
+
+from compiler.emit.object import Owner
+from compiler.fleet import Gateway, Model, Tier, Version, slug
+from compiler.fleet.names import version_slug
+
+SERVICE_PORT = 80
+CONTAINER_PORT = 8000
+
+_TIERS = tuple(Tier)
+_RANKED = (Tier.WARM, Tier.HOT, Tier.ACTIVE)
+
+FAILOVER_PRIORITY = tuple(f"turnout.dev/le-{tier}=true" for tier in _RANKED)
+"""Istio gives an endpoint the priority n - i, where i is the first of these n labels it lacks, and 0 when it has all.
+
+So active pods come at 0, hot at 1, warm at 2, cold at 3.
+https://github.com/istio/istio/blob/master/pilot/pkg/networking/core/loadbalancer/loadbalancer.go
+"""
+
+
+def failover_labels(tier: Tier) -> dict[str, str]:
+    """The labels of a tier's pods that `FAILOVER_PRIORITY` compares: `le-hot` on every pod that is hot or better."""
+    rank = _TIERS.index(tier)
+    return {f"turnout.dev/le-{other}": "true" for other in _RANKED if rank <= _TIERS.index(other)}
+
+
+def model_owner(model: Model) -> Owner:
+    return Owner(slug(model.name), model.namespace, model.labels, model.annotations)
+
+
+def model_file(model: Model) -> str:
+    return f"models/{slug(model.name)}.yaml"
+
+
+def model_labels(model: Model) -> dict[str, str]:
+    return {"turnout.dev/model": slug(model.name)}
+
+
+def version_labels(model: Model, version: Version) -> dict[str, str]:
+    """What a version's Service selects: its pods of every tier."""
+    return {**model_labels(model), "turnout.dev/version": version.name}
+
+
+def version_annotations(version: Version) -> dict[str, str]:
+    return {"turnout.dev/model-name": version.model_name}
+
+
+def service_name(model: Model, version: Version) -> str:
+    return f"{slug(model.name)}-{version_slug(version.name)}"
+
+
+def service_host(model: Model, version: Version) -> str:
+    return f"{service_name(model, version)}.{model.namespace}.svc.cluster.local"
+
+
+def deployment_name(model: Model, version: Version, tier: Tier) -> str:
+    name = service_name(model, version)
+    return name if tier is Tier.ACTIVE else f"{name}-{tier}"
+
+
+def gateway_owner(gateway: Gateway) -> Owner:
+    return Owner(slug(gateway.name), gateway.namespace, gateway.labels, gateway.annotations)
+
+
+def gateway_file(gateway: Gateway) -> str:
+    return f"traffic/{slug(gateway.name)}.yaml"

@@ -1,0 +1,78 @@
+"""One Kubernetes object: its body, the file it belongs in, and the policy line it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from compiler.diagnostics import Position
+
+_SYNC_WAVE = "argocd.argoproj.io/sync-wave"
+
+
+class Wave(IntEnum):
+    """Argo CD applies lower waves first, and waits until they are healthy."""
+
+    ACCESS = -4
+    WORKLOAD = 0
+    CLUSTER_SETTINGS = 1
+    ROUTING = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    file: str
+    """Path inside the rendered folder, `/` between parts: `models/llama-70b.yaml`."""
+    body: Mapping[str, Any]
+    """As Kubernetes takes it, keys in its usual order: apiVersion, kind, metadata, spec."""
+    origin: Position
+
+    @property
+    def key(self) -> str:
+        """`apps/v1/Deployment/ai-inference/llama-70b-1-0`: unique in a fleet."""
+        metadata = self.body["metadata"]
+        return "/".join((self.body["apiVersion"], self.body["kind"], metadata["namespace"], metadata["name"]))
+
+    @property
+    def wave(self) -> int:
+        return int(self.body["metadata"]["annotations"][_SYNC_WAVE])
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The policy document an object is made from, and what it puts on every one of them."""
+
+    slug: str
+    namespace: str
+    labels: tuple[tuple[str, str], ...]
+    annotations: tuple[tuple[str, str], ...]
+
+
+def metadata(
+    name: str,
+    owner: Owner,
+    origin: Position,
+    wave: Wave,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Labels and annotations of Turnout's win over the owner's of the same key; sorted, for stable output."""
+    ours = {"app.kubernetes.io/managed-by": "turnout", "app.kubernetes.io/part-of": owner.slug, **(labels or {})}
+    notes = {
+        "turnout.dev/origin": place(origin),
+        _SYNC_WAVE: str(int(wave)),
+        **(annotations or {}),
+    }
+    return {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": dict(sorted((dict(owner.labels) | ours).items())),
+        "annotations": dict(sorted((dict(owner.annotations) | notes).items())),
+    }
+
+
+def place(origin: Position) -> str:
+    """`policies/models.yaml:14`. Without the column: a re-indented policy must not change what is rendered."""
+    return f"{origin.file}:{origin.line}"

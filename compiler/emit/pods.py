@@ -1,0 +1,140 @@
+"""The pod template of one tier of a model's version: one container, the engine."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from compiler.emit.engines import launch
+from compiler.emit.names import CONTAINER_PORT, failover_labels, model_owner, version_annotations, version_labels
+from compiler.emit.quantity import bytes_quantity, cores_quantity, whole_seconds
+from compiler.emit.volumes import volume_mounts, volumes
+from compiler.fleet import Model, Tier, Version, slug
+
+_GPU = "nvidia.com/gpu"
+_STARTUP_PERIOD = timedelta(seconds=5)
+_PATIENCE = 5
+"""Seconds a probe that restarts an instance waits for an answer, however short the policy's own timeout is."""
+_PRE_STOP = timedelta(seconds=15)
+_LEAST_GRACE = _PRE_STOP + timedelta(seconds=30)
+_MOST_GRACE = timedelta(seconds=600)
+
+
+def pod_template(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
+    """Owner's labels stay off it: a new cost-centre label must not restart every instance."""
+    return {
+        "metadata": {
+            "labels": dict(sorted(_labels(model, version, tier).items())),
+            "annotations": version_annotations(version),
+        },
+        "spec": _pod_spec(model, version, tier),
+    }
+
+
+def start_budget(version: Version) -> timedelta:
+    """How long an instance may load: a quarter more than it should take."""
+    return _STARTUP_PERIOD * _startup_failures(version)
+
+
+def _labels(model: Model, version: Version, tier: Tier) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/managed-by": "turnout",
+        "app.kubernetes.io/part-of": model_owner(model).slug,
+        **version_labels(model, version),
+        "turnout.dev/tier": str(tier),
+        **failover_labels(tier),
+    }
+
+
+def _pod_spec(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "serviceAccountName": slug(model.name),
+        "automountServiceAccountToken": False,
+        # Kubernetes' variables for a Service called `vllm` would be read as vLLM's own: VLLM_PORT=tcp://…
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _grace_period(model) // timedelta(seconds=1),
+        # The images run as root and write caches into their own file system: neither is forbidden here.
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        **_placement(model, version, tier),
+        "containers": [_container(model, version, tier)],
+    }
+    mounted = volumes(version)
+    return {**spec, "volumes": mounted} if mounted else spec
+
+
+def _placement(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
+    placement: dict[str, Any] = {}
+    if version.resources.gpu_count:
+        placement["nodeSelector"] = {"nvidia.com/gpu.product": version.resources.gpu_product}
+        placement["tolerations"] = [{"key": _GPU, "operator": "Exists", "effect": "NoSchedule"}]
+    zones = _zones(model, tier)
+    if zones:
+        term = {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": list(zones)}]}
+        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+        placement["affinity"] = {"nodeAffinity": required}
+    return placement
+
+
+def _zones(model: Model, tier: Tier) -> tuple[str, ...]:
+    if tier is not Tier.ACTIVE and model.zones.standby is not None:
+        return (model.zones.standby,)
+    return model.zones.active
+
+
+def _container(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
+    started = launch(model, version, tier)
+    container: dict[str, Any] = {"name": "engine", "image": version.engine.image}
+    if started.command:
+        container["command"] = list(started.command)
+    container |= {
+        "args": list(started.args),
+        "ports": [{"name": "http", "containerPort": CONTAINER_PORT}],
+        "resources": _resources(version),
+        **_probes(version),
+        # Endpoints are withdrawn while it sleeps; only then the engine is told to stop.
+        "lifecycle": {"preStop": {"sleep": {"seconds": _PRE_STOP // timedelta(seconds=1)}}},
+        "securityContext": {"allowPrivilegeEscalation": False},
+    }
+    mounts = volume_mounts(version)
+    return {**container, "volumeMounts": mounts} if mounts else container
+
+
+def _resources(version: Version) -> dict[str, Any]:
+    resources = version.resources
+    # /dev/shm is charged to the container (B19).
+    memory = bytes_quantity(resources.memory + resources.shm)
+    gpus = {_GPU: str(resources.gpu_count)} if resources.gpu_count else {}
+    # No CPU limit: a throttled engine leaves its GPUs idle between steps, and idle cores are nobody's gain.
+    return {
+        "requests": {"cpu": cores_quantity(resources.cpu), "memory": memory, **gpus},
+        "limits": {"memory": memory, **gpus},
+    }
+
+
+def _probes(version: Version) -> dict[str, Any]:
+    check = version.health_check
+    handler = {"httpGet": {"path": check.path, "port": "http"}}
+    return {
+        "startupProbe": {
+            **handler,
+            "periodSeconds": whole_seconds(_STARTUP_PERIOD),
+            "timeoutSeconds": _PATIENCE,
+            "failureThreshold": _startup_failures(version),
+        },
+        "readinessProbe": {
+            **handler,
+            "periodSeconds": whole_seconds(check.interval),
+            "timeoutSeconds": whole_seconds(check.timeout),
+            "successThreshold": check.success_threshold,
+            "failureThreshold": check.failure_threshold,
+        },
+        "livenessProbe": {**handler, "periodSeconds": 10, "timeoutSeconds": _PATIENCE, "failureThreshold": 6},
+    }
+
+
+def _startup_failures(version: Version) -> int:
+    return max(1, -(-(version.cold_start.cold * 5) // (_STARTUP_PERIOD * 4)))
+
+
+def _grace_period(model: Model) -> timedelta:
+    return max(_LEAST_GRACE, min(model.timeouts.stream_total, _MOST_GRACE))

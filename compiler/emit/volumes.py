@@ -1,0 +1,56 @@
+"""Where an instance finds its weights, and its shared memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compiler.emit.quantity import bytes_quantity
+from compiler.fleet import ModelPath, Scheme, Version
+
+_MOUNT = "/models"
+
+
+def weights_argument(path: ModelPath) -> str:
+    """What the engine is told to load: an id, a URI it fetches itself, or a path under the mount."""
+    match path.scheme:
+        case Scheme.HF:
+            return path.location
+        case Scheme.S3 | Scheme.GS:
+            return f"{path.scheme}://{path.location}"
+        case Scheme.PVC:
+            _, _, inside = path.location.partition("/")
+            return f"{_MOUNT}/{inside}".rstrip("/")
+        case Scheme.HOST | Scheme.OCI:
+            return _MOUNT
+
+
+def volumes(version: Version) -> list[dict[str, Any]]:
+    return [*_weights(version.engine.model_path), *_shared_memory(version.resources.shm)]
+
+
+def volume_mounts(version: Version) -> list[dict[str, Any]]:
+    mounts: list[dict[str, Any]] = []
+    if _weights(version.engine.model_path):
+        mounts.append({"name": "weights", "mountPath": _MOUNT, "readOnly": True})
+    if version.resources.shm:
+        mounts.append({"name": "shm", "mountPath": "/dev/shm"})
+    return mounts
+
+
+def _weights(path: ModelPath) -> list[dict[str, Any]]:
+    match path.scheme:
+        case Scheme.PVC:
+            claim, _, _ = path.location.partition("/")
+            source: dict[str, Any] = {"persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+        case Scheme.OCI:
+            source = {"image": {"reference": path.location, "pullPolicy": "IfNotPresent"}}
+        case Scheme.HOST:
+            source = {"hostPath": {"path": path.location, "type": "Directory"}}
+        case _:
+            return []
+    return [{"name": "weights", **source}]
+
+
+def _shared_memory(size: int) -> list[dict[str, Any]]:
+    # The container runtime gives 64 MiB of /dev/shm; tensor-parallel workers exchange through it and need more.
+    return [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": bytes_quantity(size)}}] if size else []

@@ -1,0 +1,193 @@
+"""A fleet's models: what is to run, where its instances are, and how requests to it travel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from compiler.diagnostics import Position
+from compiler.fleet.gateway import Gateway
+from compiler.fleet.traffic import (
+    ConnectionPool,
+    HealthCheck,
+    LoadBalancing,
+    OutlierDetection,
+    Retries,
+    Timeouts,
+)
+
+
+class Framework(StrEnum):
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    TGI = "tgi"
+    TRITON = "triton"
+    TENSORRT_LLM = "tensorrt-llm"
+
+
+class ModelType(StrEnum):
+    LLM = "llm"
+    EMBEDDING = "embedding"
+    MULTIMODAL = "multimodal"
+    SPECIALIZED = "specialized"
+
+
+class Quantization(StrEnum):
+    NONE = "none"
+    AWQ = "awq"
+    GPTQ = "gptq"
+    FP8 = "fp8"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
+class Scheme(StrEnum):
+    PVC = "pvc"
+    S3 = "s3"
+    GS = "gs"
+    HF = "hf"
+    OCI = "oci"
+    HOST = "host"
+
+
+class Tier(StrEnum):
+    """How ready an instance is (S90). The order is the order in which Envoy prefers them."""
+
+    ACTIVE = "active"
+    HOT = "hot"
+    WARM = "warm"
+    COLD = "cold"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPath:
+    """Where the weights lie."""
+
+    scheme: Scheme
+    location: str
+    """What follows `://`: `bucket/key`, `claim/path`, `org/name`, an image, or an absolute path for `host`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The inference server of one instance and its arguments (B21: engines take arguments, not variables)."""
+
+    framework: Framework
+    image: str
+    """Pinned by tag or digest."""
+    model_path: ModelPath
+    max_seq_len: int
+    """Tokens of prompt and answer together."""
+    max_batch_size: int
+    """Sequences that one instance works on at a time."""
+    tensor_parallel: int
+    quantization: Quantization
+    dtype: str
+    """auto, float16, bfloat16 or float32."""
+    gpu_memory_utilization: float
+    """Share of each GPU's memory that the engine may take, 0.1-1."""
+    extra_args: tuple[str, ...]
+    """Passed last, as they stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Of one instance."""
+
+    gpu_product: str
+    """The nodes' label `nvidia.com/gpu.product`, as GPU feature discovery writes it (B16)."""
+    gpu_count: int
+    cpu: int
+    """Thousandths of a core."""
+    memory: int
+    """Bytes, without /dev/shm."""
+    shm: int
+    """Bytes of /dev/shm; they count to the container's memory limit (B19)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColdStart:
+    cold: timedelta
+    """Load time from storage: what the start-up probe must allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An instance given by hand, for the embedded mode. Never rendered."""
+
+    address: str
+    """An IP address."""
+    port: int
+    zone: str
+    """Empty where policy names none."""
+    tier: Tier
+    weight: int
+    """Relative, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a model: an Envoy cluster, and a Deployment for each of its tiers."""
+
+    name: str
+    weight: int
+    """Share of the model's requests in percent points, 0-100; a model's versions sum to 100."""
+    model_name: str
+    """The weights' own id (`meta-llama/Llama-2-70b-chat-hf`); an annotation, never a label (B16)."""
+    engine: Engine
+    resources: Resources
+    cold_start: ColdStart
+    replicas: int
+    """Active instances."""
+    hot: int
+    """Standby instances that hold the model on their GPUs, beside the active ones."""
+    warm: int
+    """Standby instances with the weights in host memory."""
+    cold: int
+    """Standby instances that hold nothing yet."""
+    endpoints: tuple[Endpoint, ...]
+    health_check: HealthCheck
+    connection_pool: ConnectionPool
+    origin: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Zones:
+    """Which zones a model's tiers run in (S92). Empty `active`: all zones."""
+
+    active: tuple[str, ...]
+    standby: str | None
+    """The zone of every standby tier when zones are active-passive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    name: str
+    namespace: str
+    aliases: tuple[str, ...]
+    """Further names by which clients may ask for it."""
+    served_names: tuple[str, ...]
+    """Every name a request that reaches the model may carry: name, aliases, orchestrators that choose it."""
+    type: ModelType
+    versions: tuple[Version, ...]
+    """In policy order; at least one."""
+    zones: Zones
+    load_balancing: LoadBalancing
+    outlier_detection: OutlierDetection
+    retries: Retries
+    timeouts: Timeouts
+    labels: tuple[tuple[str, str], ...]
+    """The owner's own, sorted; on every object of the model."""
+    annotations: tuple[tuple[str, str], ...]
+    origin: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    namespace: str
+    """Of objects that belong to no model or gateway with a namespace of its own."""
+    models: tuple[Model, ...]
+    """Sorted by name."""
+    gateways: tuple[Gateway, ...]
+    """Sorted by name; at least one: without a Gateway in policy there is `default`."""

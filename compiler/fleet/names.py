@@ -1,0 +1,19 @@
+"""Names of objects and clusters, made from names in policy."""
+
+from __future__ import annotations
+
+
+def slug(name: str) -> str:
+    """A policy name as Kubernetes takes it for a Service: dots become `-`, a leading digit gets `m-`."""
+    dashed = name.replace(".", "-")
+    return f"m-{dashed}" if dashed[0].isdigit() else dashed
+
+
+def version_slug(version: str) -> str:
+    """A version's part of an object name. A leading digit may stay: it never comes first."""
+    return version.replace(".", "-")
+
+
+def cluster_name(model: str, version: str) -> str:
+    """The Envoy cluster of one version of a model, without dots: RTDS keys are split at dots."""
+    return f"{slug(model)}_{version_slug(version)}"

@@ -1,0 +1,30 @@
+"""Policies, each valid alone, made one fleet valid together."""
+
+from __future__ import annotations
+
+from compiler.decode import Policies
+from compiler.diagnostics import Diagnostic, has_errors
+from compiler.fleet import Fleet
+from compiler.link.gateways import gateways
+from compiler.link.models import models
+from compiler.link.names import check_names
+from compiler.link.platform import Settings, settings
+from compiler.link.recovery import recoveries
+
+__all__ = ["Settings", "link", "settings"]
+
+
+def link(policies: Policies) -> tuple[Fleet | None, list[Diagnostic]]:
+    """The fleet that `policies` describe, and every problem among them.
+
+    None when there are errors: half a fleet would be another fleet.
+    """
+    found: list[Diagnostic] = []
+    platform = settings(policies, found)
+    recovery = recoveries(policies, found)
+    check_names(policies, found)
+    fleet_models = models(policies, platform, recovery, found)
+    fleet_gateways = gateways(policies, platform, fleet_models, found)
+    if has_errors(found):
+        return None, found
+    return Fleet(platform.namespace, fleet_models, fleet_gateways), found

@@ -1,0 +1,245 @@
+"""Gateway and ModelOrchestrator policies to the fleet's gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from compiler.decode import Policies, Policy
+from compiler.diagnostics import Diagnostic, Position, error, warning
+from compiler.fleet import Gateway, Host, Listener, Model, Orchestrator, Protocol, Target
+from compiler.kinds import Gateway as GatewayKind
+from compiler.kinds import InferenceModel, ModelOrchestrator
+from compiler.kinds.gateway import GatewaySpec
+from compiler.kinds.model_orchestrator import MemberSpec, RuleSpec
+from compiler.link.platform import Settings
+from compiler.link.references import dangling, nearest, weights_sum
+
+IMPLICIT = "default"
+"""The gateway there is when policy has none: every host, port 8080, HTTP, all models."""
+
+LEAST_REQUEST_BYTES = 4 * 2**20
+BYTES_PER_TOKEN = 16
+"""Enough for a prompt of one model's longest context: a token of CJK text in escaped JSON is 6 to 12 bytes."""
+
+
+def gateways(
+    policies: Policies, platform: Settings, models: tuple[Model, ...], found: list[Diagnostic]
+) -> tuple[Gateway, ...]:
+    by_name = {model.name: model for model in models}
+    orchestrators = _orchestrators(policies, by_name, found)
+    declared = policies.of(GatewayKind)
+    _check_hosts(declared, found)
+    built = [_gateway(policy, platform, by_name, orchestrators, policies, found) for policy in declared]
+    if not policies.names[GatewayKind]:
+        built = [_implicit(platform, by_name, orchestrators.get(IMPLICIT))]
+    return tuple(built)
+
+
+def _gateway(
+    policy: Policy[GatewayKind],
+    platform: Settings,
+    models: Mapping[str, Model],
+    orchestrators: Mapping[str, Orchestrator],
+    policies: Policies,
+    found: list[Diagnostic],
+) -> Gateway:
+    spec, metadata = policy.body.spec, policy.body.metadata
+    names = tuple(sorted(spec.models)) if spec.models is not None else tuple(models)
+    known = policies.names[InferenceModel]
+    for index, name in enumerate(spec.models or ()):
+        if name not in known:
+            place = policy.at("spec", "models", index)
+            found.append(dangling(f"spec.models[{index}]", "InferenceModel", name, place, known))
+    limit = spec.max_request_bytes
+    reachable = [models[name] for name in names if name in models]
+    return Gateway(
+        name=metadata.name,
+        namespace=metadata.namespace or platform.namespace,
+        hosts=tuple(Host(host, platform.carrier(host)) for host in spec.hosts),
+        listeners=tuple(_listeners(policy, found)),
+        models=names,
+        orchestrator=orchestrators.get(metadata.name),
+        max_request_bytes=_request_bytes(reachable) if limit is None else limit,
+        labels=tuple(sorted(metadata.labels.items())),
+        annotations=tuple(sorted(metadata.annotations.items())),
+        origin=policy.at("metadata", "name"),
+    )
+
+
+def _implicit(platform: Settings, models: Mapping[str, Model], orchestrator: Orchestrator | None) -> Gateway:
+    spec = GatewaySpec()
+    return Gateway(
+        name=IMPLICIT,
+        namespace=platform.namespace,
+        hosts=tuple(Host(host, platform.carrier(host)) for host in spec.hosts),
+        listeners=tuple(Listener(listener.port, Protocol(listener.protocol), None) for listener in spec.listeners),
+        models=tuple(models),
+        orchestrator=orchestrator,
+        max_request_bytes=_request_bytes(models.values()),
+        labels=(),
+        annotations=(),
+        origin=Position("built-in", 0, 0),
+    )
+
+
+def _request_bytes(models: Iterable[Model]) -> int:
+    longest = max((version.engine.max_seq_len for model in models for version in model.versions), default=0)
+    return max(LEAST_REQUEST_BYTES, BYTES_PER_TOKEN * longest)
+
+
+def _listeners(policy: Policy[GatewayKind], found: list[Diagnostic]) -> Iterator[Listener]:
+    first: dict[int, Position] = {}
+    for index, spec in enumerate(policy.body.spec.listeners):
+        loc = ("spec", "listeners", index)
+        secret = spec.tls.secret_ref.name if spec.tls else None
+        if spec.protocol == "HTTPS" and secret is None:
+            place = policy.at(*loc, "protocol")
+            found.append(error("P225", place, "HTTPS without tls.secretRef", "tls: {secretRef: {name: …}}"))
+        if spec.protocol == "HTTP" and secret is not None:
+            place = policy.at(*loc, "tls")
+            found.append(error("P201", place, "'tls' and 'protocol: HTTP' exclude each other", "protocol: HTTPS"))
+        if spec.port in first:
+            place = policy.at(*loc, "port")
+            found.append(error("P204", place, f"port {spec.port} twice, first at {first[spec.port]}"))
+        first.setdefault(spec.port, policy.at(*loc, "port"))
+        yield Listener(spec.port, Protocol(spec.protocol), secret if spec.protocol == "HTTPS" else None)
+
+
+def _check_hosts(policies: tuple[Policy[GatewayKind], ...], found: list[Diagnostic]) -> None:
+    owners: dict[str, str] = {}
+    for policy in policies:
+        name = policy.body.metadata.name
+        for index, host in enumerate(policy.body.spec.hosts):
+            if host in owners:
+                place = policy.at("spec", "hosts", index)
+                found.append(error("P218", place, f"{owners[host]} and {name} both serve {host}", "one of them"))
+            owners.setdefault(host, name)
+
+
+def _orchestrators(
+    policies: Policies, models: Mapping[str, Model], found: list[Diagnostic]
+) -> Mapping[str, Orchestrator]:
+    """By the gateway each of them serves."""
+    known = policies.names[GatewayKind] or frozenset({IMPLICIT})
+    result: dict[str, Orchestrator] = {}
+    for policy in policies.of(ModelOrchestrator):
+        orchestrator = _orchestrator(policy, policies, models, found)
+        gateway = policy.body.spec.gateway
+        if gateway is None and len(known) > 1:
+            names = ", ".join(sorted(known))
+            found.append(error("P113", policy.at("spec"), "'spec.gateway' is missing", f"one of {names}"))
+            continue
+        name = gateway or next(iter(known))
+        place = policy.at("spec", "gateway")
+        if name not in known:
+            found.append(dangling("spec.gateway", "Gateway", name, place, known))
+        elif name in result:
+            said = f"{result[name].name} and {orchestrator.name} both serve requests of {name} that name no model"
+            found.append(error("P218", place, said, "one orchestrator for a gateway"))
+        else:
+            result[name] = orchestrator
+    return result
+
+
+def _orchestrator(
+    policy: Policy[ModelOrchestrator], policies: Policies, models: Mapping[str, Model], found: list[Diagnostic]
+) -> Orchestrator:
+    spec = policy.body.spec
+    members = _members(policy, policies, found)
+    for index, rule in enumerate(spec.routing.rules or ()):
+        _check_rule(policy, index, rule, members, found)
+    if spec.routing.fallback:
+        for index, hop in enumerate(spec.routing.fallback.chain):
+            _check_member(policy, ("spec", "routing", "fallback", "chain", index, "model"), hop.model, members, found)
+    targets = _default_stage(policy, members, found)
+    _check_alike(policy, [models[t.model] for t in targets if t.model in models], found)
+    return Orchestrator(policy.body.metadata.name, targets, policy.at("metadata", "name"))
+
+
+def _members(
+    policy: Policy[ModelOrchestrator], policies: Policies, found: list[Diagnostic]
+) -> Mapping[str, MemberSpec]:
+    known = policies.names[InferenceModel]
+    members: dict[str, MemberSpec] = {}
+    for index, member in enumerate(policy.body.spec.models):
+        model, field = member.ref or member.name, "ref" if member.ref else "name"
+        place = policy.at("spec", "models", index, field)
+        if model not in known:
+            found.append(dangling(f"spec.models[{index}].{field}", "InferenceModel", model, place, known))
+        if member.name in members:
+            place = policy.at("spec", "models", index, "name")
+            found.append(error("P204", place, f"member '{member.name}' twice", "another name"))
+        members.setdefault(member.name, member)
+    return members
+
+
+def _default_stage(
+    policy: Policy[ModelOrchestrator], members: Mapping[str, MemberSpec], found: list[Diagnostic]
+) -> tuple[Target, ...]:
+    spec = policy.body.spec
+    weighted = [(i, member) for i, member in enumerate(spec.models) if member.weight is not None]
+    default = spec.routing.default_model
+    if default is not None:
+        _check_member(policy, ("spec", "routing", "defaultModel"), default, members, found)
+        if weighted:
+            place = policy.at("spec", "models", weighted[0][0], "weight")
+            found.append(warning("P215", place, "weights decide nothing beside defaultModel", "delete one"))
+        return (Target(members[default].ref or default, 100),) if default in members else ()
+    if not weighted:
+        said = "no default: a request without a model gets 404"
+        found.append(warning("P416", policy.at("spec", "routing"), said, "routing: {defaultModel: …}"))
+        return ()
+    for index, member in enumerate(spec.models):
+        if member.weight is None:
+            place = policy.at("spec", "models", index)
+            said = f"'spec.models[{index}].weight' is missing"
+            found.append(error("P113", place, said, "all members have a weight, or none"))
+    weights = [member.weight or 0 for _, member in weighted]
+    places = [policy.at("spec", "models", index, "weight") for index, _ in weighted]
+    if len(weighted) == len(spec.models) and (bad := weights_sum(f"'{policy.body.metadata.name}'", weights, places)):
+        found.append(bad)
+    return tuple(Target(member.ref or member.name, member.weight or 0) for _, member in weighted)
+
+
+def _check_rule(
+    policy: Policy[ModelOrchestrator],
+    index: int,
+    rule: RuleSpec,
+    members: Mapping[str, MemberSpec],
+    found: list[Diagnostic],
+) -> None:
+    """Rules have no effect yet; what they refer to is checked all the same."""
+    loc = ("spec", "routing", "rules", index)
+    if (rule.target is None) == (rule.targets is None):
+        said = "'target' or 'targets': one is needed" if rule.target is None else "'target' and 'targets' exclude"
+        found.append(error("P201", policy.at(*loc), said if rule.target is None else f"{said} each other"))
+    if rule.target is not None:
+        _check_member(policy, (*loc, "target"), rule.target, members, found)
+    for number, target in enumerate(rule.targets or ()):
+        _check_member(policy, (*loc, "targets", number, "model"), target.model, members, found)
+    weights = [100 if t.weight is None and len(rule.targets or ()) == 1 else t.weight or 0 for t in rule.targets or ()]
+    places = [policy.at(*loc, "targets", number, "weight") for number in range(len(weights))]
+    if weights and (bad := weights_sum(f"rule '{rule.name or f'rule-{index + 1}'}'", weights, places)):
+        found.append(bad)
+
+
+def _check_member(
+    policy: Policy[ModelOrchestrator],
+    loc: tuple[str | int, ...],
+    name: str,
+    members: Mapping[str, MemberSpec],
+    found: list[Diagnostic],
+) -> None:
+    if name not in members:
+        field = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc)[1:]
+        hint = nearest(name, members) or f"one of {', '.join(members)}"
+        found.append(error("P203", policy.at(*loc), f"{field}: no member '{name}'", hint))
+
+
+def _check_alike(policy: Policy[ModelOrchestrator], models: list[Model], found: list[Diagnostic]) -> None:
+    """One route carries them all, so what a route decides must not differ."""
+    for model in models[1:]:
+        for field in ("retries", "timeouts"):
+            if getattr(model, field) != getattr(models[0], field):
+                said = f"targets {models[0].name}, {model.name} differ in {field}"
+                found.append(error("P216", policy.at("spec", "models"), said, "the same traffic for both"))

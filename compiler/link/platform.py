@@ -1,0 +1,96 @@
+"""What Platform sets for all, with its defaults where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from compiler.catalogue import FOREIGN_GPU_PREFIX, GPUS, Gpu
+from compiler.decode import Policies, Policy
+from compiler.diagnostics import Diagnostic, Position, error, warning
+from compiler.fleet import Carrier
+from compiler.kinds import Gateway, InferenceModel
+from compiler.kinds.platform import PlatformSpec
+from compiler.link.references import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    namespace: str
+    gpus: Mapping[str, Gpu]
+    default_carrier: Carrier
+    carriers: Mapping[str, Carrier]
+    """By host, where Platform names it."""
+    kubernetes: tuple[int, int]
+    istio: tuple[int, int]
+    registries: tuple[str, ...]
+    require_digest: bool
+
+    def carrier(self, host: str) -> Carrier:
+        return self.carriers.get(host, self.default_carrier)
+
+
+OLDEST_ISTIO = (1, 27)
+"""The first whose DestinationRule has `retryBudget`; without it three retries at a time are all (Envoy's default)."""
+OLDEST_KUBERNETES = (1, 30)
+"""The first with the sleep action of lifecycle hooks on by default."""
+
+
+def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
+    policy = policies.platform
+    spec = policy.body.spec if policy else PlatformSpec()
+    result = Settings(
+        namespace=spec.namespace,
+        gpus={**GPUS, **{name: Gpu(gpu.label, gpu.memory_gi_b) for name, gpu in spec.gpu_catalogue.items()}},
+        default_carrier=Carrier(spec.data_plane.default),
+        carriers={host: Carrier(carrier) for host, carrier in spec.data_plane.hosts.items()},
+        kubernetes=_release(spec.versions.kubernetes),
+        istio=_release(spec.versions.istio),
+        registries=spec.images.registries,
+        require_digest=spec.images.require_digest,
+    )
+    if policy is not None:
+        place = policy.at("spec", "versions")
+        if result.istio < OLDEST_ISTIO:
+            found.append(_too_old(policy.at("spec", "versions", "istio"), "retryBudget", "Istio", "1.27", result.istio))
+        if result.kubernetes < OLDEST_KUBERNETES:
+            place = policy.at("spec", "versions", "kubernetes")
+            found.append(_too_old(place, "the sleep before a pod stops", "Kubernetes", "1.30", result.kubernetes))
+        _check_hosts(policies, found)
+    return result
+
+
+def gpu(policy: Policy[InferenceModel], platform: Settings, found: list[Diagnostic]) -> Gpu:
+    """The catalogue's entry for the model's gpuType; reports P226 where it is read as another name, P103 if unknown."""
+    written = policy.body.spec.resources.gpu_type
+    place = policy.at("spec", "resources", "gpuType")
+    name = written.removeprefix(FOREIGN_GPU_PREFIX)
+    if name not in platform.gpus:
+        known = ", ".join(sorted(platform.gpus))
+        said = f"spec.resources.gpuType: '{written}' is not one of {known}"
+        found.append(error("P103", place, said, nearest(name, platform.gpus) or "Platform.gpuCatalogue adds types"))
+        return Gpu(written, 0)
+    if name != written:
+        found.append(warning("P226", place, f"gpuType '{written}' read as {name}", name))
+    return platform.gpus[name]
+
+
+def _release(text: str) -> tuple[int, int]:
+    major, minor = text.split(".")
+    return int(major), int(minor)
+
+
+def _too_old(place: Position, feature: str, product: str, needs: str, has: tuple[int, int]) -> Diagnostic:
+    return error("P302", place, f"{feature} needs {product} {needs}; Platform says {has[0]}.{has[1]}")
+
+
+def _check_hosts(policies: Policies, found: list[Diagnostic]) -> None:
+    """Every host that Platform gives a carrier is served by some gateway."""
+    policy = policies.platform
+    assert policy is not None
+    served = {host for gateway in policies.of(Gateway) for host in gateway.body.spec.hosts} or {"*"}
+    broken = policies.names[Gateway] - {gateway.body.metadata.name for gateway in policies.of(Gateway)}
+    for host in policy.body.spec.data_plane.hosts:
+        if host not in served and not broken:
+            place = policy.key("spec", "dataPlane", "hosts", host)
+            found.append(error("P203", place, f"dataPlane.hosts: no host '{host}'", nearest(host, served)))

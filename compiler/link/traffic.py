@@ -1,0 +1,101 @@
+"""How requests travel: a model's effective traffic settings as parts of the fleet."""
+
+from __future__ import annotations
+
+from compiler.decode import Policy
+from compiler.diagnostics import Diagnostic, error
+from compiler.fleet import (
+    ConnectionPool,
+    HashAlgorithm,
+    HashKey,
+    HashSource,
+    HealthCheck,
+    LoadBalancing,
+    OutlierDetection,
+    Retries,
+    SlowStart,
+    Strategy,
+    Timeouts,
+)
+from compiler.kinds import InferenceModel
+from compiler.kinds.traffic import HashKeySpec, TrafficSpec, retry_words
+
+
+def load_balancing(policy: Policy[InferenceModel], spec: TrafficSpec, found: list[Diagnostic]) -> LoadBalancing:
+    balancing = spec.load_balancing
+    strategy = Strategy(balancing.strategy)
+    hashes = strategy is Strategy.CONSISTENT_HASH
+    loc = ("spec", "traffic", "loadBalancing")
+    if hashes and balancing.hash_key is None:
+        place = policy.at(*loc, "strategy")
+        found.append(error("P212", place, f"{strategy} needs a hashKey", "hashKey: {header: x-session-id}"))
+    if not hashes and balancing.hash_key is not None:
+        place = policy.key(*loc, "hashKey")
+        found.append(error("P212", place, f"{strategy} takes no hashKey", "strategy: consistent_hash"))
+    if hashes and balancing.slow_start.window:
+        place = policy.at(*loc, "slowStart", "window")
+        found.append(error("P214", place, "slowStart has no effect with consistent_hash", "leave it out"))
+    key = _hash_key(policy, balancing.hash_key, found) if balancing.hash_key else None
+    return LoadBalancing(
+        strategy=strategy,
+        hash_key=key if hashes else None,
+        algorithm=HashAlgorithm(balancing.algorithm),
+        slow_start=SlowStart(balancing.slow_start.window, balancing.slow_start.min_percent),
+    )
+
+
+def _hash_key(policy: Policy[InferenceModel], spec: HashKeySpec, found: list[Diagnostic]) -> HashKey | None:
+    loc = ("spec", "traffic", "loadBalancing", "hashKey")
+    given = [
+        HashKey(source, name)
+        for source, name in (
+            (HashSource.HEADER, spec.header),
+            (HashSource.COOKIE, spec.cookie),
+            (HashSource.QUERY_PARAMETER, spec.query_parameter),
+        )
+        if name is not None
+    ]
+    if len(given) != 1:
+        names = " and ".join(f"'{key.source}'" for key in given)
+        said = f"{names} exclude each other" if given else "'header', 'cookie' or 'queryParameter': one is needed"
+        found.append(error("P201", policy.at(*loc), said, "hashKey: {header: x-session-id}"))
+        return None
+    if given[0].source is HashSource.HEADER and given[0].name.lower() == "x-request-id":
+        said = "x-request-id is new on every request: hashing it is random"
+        found.append(error("P213", policy.at(*loc, "header"), said, "a session or user header"))
+    return given[0]
+
+
+def health_check(spec: TrafficSpec) -> HealthCheck:
+    check = spec.health_check
+    assert check.path is not None  # `effective` has filled it in
+    return HealthCheck(check.path, check.interval, check.timeout, check.failure_threshold, check.success_threshold)
+
+
+def outlier_detection(spec: TrafficSpec) -> OutlierDetection:
+    o = spec.outlier_detection
+    return OutlierDetection(o.consecutive_5xx_errors, o.interval, o.base_ejection_time, o.max_ejection_percent)
+
+
+def connection_pool(spec: TrafficSpec) -> ConnectionPool:
+    pool = spec.connection_pool
+    connections, pending, requests = pool.max_connections, pool.http1_max_pending_requests, pool.http2_max_requests
+    assert connections is not None  # `effective` has filled them in
+    assert pending is not None
+    assert requests is not None
+    return ConnectionPool(connections, pending, requests, pool.max_requests_per_connection, pool.connect_timeout)
+
+
+def retries(spec: TrafficSpec) -> Retries:
+    words = retry_words(spec.retries.retry_on)
+    return Retries(
+        attempts=spec.retries.attempts,
+        retry_on=tuple(word for word in words if not word.isdigit()),
+        status_codes=tuple(int(word) for word in words if word.isdigit()),
+        backoff=spec.retries.backoff,
+    )
+
+
+def timeouts(spec: TrafficSpec) -> Timeouts:
+    stream = spec.timeouts.stream
+    return Timeouts(stream.first_byte, stream.idle, stream.total, spec.timeouts.unary.total)

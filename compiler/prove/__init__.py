@@ -1,0 +1,15 @@
+"""What can be known of a fleet before the merge. To add a proof: a module, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from compiler.diagnostics import Diagnostic
+from compiler.fleet import Fleet
+from compiler.prove import requests, resilience
+
+PROOFS: tuple[Callable[[Fleet], Iterator[Diagnostic]], ...] = (resilience.findings, requests.findings)
+
+
+def prove(fleet: Fleet) -> list[Diagnostic]:
+    return [finding for proof in PROOFS for finding in proof(fleet)]

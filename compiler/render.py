@@ -1,0 +1,145 @@
+"""Objects to files: which bytes belong where, whether a folder holds them, and how it comes to."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from compiler.emit.object import Object, place
+from compiler.yaml_text import yaml_text
+
+HEADER = "# Rendered by turnout; do not edit."
+KUSTOMIZATION = "kustomization.yaml"
+INDEX = "index.json"
+
+
+def rendered_files(objects: Iterable[Object]) -> dict[str, bytes]:
+    """Every file by its path in the rendered folder, sorted. The same objects in any order give the same bytes.
+
+    Raises ValueError for two objects with one key: linking refuses names that would lead there (P207).
+    """
+    by_key: dict[str, Object] = {}
+    for item in objects:
+        if by_key.setdefault(item.key, item) is not item:
+            raise ValueError(f"two objects {item.key}, from {by_key[item.key].origin} and {item.origin}")
+    by_file: dict[str, list[Object]] = defaultdict(list)
+    for item in sorted(by_key.values(), key=_order_in_file):
+        by_file[item.file].append(item)
+    texts = {file: _manifest(items) for file, items in by_file.items()}
+    texts[KUSTOMIZATION] = _kustomization(by_file)
+    texts[INDEX] = _index(by_key)
+    return {file: texts[file].encode() for file in sorted(texts)}
+
+
+def write(files: Mapping[str, bytes], directory: Path) -> None:
+    """Make `directory` hold `files`, and none that an earlier run rendered.
+
+    Files that are right already are not touched, nor are files of others. Raises OSError; the folder is then as it
+    was before: everything is written beside it first, and what has been moved in is moved back out.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    changed = {file: data for file, data in files.items() if _read(directory / file) != data}
+    gone = [file for file in _rendered_earlier(directory) if file not in files]
+    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.resolve().parent) as beside:
+        staged, before = Path(beside, "after"), Path(beside, "before")
+        for file, data in changed.items():
+            _parent_made(staged / file).write_bytes(data)
+        for file in (*changed, *gone):
+            if (directory / file).exists():
+                shutil.copy2(directory / file, _parent_made(before / file))
+        try:
+            for file in changed:
+                (staged / file).replace(_parent_made(directory / file))
+            for file in gone:
+                (directory / file).unlink()
+        except OSError:
+            _restore(directory, before, (*changed, *gone))
+            raise
+    _remove_empty_folders(directory, gone)
+
+
+def drift(files: Mapping[str, bytes], directory: Path) -> str:
+    """How `directory` differs from `files`, as a unified diff towards `files`; empty where it does not."""
+    orphans = [file for file in _rendered_earlier(directory) if file not in files]
+    return "".join(
+        line for file in sorted({*files, *orphans}) for line in _diff(file, _read(directory / file), files.get(file))
+    )
+
+
+def _order_in_file(item: Object) -> tuple[int, str, str]:
+    return item.wave, item.body["kind"], item.key
+
+
+def _manifest(items: Iterable[Object]) -> str:
+    return f"{HEADER}\n" + "---\n".join(yaml_text(item.body) for item in items)
+
+
+def _kustomization(files: Iterable[str]) -> str:
+    body = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": sorted(files)}
+    return f"{HEADER}\n{yaml_text(body)}"
+
+
+def _index(by_key: Mapping[str, Object]) -> str:
+    """One row a line, so that a changed object is a changed line."""
+    rows = (
+        json.dumps({"object": key, "file": item.file, "origin": place(item.origin)})
+        for key, item in sorted(by_key.items())
+    )
+    return "[\n" + ",\n".join(f"  {row}" for row in rows) + "\n]\n"
+
+
+def _rendered_earlier(directory: Path) -> Iterator[str]:
+    """Files below `directory` that begin with our header."""
+    first_line = f"{HEADER}\n".encode()
+    for path in sorted(directory.rglob("*.yaml")):
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(len(first_line)) == first_line:
+                    yield path.relative_to(directory).as_posix()
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _parent_made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _restore(directory: Path, before: Path, files: Iterable[str]) -> None:
+    for file in files:
+        if (before / file).exists():
+            (before / file).replace(_parent_made(directory / file))
+        elif (directory / file).is_file():
+            (directory / file).unlink()
+
+
+def _remove_empty_folders(directory: Path, gone: Iterable[str]) -> None:
+    for file in gone:
+        for folder in (directory / file).parents:
+            if folder == directory or any(folder.iterdir()):
+                break
+            folder.rmdir()
+
+
+def _diff(file: str, old: bytes | None, new: bytes | None) -> Iterator[str]:
+    if old == new:
+        return
+    before, after = (_diff_lines(data) for data in (old, new))
+    yield from difflib.unified_diff(
+        before,
+        after,
+        f"a/{file}" if old is not None else "/dev/null",
+        f"b/{file}" if new is not None else "/dev/null",
+    )
+
+
+def _diff_lines(data: bytes | None) -> list[str]:
+    lines = (data or b"").decode(errors="replace").splitlines(keepends=True)
+    return [line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines]

@@ -1,0 +1,225 @@
+"""The command `turnout`: its words and their help. What each does is in `commands`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeAlias
+
+from xds import commands
+from xds.commands import FAILED, FAULT, INTERRUPTED, OK, USAGE
+
+Command = Callable[[argparse.Namespace], int]
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. Exit status: see `commands`."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    command: Command | None = getattr(options, "command", None)
+    if command is None:
+        parser.print_help()
+        return USAGE
+    try:
+        return command(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone (`turnout show … | head`); Python would complain again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as problem:
+        where = f": {problem.filename}" if problem.filename else ""
+        print(f"turnout: {problem.strerror or problem}{where}", file=sys.stderr)
+        return FAILED
+    except Exception:  # noqa: BLE001 - the last line of defence: a fault of ours, told as one
+        traceback.print_exc()
+        print("turnout: this is a fault of turnout, not of your policies", file=sys.stderr)
+        return FAULT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="turnout",
+        description="Traffic and fleet policy for model serving: one policy repo, two outputs.",
+        epilog="examples:\n"
+        "  turnout check                          all problems of policies/, in one run\n"
+        "  turnout compile                        write rendered/ for Argo CD\n"
+        "  turnout show model/llama-70b           the effective policy, with the line of each value\n"
+        "  turnout serve                          the control server for Envoy\n"
+        "  turnout bootstrap --node gw-1 --cluster public > envoy.json && envoy -c envoy.json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"turnout {_version()}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for add in (_check, _compile, _show, _serve, _bootstrap, _schema):
+        add(subparsers)
+    return parser
+
+
+def _check(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "check",
+        commands.check,
+        "find all problems of the policies",
+        "turnout check\n"
+        "turnout check policies --format json | jq '.diagnostics[].code'\n"
+        "turnout check --format github            # in a workflow: annotates the pull request",
+        "exit status: 0 no errors (warnings may be there), 1 errors, 2 wrong usage, 70 a fault of turnout",
+    )
+    _policies(parser)
+    _format(parser, "text", "json", "github")
+
+
+def _compile(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "compile",
+        commands.compile_,
+        "write the Kubernetes and Istio objects of the policies",
+        "turnout compile\n"
+        "turnout compile policies -o rendered\n"
+        "turnout compile --check                  # in CI: exit 1 and a diff when rendered/ is stale",
+        "Nothing is written when the policies have errors.",
+    )
+    _policies(parser)
+    parser.add_argument("-o", "--output", type=Path, default=Path("rendered"), metavar="DIR", help="default: rendered")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 with a diff when DIR differs")
+    _format(parser, "text", "json", "github")
+
+
+def _show(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "show",
+        commands.show,
+        "print the effective policy of a model",
+        "turnout show model/llama-70b\nturnout show model/llama-70b policies --format json",
+        "Each value comes with the line it stands on, or the default it comes from.",
+    )
+    parser.add_argument("what", metavar="model/NAME")
+    _policies(parser)
+    _format(parser, "text", "json")
+
+
+def _serve(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "serve",
+        commands.serve,
+        "run the control server for Envoy",
+        "turnout serve\nturnout serve policies --listen 127.0.0.1:18000 --admin 127.0.0.1:18001",
+        "Watches the folder: every edit is pushed to the Envoys; a broken one changes nothing and is shown on the log\n"
+        "and at http://ADMIN/status.",
+    )
+    _policies(parser)
+    xds = ("127.0.0.1", 18000)
+    admin = ("127.0.0.1", 18001)
+    parser.add_argument(
+        "--listen", type=_address, default=xds, metavar="ADDR:PORT", help="xDS over gRPC; default: 127.0.0.1:18000"
+    )
+    parser.add_argument(
+        "--admin",
+        type=_address,
+        default=admin,
+        metavar="ADDR:PORT",
+        help="/healthz /readyz /metrics /status /config_dump over HTTP; default: 127.0.0.1:18001",
+    )
+
+
+def _bootstrap(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "bootstrap",
+        commands.bootstrap,
+        "print a bootstrap with which an Envoy joins the control server",
+        "turnout bootstrap --node gw-1 --cluster public --zone az-1 > envoy.json\n"
+        "turnout bootstrap --node gw-2 --port 9090 --address 127.0.0.1 --admin-port 9902 > second.json\n"
+        "envoy -c envoy.json",
+        "",
+    )
+    parser.add_argument("--node", required=True, metavar="ID", help="this Envoy's own name")
+    parser.add_argument(
+        "--cluster", default="default", metavar="GROUP", help="a Gateway's name, or sidecar; default: default"
+    )
+    parser.add_argument("--zone", default="", help="where it runs")
+    parser.add_argument(
+        "--xds", type=_address, default=("127.0.0.1", 18000), metavar="ADDR:PORT", help="the control server"
+    )
+    parser.add_argument("--port", type=_port, metavar="N", help="listen here; default: the policy's port")
+    parser.add_argument("--address", metavar="ADDR", help="listen on this address; default: all (sidecar: loopback)")
+    parser.add_argument(
+        "--secrets",
+        metavar="DIR",
+        help="certificates as DIR/<secret>/tls.crt and tls.key; default: /etc/turnout/secrets",
+    )
+    parser.add_argument("--admin-port", type=_port, default=9901, metavar="N", help="Envoy's admin page; default: 9901")
+    parser.add_argument("--variant", choices=("delta", "sotw"), default="delta", help="of ADS; default: delta")
+
+
+def _schema(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "schema",
+        commands.schema,
+        "write JSON Schemas for completion in editors",
+        "turnout schema .schemas\n# then in a policy file: # yaml-language-server: $schema=../.schemas/policy.json",
+        "",
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR")
+
+
+def _add(
+    subparsers: Subparsers, name: str, command: Command, summary: str, examples: str, notes: str
+) -> argparse.ArgumentParser:
+    shown = "\n".join(f"  {line}" for line in examples.splitlines())
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}." + (f"\n{notes}" if notes else ""),
+        epilog=f"examples:\n{shown}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _policies(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "policies", nargs="?", type=Path, default=Path("policies"), metavar="POLICIES", help="folder; default: policies"
+    )
+
+
+def _format(parser: argparse.ArgumentParser, *formats: str) -> None:
+    parser.add_argument("--format", choices=formats, default=formats[0], help=f"default: {formats[0]}")
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port")
+    return int(text)
+
+
+def _version() -> str:
+    try:
+        return version("turnout")
+    except PackageNotFoundError:
+        return "from source"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""What each subcommand of `turnout` does. Imports stand in the functions, so that `check` stays light."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from compiler.pipeline import Compiled
+
+OK, FAILED, USAGE, FAULT, INTERRUPTED = 0, 1, 2, 70, 130
+"""Exit statuses: fine; the policies have errors, or `rendered/` is stale; wrong usage; a fault of ours; Ctrl-C."""
+
+
+def check(options: argparse.Namespace) -> int:
+    """All problems of the policies, in one run."""
+    compiled = _compiled(options)
+    _report(compiled, options, sys.stdout)
+    return OK if compiled.fleet is not None else FAILED
+
+
+def compile_(options: argparse.Namespace) -> int:
+    """Writes `rendered/`, or with --check says how it differs."""
+    from compiler.pipeline import manifests
+    from compiler.render import drift, write
+
+    compiled = _compiled(options)
+    if compiled.fleet is None:
+        _report(compiled, options, sys.stderr)
+        return FAILED
+    files = manifests(compiled.fleet)
+    if options.check:
+        difference = drift(files, options.output)
+        print(difference, end="")
+        if difference:
+            print(f"{options.output} is not what {options.policies} say: run turnout compile", file=sys.stderr)
+        return FAILED if difference else OK
+    changes = write(files, options.output)
+    print(f"{options.output}: {len(files)} files, {changes}")
+    return OK
+
+
+def show(options: argparse.Namespace) -> int:
+    from compiler.kinds import InferenceModel
+    from compiler.link import settings
+    from compiler.link.references import nearest
+    from compiler.show import as_json, as_text, model_values
+
+    compiled = _compiled(options)
+    kind, slash, name = options.what.partition("/")
+    if kind != "model" or not slash:
+        print(f"turnout: '{options.what}' is not model/NAME", file=sys.stderr)
+        return USAGE
+    found = {p.body.metadata.name: p for p in compiled.policies.of(InferenceModel)}
+    if name not in found:
+        if compiled.fleet is None:
+            _report(compiled, options, sys.stderr)
+        hint = nearest(name, found) or f"models: {', '.join(found) or 'none'}"
+        print(f"turnout: no valid model '{name}' in {options.policies}; {hint}", file=sys.stderr)
+        return FAILED
+    values = model_values(found[name], compiled.policies, settings(compiled.policies, []), options.policies)
+    print(as_json(name, values) if options.format == "json" else as_text(values), end="")
+    return OK
+
+
+def schema(options: argparse.Namespace) -> int:
+    from compiler.schema import schemas
+
+    options.directory.mkdir(parents=True, exist_ok=True)
+    for name, content in schemas().items():
+        (options.directory / name).write_text(content, encoding="utf-8")
+        print(options.directory / name)
+    return OK
+
+
+def serve(options: argparse.Namespace) -> int:
+    from xds.serve import Options, run
+
+    return run(Options(policies=options.policies, listen=options.listen, admin=options.admin))
+
+
+def bootstrap(options: argparse.Namespace) -> int:
+    from xds.bootstrap import Bootstrap, bootstrap_json
+
+    print(
+        bootstrap_json(
+            Bootstrap(
+                node_id=options.node,
+                cluster=options.cluster,
+                zone=options.zone,
+                xds=options.xds,
+                port=options.port,
+                address=options.address,
+                secrets=options.secrets,
+                admin_port=options.admin_port,
+                delta=options.variant == "delta",
+            )
+        )
+    )
+    return OK
+
+
+def _compiled(options: argparse.Namespace) -> Compiled:
+    from compiler.pipeline import compile_policies
+
+    return compile_policies(options.policies)
+
+
+def _report(compiled: Compiled, options: argparse.Namespace, out: TextIO) -> None:
+    from compiler import report
+
+    root: Path = options.policies
+    match options.format:
+        case "json":
+            print(report.as_json(compiled.diagnostics, root), end="", file=out)
+        case "github":
+            print(report.github(compiled.diagnostics, root), end="", file=out)
+        case _:
+            print(report.text(compiled.diagnostics, compiled.sources, root, _colour(out)), end="", file=out)
+            print(f"{root}: {report.summary(compiled.diagnostics)}", file=out)
+
+
+def _colour(stream: TextIO) -> bool:
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
