@@ -1,0 +1,129 @@
+"""A field of the fleet that nobody reads is a promise nobody keeps: changing each in turn must change some output."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import compiler.fleet as parts
+from compiler.diagnostics import Position
+from compiler.fleet import Fleet
+from compiler.pipeline import compile_policies, manifests
+from xds.snapshot import ResourceType
+from xds.translate import Group, group_names, snapshot
+
+POLICIES = Path(__file__).parent / "golden" / "every-field" / "policies"
+
+Path_ = tuple[str | int, ...]
+
+
+def fleet() -> Fleet:
+    compiled = compile_policies(POLICIES)
+    assert compiled.fleet is not None, compiled.diagnostics
+    return compiled.fleet
+
+
+def outputs(of: Fleet) -> Mapping[str, object]:
+    """Everything that leaves the process: files, and resources with the origin told when one is refused."""
+    files = dict(manifests(of))
+    resources = {
+        f"{name}/{kind}/{resource.name}": (resource.body, resource.origin)
+        for name in group_names(of)
+        for kind in ResourceType
+        for resource in snapshot(of, Group(name))[kind].values()
+    }
+    return {**files, **resources}
+
+
+def places(value: Any, path: Path_ = ()) -> Iterator[tuple[str, Path_]]:
+    """`Class.field` and the path to it, for every field of every part of `value`."""
+    if isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from places(item, (*path, index))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, Position):
+        for field in dataclasses.fields(value):
+            inner = getattr(value, field.name)
+            yield f"{type(value).__name__}.{field.name}", (*path, field.name)
+            yield from places(inner, (*path, field.name))
+
+
+def changed(value: Any, path: Path_, of: Fleet) -> Any:
+    """`value` with the field at `path` another, as near to the old one as its type allows."""
+    if not path:
+        return other(value, of)
+    step, rest = path[0], path[1:]
+    if isinstance(step, int):
+        return (*value[:step], changed(value[step], rest, of), *value[step + 1 :])
+    return dataclasses.replace(value, **{step: changed(getattr(value, step), rest, of)})
+
+
+def other(value: Any, of: Fleet) -> Any:
+    match value:
+        case enum.Enum():
+            members = list(type(value))
+            return members[(members.index(value) + 1) % len(members)]
+        case bool():
+            return not value
+        case int():
+            return value + 1
+        case float():
+            return value * 0.9
+        case timedelta():
+            return value + timedelta(seconds=5)
+        case Position():
+            return dataclasses.replace(value, line=value.line + 1)
+        case str():
+            names = [model.name for model in of.models]
+            return names[names.index(value) - 1] if value in names else f"{value}x"
+        case tuple():
+            return value[:-1] if value else ("x",)
+        case None:
+            return None  # another place has it set
+    # A part as a whole is read when one of its fields is.
+    first = dataclasses.fields(value)[0].name
+    return dataclasses.replace(value, **{first: other(getattr(value, first), of)})
+
+
+FIELDS = sorted({name for name, _ in places(fleet())})
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_of_the_fleet_changes_some_output(field: str) -> None:
+    before_fleet = fleet()
+    before = outputs(before_fleet)
+    for name, path in places(before_fleet):
+        if name == field and reacts(before, before_fleet, path):
+            return
+    pytest.fail(f"no output depends on {field}")
+
+
+def reacts(before: Mapping[str, object], of: Fleet, path: Path_) -> bool:
+    after_fleet = changed(of, path, of)
+    if after_fleet == of:
+        return False
+    try:
+        return outputs(after_fleet) != before
+    except (KeyError, ValueError):
+        return is_name(path)  # a renamed model that others still refer to by its old name
+
+
+def is_name(path: Path_) -> bool:
+    return path[-1] == "name" and path[0] == "models"
+
+
+def test_every_part_of_the_fleet_occurs_in_the_policies_of_this_test() -> None:
+    """Otherwise a field of a part that never occurs would go untested."""
+    declared = {
+        f"{part.__name__}.{field.name}"
+        for part in vars(parts).values()
+        if isinstance(part, type) and dataclasses.is_dataclass(part)
+        for field in dataclasses.fields(part)
+    }
+    derived = {name for name in declared if name.startswith(("Route.", "Share."))}
+    assert set(FIELDS) == declared - derived
