@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from compiler.diagnostics import Diagnostic, Position, error, warning
 from compiler.kinds import API_VERSION, KINDS, InferenceModel, Platform
 from compiler.kinds.values import duration_text
-from compiler.source import Mapped, Node, Scalar, Sequence, at, merge, plain, type_name, value_type, without
+from compiler.nodes import Mapped, Node, Scalar, Sequence, at, merge, plain, type_name, value_type, without
 
 Loc = tuple[str | int, ...]
 K = TypeVar("K", bound=BaseModel)

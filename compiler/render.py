@@ -59,6 +59,7 @@ def write(files: Mapping[str, bytes], directory: Path) -> None:
                 (directory / file).unlink()
         except OSError:
             _restore(directory, before, (*changed, *gone))
+            _remove_empty_folders(directory, changed)
             raise
     _remove_empty_folders(directory, gone)
 
@@ -120,12 +121,14 @@ def _restore(directory: Path, before: Path, files: Iterable[str]) -> None:
             (directory / file).unlink()
 
 
-def _remove_empty_folders(directory: Path, gone: Iterable[str]) -> None:
-    for file in gone:
+def _remove_empty_folders(directory: Path, files: Iterable[str]) -> None:
+    """Those on the way to `files`, from the inside out."""
+    for file in files:
         for folder in (directory / file).parents:
-            if folder == directory or any(folder.iterdir()):
+            if folder == directory or (folder.exists() and any(folder.iterdir())):
                 break
-            folder.rmdir()
+            if folder.exists():
+                folder.rmdir()
 
 
 def _diff(file: str, old: bytes | None, new: bytes | None) -> Iterator[str]:

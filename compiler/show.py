@@ -16,7 +16,7 @@ from compiler.link import Settings
 from compiler.link.models import Alternative, effective_versions
 from compiler.link.recovery import recoveries
 from compiler.report import shown
-from compiler.source import Node, at
+from compiler.nodes import Node, at
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,53 +1,20 @@
-"""YAML that remembers where each value was written.
-
-Read by the rules of YAML 1.2: `on`, `1:30`, `0755`, `12_000` and dates are strings, `true` and `false` are the only
-booleans. Anchors and aliases work within bounds; tags and merge keys do not.
-"""
+"""The policy folder: which files are read, and what could not be."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import yaml
-
-from compiler.diagnostics import Diagnostic, Position, error, warning
+from compiler.diagnostics import Diagnostic, Position, error, has_errors, warning
+from compiler.nodes import Mapped
+from compiler.parse import lines, parse
 
 MAX_BYTES = 16 * 2**20
-MAX_DEPTH = 100
-MAX_NODES = 100_000
-
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\Z")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?\Z")
-_NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF|nan|NaN|NAN)\Z")
-_CONSTANTS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
-_CORE_TAG = "tag:yaml.org,2002:"
-
-
-class Scalar(NamedTuple):
-    value: str | int | float | bool | None
-    position: Position
-
-
-class Sequence(NamedTuple):
-    items: tuple[Node, ...]
-    position: Position
-
-
-class Mapped(NamedTuple):
-    """A YAML map: values by key, and where each key stands."""
-
-    entries: Mapping[str, Node]
-    keys: Mapping[str, Position]
-    position: Position
-
-
-Node = Scalar | Sequence | Mapped
+_UNREAD = frozenset({"P001", "P002", "P004", "P006", "P008", "P009"})
+"""Problems behind which whole documents may be hidden."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,48 +45,18 @@ class Sources:
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         return (*self.found, *(d for file in self.files for d in file.diagnostics))
 
+    @property
+    def complete(self) -> bool:
+        """Whether every document could be read; if not, a name that no document has may stand in one of those."""
+        return not any(d.code in _UNREAD for d in self.diagnostics)
+
     def line(self, position: Position) -> str | None:
         """The text of the line at `position`, without its end; None where there is none to show."""
         for file in self.files:
             if file.name == position.file and position.line:
-                lines = file.text.split("\n")
-                return lines[position.line - 1].rstrip("\r") if position.line <= len(lines) else None
+                rows = lines(file.text)
+                return rows[position.line - 1] if position.line <= len(rows) else None
         return None
-
-
-def plain(node: Node) -> Any:
-    """`node` as dicts, tuples and scalars, without places."""
-    if isinstance(node, Scalar):
-        return node.value
-    if isinstance(node, Sequence):
-        return tuple(plain(item) for item in node.items)
-    return {key: plain(value) for key, value in node.entries.items()}
-
-
-def merge(base: Node, over: Node) -> Node:
-    """`over` laid on `base`, leaf by leaf: maps merge, lists and scalars of `over` replace; each keeps its place."""
-    if not (isinstance(base, Mapped) and isinstance(over, Mapped)):
-        return over
-    entries = dict(base.entries)
-    for key, value in over.entries.items():
-        entries[key] = merge(entries[key], value) if key in entries else value
-    return Mapped(entries, {**base.keys, **over.keys}, over.position)
-
-
-def without(node: Mapped, *keys: str) -> Mapped:
-    return Mapped({k: v for k, v in node.entries.items() if k not in keys}, node.keys, node.position)
-
-
-def at(node: Node, path: tuple[str | int, ...]) -> tuple[Node, bool]:
-    """The node at `path` below `node`, or its nearest ancestor that exists; and whether it was found itself."""
-    for step in path:
-        if isinstance(node, Mapped) and isinstance(step, str) and step in node.entries:
-            node = node.entries[step]
-        elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
-            node = node.items[step]
-        else:
-            return node, False
-    return node, True
 
 
 def load_sources(root: Path, previous: Sources | None = None) -> Sources:
@@ -138,9 +75,12 @@ def load_sources(root: Path, previous: Sources | None = None) -> Sources:
         data = _read(path, home, name, found)
         if data is not None:
             files.append(_source_file(name, data, known.get(name)))
-    if not files and not found:
-        found.append(error("P010", Position(os.fspath(root), 0, 0), f"no policies under {root}", "a folder of *.yaml"))
-    return Sources(tuple(files), tuple(found))
+    sources = Sources(tuple(files), tuple(found))
+    if any(sources.documents) or has_errors(sources.diagnostics):
+        return sources
+    place = Position(prefix if root.is_dir() else f"{prefix}/{root.name}", 0, 0)
+    none = error("P010", place, f"no policies under {root}", "a folder of *.yaml, one policy or more")
+    return Sources(sources.files, (*sources.found, none))
 
 
 def _policy_files(root: Path, prefix: str, found: list[Diagnostic]) -> list[Path]:
@@ -154,8 +94,21 @@ def _policy_files(root: Path, prefix: str, found: list[Diagnostic]) -> list[Path
             place = Position(f"{prefix}/environments", 0, 0)
             found.append(warning("P116", place, "'environments' has no effect in this version of turnout"))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found.extend(
+            _outside("/".join((prefix, *path.relative_to(root).parts))) for path in _leading_out(here, folders, root)
+        )
         paths.extend(here / n for n in names if n.endswith((".yaml", ".yml")) and not n.startswith("."))
     return sorted(paths, key=lambda path: path.relative_to(root).parts)
+
+
+def _leading_out(folder: Path, names: list[str], root: Path) -> Iterator[Path]:
+    """Links among the folders `names`. None is followed: what lies within the tree is read at its own place."""
+    links = (folder / name for name in names if (folder / name).is_symlink())
+    return (link for link in links if not link.resolve().is_relative_to(root.resolve()))
+
+
+def _outside(name: str) -> Diagnostic:
+    return error("P009", Position(name, 0, 0), f"{name} leads out of the policy folder", "a copy in its place")
 
 
 def _unreadable(root: Path, prefix: str, problem: OSError) -> Diagnostic:
@@ -167,7 +120,7 @@ def _read(path: Path, home: Path, name: str, found: list[Diagnostic]) -> bytes |
     place = Position(name, 0, 0)
     try:
         if not path.resolve(strict=True).is_relative_to(home.resolve()):
-            found.append(error("P009", place, f"{name} leads out of the policy folder", "a file of its own"))
+            found.append(_outside(name))
             return None
         if not path.is_file():
             found.append(error("P001", place, "not YAML: this is no regular file"))
@@ -199,189 +152,3 @@ def _source_file(name: str, data: bytes, known: SourceFile | None) -> SourceFile
         return SourceFile(name, digest, data.decode("utf-8", "replace"), (), (bad,))
     documents, diagnostics = parse(text, name)
     return SourceFile(name, digest, text, documents, diagnostics)
-
-
-def parse(text: str, file: str) -> tuple[tuple[Mapped, ...], tuple[Diagnostic, ...]]:
-    """The documents of `text`, each a map; the first thing that is no YAML ends the reading of the file."""
-    builder = _Builder(file)
-    documents: list[Mapped] = []
-    try:
-        parser = yaml.CSafeLoader(text)
-        try:
-            for node in builder.documents(parser):
-                if isinstance(node, Mapped):
-                    documents.append(node)
-                elif not (isinstance(node, Scalar) and node.value is None):
-                    kind = type_name(node)
-                    builder.found.append(error("P006", node.position, f"a document is a map, not a {kind}"))
-        finally:
-            parser.dispose()
-    except _UnreadableError as stop:
-        builder.found.append(stop.diagnostic)
-    except yaml.YAMLError as problem:
-        builder.found.append(_not_yaml(problem, text, file))
-    return tuple(documents), tuple(builder.found)
-
-
-def type_name(node: Node) -> str:
-    """What people call the type of a YAML value."""
-    if isinstance(node, Sequence):
-        return "list"
-    if isinstance(node, Mapped):
-        return "map"
-    return value_type(node.value)
-
-
-def value_type(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case str():
-            return "string"
-        case list() | tuple():
-            return "list"
-    return "map"
-
-
-class _UnreadableError(Exception):
-    """Ends the reading of one file; carries the diagnostic."""
-
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        self.diagnostic = diagnostic
-
-
-@dataclass(slots=True)
-class _Builder:
-    """Makes nodes of the parser's events, one file long.
-
-    Built on events and not on PyYAML's composer, which crashes the process on 100,000 nested brackets; here depth and
-    size are counted as the events come.
-    """
-
-    file: str
-    found: list[Diagnostic] = field(default_factory=list)
-    anchors: dict[str, tuple[Node, int]] = field(default_factory=dict)
-    open_anchors: set[str] = field(default_factory=set)
-    nodes: int = 0
-    """Of the current document, aliases counted in full."""
-
-    def documents(self, parser: Any) -> Iterator[Node]:
-        while not isinstance(event := parser.get_event(), yaml.StreamEndEvent):
-            if isinstance(event, yaml.DocumentStartEvent):
-                self.anchors, self.open_anchors, self.nodes = {}, set(), 0
-                yield self._node(parser, parser.get_event(), 0)
-
-    def _node(self, parser: Any, event: Any, depth: int) -> Node:
-        position = self._position(event.start_mark)
-        if isinstance(event, yaml.AliasEvent):
-            return self._alias(str(event.anchor), position)
-        self._count(1, position)
-        if depth >= MAX_DEPTH and not isinstance(event, yaml.ScalarEvent):
-            raise _UnreadableError(error("P004", position, f"nested over {MAX_DEPTH} deep"))
-        before = self.nodes
-        if event.anchor is not None:
-            self.open_anchors.add(event.anchor)
-        if isinstance(event, yaml.ScalarEvent):
-            node: Node = self._scalar(event, position)
-        elif isinstance(event, yaml.SequenceStartEvent):
-            self._collection_tag(event.tag, "seq", position)
-            node = self._sequence(parser, position, depth)
-        else:
-            self._collection_tag(event.tag, "map", position)
-            node = self._mapping(parser, position, depth)
-        if event.anchor is not None:
-            self.open_anchors.discard(event.anchor)
-            self.anchors[event.anchor] = node, self.nodes - before + 1
-        return node
-
-    def _sequence(self, parser: Any, position: Position, depth: int) -> Sequence:
-        items: list[Node] = []
-        while not isinstance(event := parser.get_event(), yaml.SequenceEndEvent):
-            items.append(self._node(parser, event, depth + 1))
-        return Sequence(tuple(items), position)
-
-    def _mapping(self, parser: Any, position: Position, depth: int) -> Mapped:
-        entries: dict[str, Node] = {}
-        keys: dict[str, Position] = {}
-        while not isinstance(event := parser.get_event(), yaml.MappingEndEvent):
-            place = self._position(event.start_mark)
-            if not isinstance(event, yaml.ScalarEvent):
-                raise _UnreadableError(error("P001", place, "not YAML for a policy: a key is plain text"))
-            self._count(1, place)
-            key = event.value
-            value = self._node(parser, parser.get_event(), depth + 1)
-            if key in entries:
-                self.found.append(error("P003", place, f"key '{_short(key)}' twice, first at {keys[key]}"))
-                continue
-            entries[key], keys[key] = value, place
-        return Mapped(entries, keys, position)
-
-    def _scalar(self, event: Any, position: Position) -> Scalar:
-        text: str = event.value
-        tag: str | None = event.tag
-        if tag == f"{_CORE_TAG}str" or tag == "!" or (tag is None and not event.implicit[0]):
-            return Scalar(text, position)
-        if tag is not None and tag not in {f"{_CORE_TAG}{core}" for core in ("int", "float", "bool", "null")}:
-            self._refuse_tag(tag, position)
-            return Scalar(text, position)
-        if text in _CONSTANTS:
-            return Scalar(_CONSTANTS[text], position)
-        if _INT.match(text):
-            return Scalar(int(text), position)
-        if _FLOAT.match(text):
-            return Scalar(float(text), position)
-        if _NO_NUMBER.match(text):
-            self.found.append(error("P007", position, f"{text} is no number here"))
-        return Scalar(text, position)
-
-    def _alias(self, anchor: str, position: Position) -> Node:
-        if anchor in self.open_anchors:
-            raise _UnreadableError(
-                error("P001", position, f"not YAML for a policy: *{anchor} stands inside its own anchor")
-            )
-        if anchor not in self.anchors:
-            raise _UnreadableError(error("P001", position, f"not YAML: no anchor &{anchor} before this alias"))
-        node, size = self.anchors[anchor]
-        self._count(size, position)
-        return node
-
-    def _collection_tag(self, tag: str | None, core: str, position: Position) -> None:
-        if tag not in (None, "!", f"{_CORE_TAG}{core}"):
-            self._refuse_tag(str(tag), position)
-
-    def _refuse_tag(self, tag: str, position: Position) -> None:
-        shown = tag.replace(_CORE_TAG, "!!")
-        self.found.append(error("P005", position, f"tag {_short(shown)} is not allowed", "leave the tag out"))
-
-    def _count(self, nodes: int, position: Position) -> None:
-        self.nodes += nodes
-        if self.nodes > MAX_NODES:
-            raise _UnreadableError(
-                error("P004", position, f"over {MAX_NODES:,} values in one document, aliases counted in full")
-            )
-
-    def _position(self, mark: Any) -> Position:
-        return Position(self.file, mark.line + 1, mark.column + 1)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _not_yaml(problem: yaml.YAMLError, text: str, file: str) -> Diagnostic:
-    if isinstance(problem, yaml.MarkedYAMLError):
-        mark = problem.problem_mark or problem.context_mark
-        place = Position(file, mark.line + 1, mark.column + 1) if mark else Position(file, 1, 1)
-        said = problem.problem or "unreadable"
-        hint = "indent with spaces" if "\\t" in said or "'\t'" in said else ""
-        return error("P001", place, f"not YAML: {said}", hint)
-    index = getattr(problem, "position", 0) or 0
-    before = text.encode()[:index].decode("utf-8", "replace")
-    place = Position(file, before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
-    return error("P001", place, f"not YAML: {getattr(problem, 'reason', problem)}")

@@ -1,14 +1,15 @@
 """YAML text for manifests: block style, and strings that every YAML reader takes for strings.
 
-A tenth of the time of PyYAML's C dumper for shapes like ours: maps, lists, text, numbers, booleans, null.
+A fifth of the time of PyYAML's C dumper, for the shapes of manifests: maps, lists, text, numbers, booleans, null.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Text that stands unquoted. Narrow on purpose: YAML 1.1 reads `on`, `1:30`, `0755`, `1_0`, `.5`, `=` and dates as
@@ -31,37 +32,35 @@ def yaml_text(value: Mapping[str, Any] | Sequence[Any]) -> str:
 
     Raises TypeError for anything that is not JSON's, NaN and infinities included.
     """
-    return "\n".join(_lines(value)) + "\n"
+    lines: list[str] = []
+    _add(lines, "", "", value)
+    return "\n".join(lines) + "\n"
 
 
-def _lines(value: Any) -> Iterator[str]:
-    """The block of a map or list, unindented."""
+def _add(lines: list[str], lead: str, indent: str, value: Any) -> None:
+    """The block of `value`; `lead` stands before its first line, `indent` before the others."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
-            yield from _map_entry(_scalar(key), item)
+            _add_entry(lines, f"{lead}{_scalar(key)}:", indent, item)
+            lead = indent
     elif _is_list(value) and value:
         for item in value:
-            yield from _list_entry(item)
+            _add(lines, f"{lead}- ", f"{indent}  ", item)
+            lead = indent
     else:
-        yield _scalar(value)
+        lines.append(f"{lead}{_scalar(value)}")
 
 
-def _map_entry(key: str, item: Any) -> Iterator[str]:
+def _add_entry(lines: list[str], key: str, indent: str, item: Any) -> None:
     if isinstance(item, Mapping) and item:
-        yield f"{key}:"
-        for line in _lines(item):
-            yield f"  {line}"
+        lines.append(key)
+        _add(lines, f"{indent}  ", f"{indent}  ", item)
     elif _is_list(item) and item:
         # Lists stand at their key's own column, as kubectl writes them.
-        yield f"{key}:"
-        yield from _lines(item)
+        lines.append(key)
+        _add(lines, indent, indent, item)
     else:
-        yield f"{key}: {_scalar(item)}"
-
-
-def _list_entry(item: Any) -> Iterator[str]:
-    for number, line in enumerate(_lines(item)):
-        yield f"- {line}" if number == 0 else f"  {line}"
+        lines.append(f"{key} {_scalar(item)}")
 
 
 def _is_list(value: Any) -> bool:
@@ -69,21 +68,22 @@ def _is_list(value: Any) -> bool:
 
 
 def _scalar(value: Any) -> str:
-    match value:
-        case str():
-            return _string(value)
-        case None | bool() | int():
-            return json.dumps(value)
-        case float() if math.isfinite(value):
-            text = repr(value)
-            # YAML 1.1 takes an exponent only behind a decimal point.
-            return text.replace("e", ".0e") if "e" in text and "." not in text else text
-        case dict() | list() | tuple() if not value:
-            return "{}" if isinstance(value, dict) else "[]"
-        case _:
-            raise TypeError(f"{value!r} has no place in a manifest")
+    if isinstance(value, str):
+        return _string(value)
+    if value is None or isinstance(value, int):
+        return json.dumps(value)
+    if isinstance(value, float) and math.isfinite(value):
+        text = repr(value)
+        # YAML 1.1 takes an exponent only behind a decimal point.
+        return text.replace("e", ".0e") if "e" in text and "." not in text else text
+    if isinstance(value, Mapping) and not value:
+        return "{}"
+    if _is_list(value) and not value:
+        return "[]"
+    raise TypeError(f"{value!r} has no place in a manifest")
 
 
+@functools.lru_cache(maxsize=4096)
 def _string(value: str) -> str:
     if _PLAIN.match(value) and value.lower() not in _WORDS:
         return value

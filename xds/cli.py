@@ -151,7 +151,7 @@ def _bootstrap(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--zone", default="", help="where it runs")
     parser.add_argument(
-        "--xds", type=_address, default=("127.0.0.1", 18000), metavar="ADDR:PORT", help="the control server"
+        "--xds", type=_host_port, default="127.0.0.1:18000", metavar="HOST:PORT", help="the control server"
     )
     parser.add_argument("--port", type=_port, metavar="N", help="listen here; default: the policy's port")
     parser.add_argument("--address", metavar="ADDR", help="listen on this address; default: all (sidecar: loopback)")
@@ -206,6 +206,11 @@ def _address(text: str) -> tuple[str, int]:
     if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _host_port(text: str) -> str:
+    _address(text)
+    return text
 
 
 def _port(text: str) -> int:

@@ -38,8 +38,8 @@ def compile_(options: argparse.Namespace) -> int:
         if difference:
             print(f"{options.output} is not what {options.policies} say: run turnout compile", file=sys.stderr)
         return FAILED if difference else OK
-    changes = write(files, options.output)
-    print(f"{options.output}: {len(files)} files, {changes}")
+    write(files, options.output)
+    print(f"{options.output}: {len(files)} files")
     return OK
 
 
@@ -83,22 +83,22 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def bootstrap(options: argparse.Namespace) -> int:
-    from xds.bootstrap import Bootstrap, bootstrap_json
+    """Prints what a stock Envoy is started with."""
+    from xds import bootstrap as made
 
     print(
-        bootstrap_json(
-            Bootstrap(
-                node_id=options.node,
-                cluster=options.cluster,
-                zone=options.zone,
-                xds=options.xds,
-                port=options.port,
-                address=options.address,
-                secrets=options.secrets,
-                admin_port=options.admin_port,
-                delta=options.variant == "delta",
-            )
-        )
+        made.bootstrap(
+            node_id=options.node,
+            cluster=options.cluster,
+            zone=options.zone,
+            xds_address=options.xds,
+            port=options.port,
+            address=options.address,
+            secrets=options.secrets,
+            admin_port=options.admin_port,
+            delta=options.variant == "delta",
+        ),
+        end="",
     )
     return OK
 

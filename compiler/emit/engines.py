@@ -13,8 +13,6 @@ from compiler.emit.names import CONTAINER_PORT
 from compiler.emit.volumes import weights_argument
 from compiler.fleet import Engine, Framework, Model, ModelType, Quantization, Scheme, Tier, Version
 
-EMBEDDING = ModelType.EMBEDDING
-
 _LISTEN = ("--host", "0.0.0.0", "--port", str(CONTAINER_PORT))
 
 
@@ -46,7 +44,7 @@ def _vllm(model: Model, engine: Engine, tier: Tier) -> Launch:
             *_quantize_at_load(engine),
             *("--gpu-memory-utilization", f"{engine.gpu_memory_utilization:g}"),
             *(("--load-format", "runai_streamer") if engine.model_path.scheme in (Scheme.S3, Scheme.GS) else ()),
-            *(("--runner", "pooling") if model.type == EMBEDDING else ()),
+            *(("--runner", "pooling") if model.type is ModelType.EMBEDDING else ()),
             *(("--enable-sleep-mode",) if tier is Tier.WARM else ()),
         ),
     )
@@ -66,7 +64,7 @@ def _sglang(model: Model, engine: Engine, _: Tier) -> Launch:
             *("--dtype", engine.dtype),
             *_quantize_at_load(engine),
             *("--mem-fraction-static", f"{engine.gpu_memory_utilization:g}"),
-            *(("--is-embedding",) if model.type == EMBEDDING else ()),
+            *(("--is-embedding",) if model.type is ModelType.EMBEDDING else ()),
         ),
     )
 
@@ -158,13 +156,13 @@ _LACKS = {
         _OBJECT_STORES,
         {},
         {"float32": "auto, float16 or bfloat16"},
-        {EMBEDDING: "framework vllm or sglang"},
+        {ModelType.EMBEDDING: "framework vllm or sglang"},
     ),
     Framework.TENSORRT_LLM: _Lacks(
         _OBJECT_STORES,
         dict.fromkeys(_QUANTIZED, _IN_THE_CHECKPOINT),
         dict.fromkeys(_DTYPES, _IN_THE_CHECKPOINT),
-        {EMBEDDING: "framework vllm or sglang"},
+        {ModelType.EMBEDDING: "framework vllm or sglang"},
     ),
     Framework.TRITON: _Lacks(
         {Scheme.HF: "a model repository: pvc://, s3://, gs://, oci:// or host://"},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.decode import Policies
+from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error
-from compiler.fleet import slug
+from compiler.fleet import Tier, slug
+from compiler.fleet.names import version_slug
 from compiler.kinds import Gateway, InferenceModel, ModelOrchestrator
 
 LONGEST_OBJECT_NAME = 63
@@ -17,7 +18,7 @@ def check_names(policies: Policies, found: list[Diagnostic]) -> None:
     _check_model_names(policies, found)
     for kind in (InferenceModel, Gateway):
         _check_slugs(policies, kind, found)
-    _check_lengths(policies, found)
+    _check_objects(policies, found)
 
 
 def _check_model_names(policies: Policies, found: list[Diagnostic]) -> None:
@@ -51,20 +52,36 @@ def _check_slugs(policies: Policies, kind: type[InferenceModel | Gateway], found
             found.append(error("P207", place, said, "names that differ in more than - and ."))
 
 
-def _check_lengths(policies: Policies, found: list[Diagnostic]) -> None:
+def _check_objects(policies: Policies, found: list[Diagnostic]) -> None:
+    """No two versions of whatever models share the name of a Service or Deployment, and all names fit."""
+    owners: dict[str, str] = {}
     for policy in policies.of(InferenceModel):
-        versions = policy.body.spec.versions or ()
-        slugs: dict[str, str] = {}
-        for index, version in enumerate(versions):
-            place = policy.at("spec", "versions", index, "name")
-            longest = f"{slug(policy.body.metadata.name)}-{version.name}-cold"
-            if len(longest) > LONGEST_OBJECT_NAME:
-                said = f"'{version.name}' is no name: {longest} has {len(longest)} characters, 63 are the limit"
-                found.append(error("P115", place, said, "a shorter version"))
-            other = slugs.setdefault(version.name.replace(".", "-"), version.name)
-            if other != version.name:
-                said = f"'{other}' and '{version.name}' both become {other.replace('.', '-')}"
-                found.append(error("P207", place, said, "names that differ in more than - and ."))
-            elif version.name in [v.name for v in versions[:index]]:
-                before = policy.at("spec", "versions", [v.name for v in versions].index(version.name), "name")
-                found.append(error("P204", place, f"version '{version.name}' twice, first at {before}"))
+        model = policy.body.metadata.name
+        first: dict[str, Position] = {}
+        for version, place in _versions(policy):
+            if version in first:
+                found.append(error("P204", place, f"version '{version}' twice, first at {first[version]}"))
+                continue
+            first[version] = place
+            _check_object(f"{model} {version}", f"{slug(model)}-{version_slug(version)}", place, owners, found)
+
+
+def _check_object(owner: str, name: str, place: Position, owners: dict[str, str], found: list[Diagnostic]) -> None:
+    longest = f"{name}-{Tier.COLD}"
+    if len(longest) > LONGEST_OBJECT_NAME:
+        said = f"'{owner}' is no name: {longest} has {len(longest)} characters, {LONGEST_OBJECT_NAME} are the limit"
+        found.append(error("P115", place, said, "a shorter version"))
+    names = (name, *(f"{name}-{tier}" for tier in (Tier.HOT, Tier.WARM, Tier.COLD)))
+    taken = next((taken for taken in names if taken in owners), None)
+    if taken is not None:
+        said = f"'{owners[taken]}' and '{owner}' both become {taken}"
+        found.append(error("P207", place, said, "another version, or another name"))
+    owners.update(dict.fromkeys(names, owner))
+
+
+def _versions(policy: Policy[InferenceModel]) -> Iterator[tuple[str, Position]]:
+    spec = policy.body.spec
+    if spec.versions is None:
+        yield spec.version or "1", policy.at("spec", "version") if spec.version else policy.at("metadata", "name")
+    for index, version in enumerate(spec.versions or ()):
+        yield version.name, policy.at("spec", "versions", index, "name")

@@ -1,0 +1,277 @@
+"""Fleets made by hand: one model of five lines' worth of defaults, and a fleet with some of everything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from compiler.diagnostics import Position
+from compiler.fleet import (
+    Carrier,
+    ColdStart,
+    ConnectionPool,
+    Engine,
+    Fleet,
+    Framework,
+    Gateway,
+    HashAlgorithm,
+    HashKey,
+    HashSource,
+    HealthCheck,
+    Host,
+    Listener,
+    LoadBalancing,
+    Model,
+    ModelPath,
+    ModelType,
+    Orchestrator,
+    OutlierDetection,
+    Protocol,
+    Quantization,
+    Resources,
+    Retries,
+    Scheme,
+    SlowStart,
+    Strategy,
+    Target,
+    Timeouts,
+    Version,
+    Zones,
+)
+
+GI = 1024**3
+
+
+def seconds(number: float) -> timedelta:
+    return timedelta(seconds=number)
+
+
+def at(line: int, file: str = "policies/models.yaml") -> Position:
+    return Position(file, line, 3)
+
+
+def engine(framework: Framework = Framework.VLLM) -> Engine:
+    return Engine(
+        framework=framework,
+        image="vllm/vllm-openai:v0.11.0",
+        model_path=ModelPath(Scheme.HF, "mistralai/Mistral-7B-Instruct-v0.2"),
+        max_seq_len=4096,
+        max_batch_size=64,
+        tensor_parallel=1,
+        quantization=Quantization.NONE,
+        dtype="auto",
+        gpu_memory_utilization=0.9,
+        extra_args=(),
+    )
+
+
+def version(name: str = "1", weight: int = 100, line: int = 1) -> Version:
+    return Version(
+        name=name,
+        weight=weight,
+        model_name="mistralai/Mistral-7B-Instruct-v0.2",
+        engine=engine(),
+        resources=Resources("NVIDIA-A100-SXM4-80GB", gpu_count=1, cpu=8000, memory=32 * GI, shm=8 * GI),
+        cold_start=ColdStart(seconds(300)),
+        replicas=1,
+        hot=0,
+        warm=0,
+        cold=0,
+        endpoints=(),
+        health_check=HealthCheck("/health", seconds(10), seconds(5), failure_threshold=3, success_threshold=2),
+        connection_pool=ConnectionPool(64, 64, 64, 0, seconds(1)),
+        origin=at(line),
+    )
+
+
+def model(name: str = "mistral-7b", *versions: Version, line: int = 1) -> Model:
+    return Model(
+        name=name,
+        namespace="ai-inference",
+        aliases=(),
+        served_names=(name,),
+        type=ModelType.LLM,
+        versions=versions or (version(line=line),),
+        zones=Zones((), None),
+        load_balancing=LoadBalancing(Strategy.LEAST_CONNECTIONS, None, HashAlgorithm.MAGLEV, SlowStart(seconds(0), 10)),
+        outlier_detection=OutlierDetection(5, seconds(10), seconds(60), 100),
+        retries=Retries(3, ("connect-failure", "refused-stream", "reset"), (500, 502, 503), seconds(0.025)),
+        timeouts=Timeouts(seconds(60), seconds(300), seconds(3600), seconds(300)),
+        labels=(),
+        annotations=(),
+        origin=at(line),
+    )
+
+
+def gateway(name: str = "mesh", *models: str, carrier: Carrier = Carrier.ISTIO) -> Gateway:
+    return Gateway(
+        name=name,
+        namespace="ai-inference",
+        hosts=(Host(f"{name}.example.com", carrier),),
+        listeners=(Listener(8080, Protocol.HTTP, None),),
+        models=models,
+        orchestrator=None,
+        max_request_bytes=4 * 1024**2,
+        labels=(),
+        annotations=(),
+        origin=at(1, "policies/gateways.yaml"),
+    )
+
+
+def fleet(*models: Model, gateways: tuple[Gateway, ...] = ()) -> Fleet:
+    ordered = tuple(sorted(models, key=lambda m: m.name))
+    return Fleet("ai-inference", ordered, gateways or (gateway("mesh", *(m.name for m in ordered)),))
+
+
+def rich_fleet() -> Fleet:
+    """Every engine, tier, scheme of weights and hash key; two versions; three gateways, of which two are Istio's."""
+    models = (_llama_70b(), _embedder(), _mistral(), _quantized(), _on_triton(), _on_tensorrt())
+    return fleet(*models, gateways=_gateways())
+
+
+def _llama_70b() -> Model:
+    large = Resources("NVIDIA-A100-SXM4-80GB", gpu_count=4, cpu=32000, memory=128 * GI, shm=32 * GI)
+    stable = replace(
+        version("1.0", 90, line=14),
+        model_name="meta-llama/Llama-2-70b-chat-hf",
+        engine=replace(
+            engine(), model_path=ModelPath(Scheme.S3, "models/llama-70b"), tensor_parallel=4, dtype="float16"
+        ),
+        resources=large,
+        replicas=2,
+        hot=1,
+        warm=1,
+        cold=2,
+        connection_pool=ConnectionPool(384, 64, 384, 50, seconds(1)),
+    )
+    canary = replace(
+        stable,
+        name="1.1",
+        weight=10,
+        engine=replace(stable.engine, quantization=Quantization.FP8, extra_args=("--seed", "7")),
+        replicas=1,
+        hot=0,
+        warm=0,
+        cold=0,
+        origin=at(19),
+    )
+    return replace(
+        model("llama-70b", stable, canary, line=10),
+        aliases=("llama",),
+        served_names=("llama-70b", "llama", "auto"),
+        zones=Zones(("az-1", "az-2"), "az-3"),
+        load_balancing=LoadBalancing(
+            Strategy.LEAST_CONNECTIONS, None, HashAlgorithm.MAGLEV, SlowStart(seconds(60), 10)
+        ),
+        labels=(("team", "chat"),),
+        annotations=(("example.com/runbook", "https://runbooks.example.com/llama: start here"),),
+    )
+
+
+def _embedder() -> Model:
+    own = replace(
+        version("2", line=40),
+        model_name="BAAI/bge-m3",
+        engine=replace(engine(Framework.SGLANG), image="lmsysorg/sglang:v0.5.4"),
+        cold_start=ColdStart(seconds(61)),
+        connection_pool=ConnectionPool(0, 0, 0, 0, seconds(0.5)),
+    )
+    cookie = HashKey(HashSource.COOKIE, "session")
+    return replace(
+        model(
+            "bge-m3", replace(own, engine=replace(own.engine, model_path=ModelPath(Scheme.HF, "BAAI/bge-m3"))), line=38
+        ),
+        type=ModelType.EMBEDDING,
+        load_balancing=LoadBalancing(
+            Strategy.CONSISTENT_HASH, cookie, HashAlgorithm.RING_HASH, SlowStart(seconds(0), 10)
+        ),
+        retries=Retries(0, ("connect-failure",), (), seconds(0.025)),
+        timeouts=Timeouts(seconds(10), seconds(10), seconds(20), seconds(30)),
+    )
+
+
+def _mistral() -> Model:
+    own = replace(
+        version("0.2", line=60),
+        engine=replace(
+            engine(Framework.TGI),
+            image="ghcr.io/huggingface/text-generation-inference:3.3.6",
+            model_path=ModelPath(Scheme.PVC, "weights/mistral/7b"),
+            dtype="bfloat16",
+        ),
+        replicas=0,
+        warm=2,
+        health_check=HealthCheck("/health", seconds(2.5), seconds(0.5), failure_threshold=2, success_threshold=1),
+    )
+    header = HashKey(HashSource.HEADER, "x-session-id")
+    return replace(
+        model("mistral-7b", own, line=55),
+        load_balancing=LoadBalancing(Strategy.CONSISTENT_HASH, header, HashAlgorithm.MAGLEV, SlowStart(seconds(0), 10)),
+        zones=Zones(("az-1",), None),
+        retries=Retries(2, ("connect-failure", "reset"), (), seconds(0.025)),
+    )
+
+
+def _quantized() -> Model:
+    own = replace(
+        version("1", line=80),
+        model_name="TheBloke/CodeLlama-34B-AWQ",
+        engine=replace(
+            engine(),
+            model_path=ModelPath(Scheme.OCI, "registry.example.com/models/codellama:34b-awq"),
+            quantization=Quantization.AWQ,
+        ),
+        resources=Resources("NVIDIA-L40S", gpu_count=1, cpu=500, memory=1000**3, shm=0),
+    )
+    query = HashKey(HashSource.QUERY_PARAMETER, "user")
+    return replace(
+        model("codellama-34b", own, line=75),
+        load_balancing=LoadBalancing(Strategy.CONSISTENT_HASH, query, HashAlgorithm.MAGLEV, SlowStart(seconds(0), 10)),
+        outlier_detection=OutlierDetection(0, seconds(30), seconds(60), 50),
+    )
+
+
+def _on_triton() -> Model:
+    own = replace(
+        version("1", line=100),
+        engine=replace(
+            engine(Framework.TRITON),
+            image="nvcr.io/nvidia/tritonserver:25.09-py3",
+            model_path=ModelPath(Scheme.GS, "models/reranker"),
+        ),
+        resources=Resources("NVIDIA-L4", gpu_count=0, cpu=4000, memory=8 * GI, shm=GI),
+        health_check=HealthCheck("/v2/health/ready", seconds(10), seconds(5), 3, 2),
+    )
+    return replace(
+        model("8b.reranker", own, line=95),
+        type=ModelType.SPECIALIZED,
+        load_balancing=LoadBalancing(Strategy.ROUND_ROBIN, None, HashAlgorithm.MAGLEV, SlowStart(seconds(0), 10)),
+    )
+
+
+def _on_tensorrt() -> Model:
+    own = replace(
+        version("1", line=120),
+        engine=replace(
+            engine(Framework.TENSORRT_LLM),
+            image="nvcr.io/nvidia/tensorrt-llm/release:1.0.0",
+            model_path=ModelPath(Scheme.HOST, "/data/models/qwen"),
+        ),
+        hot=1,
+    )
+    return model("qwen-72b", own, line=115)
+
+
+def _gateways() -> tuple[Gateway, ...]:
+    auto = Orchestrator("auto", (Target("llama-70b", 75), Target("mistral-7b", 25)), at(1, "policies/routing.yaml"))
+    mesh = replace(
+        gateway("mesh", "8b.reranker", "bge-m3", "codellama-34b", "llama-70b", "mistral-7b"),
+        hosts=(Host("mesh.example.com", Carrier.ISTIO), Host("own.example.com", Carrier.ENVOY)),
+        listeners=(Listener(443, Protocol.HTTPS, "mesh-tls"), Listener(80, Protocol.HTTP, None)),
+        orchestrator=auto,
+        labels=(("team", "edge"),),
+        annotations=(("example.com/owner", "edge"),),
+    )
+    inside = replace(gateway("inside", "llama-70b"), namespace="edge", hosts=(Host("*", Carrier.ISTIO),))
+    own = gateway("own", "qwen-72b", carrier=Carrier.ENVOY)
+    return (inside, mesh, own)
