@@ -14,11 +14,18 @@ from pydantic_core import ErrorDetails
 
 from compiler.diagnostics import Diagnostic, Position, error, warning
 from compiler.kinds import API_VERSION, KINDS, InferenceModel, Platform
-from compiler.kinds.values import duration_text
-from compiler.nodes import Mapped, Node, Scalar, Sequence, at, merge, plain, type_name, value_type, without
+from compiler.kinds.values import bytes_text, duration_text, quoted
+from compiler.nodes import Mapped, Node, Scalar, Sequence, article, at, merge, plain, type_name, value_type, without
 
 Loc = tuple[str | int, ...]
 K = TypeVar("K", bound=BaseModel)
+
+MOST_PROBLEMS = 1_000
+"""That are told of one document; a hint for each of 50,000 unknown keys would take a minute."""
+LONGEST_WORD = 60
+"""Longer ones are no misspellings of a field or value, and comparing them takes long."""
+LIKELY, POSSIBLE = 0.85, 0.6
+"""How alike two words are, from 0 to 1: a slip of the pen, and a guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,10 @@ class Policy(Generic[K]):
         """Where the key of the value at `loc` stands."""
         return _key_position(self.node, loc)
 
+    def either(self, loc: Loc, first: str, second: str) -> Position:
+        """Where one of two values below `loc` stands that do not fit each other: the first, unless it is a default."""
+        return self.at(*loc, first if self.wrote(*loc, first) else second)
+
     def wrote(self, *loc: str | int) -> bool:
         """Whether policy gives the value at `loc`; False for a built-in default."""
         return at(self.node, loc)[1]
@@ -52,27 +63,40 @@ class Policies:
     """For each model with `versions`, the model as each of them sees it: its spec with the version's values laid on."""
     names: dict[type[BaseModel], frozenset[str]]
     """Of every document, the invalid ones too: a reference to one of those is not dangling."""
+    complete: bool
+    """Whether every document could be read as one of a kind; if not, a name that none has may be that document's."""
+
+    @property
+    def platform_known(self) -> bool:
+        """Whether Platform's settings are those that policy means; if not, what depends on them cannot be judged."""
+        return self.platform is not None or (self.complete and not self.names[Platform])
 
     def of(self, kind: type[K]) -> tuple[Policy[K], ...]:
         return self.by_kind[kind]
 
 
-def decode(documents: Iterable[Mapped]) -> tuple[Policies, list[Diagnostic]]:
-    """The valid ones of `documents`, and what is wrong with the others. Order of documents does not matter."""
+def decode(documents: Iterable[Mapped], complete: bool = True) -> tuple[Policies, list[Diagnostic]]:
+    """The valid ones of `documents`, and what is wrong with the others. Order of documents does not matter.
+
+    `complete` says that no document is missing because its file could not be read.
+    """
     found: list[Diagnostic] = []
     by_kind: dict[type[BaseModel], list[Mapped]] = {kind: [] for kind in KINDS}
     for document in documents:
         kind = _kind(document, found)
-        if kind is not None:
+        if kind is None:
+            complete = False
+        else:
             by_kind[kind].append(document)
+            found.extend(_later(kind, document, ()))
     platforms = _valid(Platform, by_kind[Platform], found)
     for extra in platforms[1:]:
         first = platforms[0].at("metadata", "name")
         place = extra.at("metadata", "name")
-        found.append(error("P204", place, f"Platform '{extra.body.metadata.name}' twice, first at {first}"))
+        found.append(error("P204", place, f"Platform twice, first at {first}", "one for the whole fleet"))
     platform = platforms[0] if platforms else None
-    defaults, complete = at(platform.node, ("spec", "defaults")) if platform else (None, False)
-    if isinstance(defaults, Mapped) and complete:
+    defaults, given = at(platform.node, ("spec", "defaults")) if platform else (None, False)
+    if isinstance(defaults, Mapped) and given:
         by_kind[InferenceModel] = [_with_defaults(node, defaults) for node in by_kind[InferenceModel]]
     policies: dict[type[BaseModel], tuple[Policy[Any], ...]] = {Platform: tuple(platforms[:1])}
     for kind in KINDS:
@@ -80,38 +104,43 @@ def decode(documents: Iterable[Mapped]) -> tuple[Policies, list[Diagnostic]]:
             policies[kind] = _unique(kind, _valid(kind, by_kind[kind], found), found)
     versions = {p.body.metadata.name: _versions(p, found) for p in policies[InferenceModel] if p.body.spec.versions}
     names = {kind: frozenset(_names(nodes)) for kind, nodes in by_kind.items()}
-    return Policies(platform, policies, versions, names), list(dict.fromkeys(found))
+    return Policies(platform, policies, versions, names, complete), list(dict.fromkeys(found))
 
 
 def _kind(document: Mapped, found: list[Diagnostic]) -> type[BaseModel] | None:
-    for key in ("apiVersion", "kind"):
-        if key not in document.entries:
-            found.append(error("P113", document.position, f"'{key}' is missing"))
-            return None
-    version, kind = document.entries["apiVersion"], document.entries["kind"]
-    if plain(version) != API_VERSION:
-        shown = _shown(version)
-        found.append(error("P114", version.position, f"unknown apiVersion {shown}", f"did you mean '{API_VERSION}'?"))
-        return None
+    version, kind = document.entries.get("apiVersion"), document.entries.get("kind")
     names = {k.__name__: k for k in KINDS}
-    value = plain(kind)
-    if isinstance(value, str) and value in names:
-        return names[value]
-    hint = _did_you_mean(value, names) or f"one of {', '.join(sorted(names))}"
-    found.append(error("P114", kind.position, f"unknown kind {_shown(kind)}", hint))
-    return None
+    if version is None:
+        found.append(error("P113", document.position, "'apiVersion' is missing", f"apiVersion: {API_VERSION}"))
+    elif plain(version) != API_VERSION:
+        said = f"unknown apiVersion {_shown(version)}"
+        found.append(error("P114", version.position, said, f"did you mean '{API_VERSION}'?"))
+    if kind is None:
+        found.append(error("P113", document.position, "'kind' is missing", f"one of {', '.join(sorted(names))}"))
+        return None
+    known = plain(kind) if isinstance(kind, Scalar) else None
+    if known not in names:
+        hint = _did_you_mean(known, names) or f"one of {', '.join(sorted(names))}"
+        found.append(error("P114", kind.position, f"unknown kind {_shown(kind)}", hint))
+        return None
+    return names[known] if version is not None and plain(version) == API_VERSION else None
 
 
 def _policy(kind: type[K], node: Mapped, found: list[Diagnostic]) -> Policy[K] | None:
-    problems = list(_nulls(node, ()))
-    if not problems:
-        try:
-            body = kind.model_validate(plain(node))
-        except ValidationError as invalid:
-            problems = [_diagnostic(details, kind, node) for details in invalid.errors(include_url=False)]
-    found.extend(_later(kind, node, ()))
+    nulls = dict(_nulls(node, ()))
+    problems = list(nulls.values())
+    try:
+        body = kind.model_validate(plain(node))
+    except ValidationError as invalid:
+        details = [d for d in invalid.errors(include_url=False) if d["loc"] not in nulls]
+        problems += [_diagnostic(d, kind, node) for d in details[:MOST_PROBLEMS] if not _emptied(d)]
     found.extend(problems)
     return None if problems else Policy(body, node)
+
+
+def _emptied(details: ErrorDetails) -> bool:
+    """Whether a list only counts as empty because none of its items is valid."""
+    return details["type"] == "too_short" and bool(details["input"])
 
 
 def _valid(kind: type[BaseModel], nodes: Iterable[Mapped], found: list[Diagnostic]) -> list[Policy[Any]]:
@@ -121,8 +150,8 @@ def _valid(kind: type[BaseModel], nodes: Iterable[Mapped], found: list[Diagnosti
 def _names(nodes: Iterable[Mapped]) -> Iterator[str]:
     for node in nodes:
         name, exact = at(node, ("metadata", "name"))
-        if exact and isinstance(name, Scalar) and isinstance(name.value, str):
-            yield name.value
+        if exact and isinstance(name, Scalar):
+            yield name.text
 
 
 def _with_defaults(node: Mapped, defaults: Mapped) -> Mapped:
@@ -165,11 +194,11 @@ def _unique(kind: type[K], policies: list[Policy[Any]], found: list[Diagnostic])
     return tuple(first[name] for name in sorted(first))
 
 
-def _nulls(node: Node, loc: Loc) -> Iterator[Diagnostic]:
+def _nulls(node: Node, loc: Loc) -> Iterator[tuple[Loc, Diagnostic]]:
     if isinstance(node, Scalar):
         if node.value is None:
-            said = f"{dotted(loc)}: null is no value here"
-            yield error("P102", node.position, said, "leave the key out for the default")
+            said = f"{told(loc)}: null is no value here"
+            yield loc, error("P102", node.position, said, "leave the key out for the default")
     elif isinstance(node, Sequence):
         for index, item in enumerate(node.items):
             yield from _nulls(item, (*loc, index))
@@ -225,10 +254,10 @@ def _diagnostic(details: ErrorDetails, kind: type[BaseModel], root: Mapped) -> D
     loc: Loc = tuple(step for step in details["loc"] if step != "[key]")
     node, exact = at(root, loc)
     context: dict[str, Any] = details.get("ctx", {})
-    name, code = dotted(loc), details["type"]
+    name, code = told(loc), details["type"]
     if code == "missing":
         parent = at(root, loc[:-1])[0]
-        return error("P113", parent.position, f"'{dotted(loc)}' is missing", _missing_hint(loc))
+        return error("P113", parent.position, f"'{name}' is missing", _missing_hint(loc))
     if code == "extra_forbidden":
         return _unknown_field(loc, kind, root)
     if code[0] == "P" and code[1:].isdigit():
@@ -263,12 +292,16 @@ def _unknown_field(loc: Loc, kind: type[BaseModel], root: Mapped) -> Diagnostic:
     schema = _schema_at(kind, loc[:-1])
     key = str(loc[-1])
     fields = [info.alias or name for name, info in schema.model_fields.items()] if schema else []
-    hint = _did_you_mean(key, fields)
-    if not hint and (place := next(_places(kind, key, ()), None)):
-        hint = f"did you mean '{place}'?"
+    elsewhere = next(_places(kind, key, ()), None)
+    hint = (
+        _did_you_mean(key, fields, LIKELY)
+        or (f"did you mean '{elsewhere}'?" if elsewhere else "")
+        or _did_you_mean(key, fields)
+        or (f"fields: {', '.join(fields)}" if fields else "")
+    )
     if key == "<<":
         hint = "YAML 1.2 has no merge keys: Platform.defaults, or a version of the model"
-    return error("P101", _key_position(root, loc), f"unknown field '{dotted(loc)}'", hint)
+    return error("P101", _key_position(root, loc), f"unknown field '{told(loc)}'", hint)
 
 
 def _places(schema: type[BaseModel], key: str, loc: Loc) -> Iterator[str]:
@@ -282,7 +315,7 @@ def _places(schema: type[BaseModel], key: str, loc: Loc) -> Iterator[str]:
 
 
 def _not_one_of(name: str, value: str, allowed: list[str], place: Position) -> Diagnostic:
-    said = f"{name}: '{value}' is not one of {', '.join(allowed)}"
+    said = f"{name}: {quoted(value)} is not one of {', '.join(allowed)}"
     return error("P103", place, said, _did_you_mean(value, allowed))
 
 
@@ -296,13 +329,14 @@ def _wrong_type(name: str, value: object, wanted: str, node: Node | None, place:
         hint = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower(), "true or false")
     elif wanted in ("integer", "number") and isinstance(value, str) and value.replace("_", "").isdigit():
         hint = str(int(value.replace("_", "")))
-    elif wanted == "duration":
-        hint = "60s, not 60"
+    elif wanted == "duration" and got == "integer":
+        hint = f"{shown}s"
     elif wanted == "list":
-        hint = f"[{shown}]" if isinstance(value, str) else "- item"
-    article = "an" if got[0] in "aeiou" else "a"
-    wanted_article = "an" if wanted[0] in "aeiou" else "a"
-    return error("P102", place, f"{name}: {shown} is {article} {got}, not {wanted_article} {wanted}", hint)
+        hint = f"[{shown}]" if isinstance(value, str) else "items in [ ], or each behind a -"
+    elif wanted == "map":
+        hint = "key: value"
+    what = f"{shown} is {article(got)}" if isinstance(node, Scalar) else f"this is {article(got)}"
+    return error("P102", place, f"{name}: {what}, not {article(wanted)}", hint)
 
 
 def _outside(details: ErrorDetails, node: Node) -> str:
@@ -310,22 +344,23 @@ def _outside(details: ErrorDetails, node: Node) -> str:
     shown = _shown(node)
     match details["type"]:
         case "greater_than_equal":
-            return f"{shown} is outside: at least {_bound(context['ge'])}"
+            return f"{shown} is out of range: at least {_bound(context['ge'], node)}"
         case "greater_than":
-            return f"{shown} is outside: more than {_bound(context['gt'])}"
+            return f"{shown} is out of range: more than {_bound(context['gt'], node)}"
         case "less_than_equal":
-            return f"{shown} is outside: at most {_bound(context['le'])}"
+            return f"{shown} is out of range: at most {_bound(context['le'], node)}"
         case "less_than":
-            return f"{shown} is outside: less than {_bound(context['lt'])}"
+            return f"{shown} is out of range: less than {_bound(context['lt'], node)}"
         case "string_too_short" | "too_short":
-            return f"{shown} is empty"
-        case "string_pattern_mismatch":
-            return f"{shown} is outside {context['pattern']}"
+            return "it is empty"
     return f"{shown}: {details['msg']}"
 
 
-def _bound(value: object) -> str:
-    return duration_text(value) if isinstance(value, timedelta) else str(value)
+def _bound(value: object, node: Node) -> str:
+    if isinstance(value, timedelta):
+        return duration_text(value)
+    written_with_unit = isinstance(node, Scalar) and isinstance(node.value, str)
+    return bytes_text(value) if isinstance(value, int) and written_with_unit else str(value)
 
 
 def _key_position(root: Mapped, loc: Loc) -> Position:
@@ -336,14 +371,18 @@ def _key_position(root: Mapped, loc: Loc) -> Position:
 
 
 def _missing_hint(loc: Loc) -> str:
-    return "the weights' id, as in modelName: org/name" if loc[-1] == "modelName" else ""
+    return {
+        "metadata": "metadata: {name: …}",
+        "modelName": "the weights' id, as in modelName: org/name",
+        "spec": "spec: {…}",
+    }.get(str(loc[-1]), "")
 
 
-def _did_you_mean(value: object, candidates: Iterable[str]) -> str:
-    if not isinstance(value, str):
+def _did_you_mean(value: object, candidates: Iterable[str], likeness: float = POSSIBLE) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_WORD:
         return ""
     folded = {candidate.lower(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(value.lower(), folded, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(value.lower(), folded, n=1, cutoff=likeness)
     return f"did you mean '{folded[close[0]]}'?" if close else ""
 
 
@@ -360,11 +399,16 @@ def dotted(loc: Loc) -> str:
     return text
 
 
+def told(loc: Loc) -> str:
+    """`dotted` for a message: without the length that keys may have by mistake."""
+    return dotted(tuple(step[:57] + "…" if isinstance(step, str) and len(step) > 60 else step for step in loc))
+
+
 def _shown(node: Node) -> str:
     """`node` as it stands in an error: a scalar as written, a collection by its size."""
     if isinstance(node, Scalar):
         if isinstance(node.value, str):
-            return repr(node.value if len(node.value) <= 60 else node.value[:57] + "…")
-        return {True: "true", False: "false", None: "null"}.get(node.value, str(node.value))  # type: ignore[arg-type]
+            return quoted(node.value)
+        return "null" if node.value is None else node.text
     count = len(node.items) if isinstance(node, Sequence) else len(node.entries)
     return f"a {type_name(node)} of {count}"

@@ -181,7 +181,7 @@ class _Builder:
             return Scalar(text, position, text)
         value = resolve(text)
         if (isinstance(value, float) and math.isinf(value)) or _NO_NUMBER.match(text):
-            self._report(error("P007", position, f"{text} is no number here", "a number, or leave the key out"))
+            self._report(error("P007", position, f"{_short(text)} is no number here", "a number, or leave the key out"))
         return Scalar(value, position, text)
 
     def _alias(self, anchor: str, position: Position, depth: int) -> Node:
@@ -190,7 +190,9 @@ class _Builder:
                 error("P001", position, f"not YAML for a policy: *{anchor} stands inside its own anchor")
             )
         if anchor not in self.anchors:
-            raise _UnreadableError(error("P001", position, f"not YAML: no anchor &{anchor} before this alias"))
+            raise _UnreadableError(
+                error("P001", position, f"not YAML: no anchor &{anchor} before this alias in its document")
+            )
         known = self.anchors[anchor]
         self._count(known.size, position)
         if depth + known.height > MAX_DEPTH:
@@ -231,7 +233,10 @@ def _not_yaml(problem: yaml.YAMLError, text: str, file: str) -> Diagnostic:
         mark = problem.problem_mark or problem.context_mark
         line, column = (mark.line, mark.column) if mark else (0, 0)
         said = problem.problem or "unreadable"
-        return error("P001", Position(file, line + 1, column + 1), f"not YAML: {said}", _hint(said, text, line, column))
+        hint = _hint(said, text, line, column)
+        if said in _UNCLOSED and problem.context_mark:
+            hint += f"; it begins at line {problem.context_mark.line + 1}"
+        return error("P001", Position(file, line + 1, column + 1), f"not YAML: {said}", hint)
     index = getattr(problem, "position", 0) or 0
     before = _LINE_END.split(text.encode()[:index].decode("utf-8", "replace"))
     place = Position(file, len(before), len(before[-1]) + 1)
@@ -251,9 +256,11 @@ _HINTS = {
     "could not find expected ':'": "a colon and a space after each key",
     "did not find expected key": "the keys of one map begin in one column",
     "did not find expected <document start>": "--- between documents",
-    "did not find expected ',' or '}'": "a comma between entries, a } after the last",
-    "did not find expected ',' or ']'": "a comma between items, a ] after the last",
-    "found unexpected end of stream": "a closing quote is missing",
+    "did not find expected ',' or '}'": "commas between the entries of a { }",
+    "did not find expected ',' or ']'": "commas between the items of a [ ]",
+    "did not find expected node content": "a value is missing",
+    "found unexpected end of stream": "a quote is not closed",
     "found incompatible YAML document": "leave the %YAML line out",
 }
-"""By libyaml's words for a problem: what people did who get it."""
+"""By libyaml's words for a problem: what the writer can do."""
+_UNCLOSED = frozenset(said for said in _HINTS if "',' or" in said or "end of stream" in said)

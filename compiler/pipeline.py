@@ -34,10 +34,13 @@ def compile_policies(root: Path, previous: Sources | None = None) -> Compiled:
     `previous` saves parsing the files that have not changed since.
     """
     sources = load_sources(root, previous)
-    policies, found = decode(sources.documents)
-    found = [*sources.diagnostics, *found]
+    policies, found = decode(sources.documents, sources.complete)
     fleet, linked = link(policies)
-    found.extend(linked)
+    # A value that is wrong as YAML is not judged a second time for what it says.
+    judged = {d.position for d in sources.diagnostics}
+    found = [*sources.diagnostics, *(d for d in (*found, *linked) if d.position not in judged)]
+    if has_errors(found):
+        fleet = None  # of the valid policies alone it would be another fleet
     if fleet is not None:
         found.extend(prove(fleet))
         found.extend(finding for emitter in EMITTERS for finding in emitter.diagnostics(fleet))

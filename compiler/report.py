@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from compiler.diagnostics import Diagnostic, Position, Severity
 from compiler.source import Sources
 
 Painter = Callable[[str, str], str]
+
+MOST_BLOCKS = 200
+"""Of one report in text: nobody reads more at a time."""
 
 _COLOURS = {Severity.ERROR: "\033[1;31m", Severity.WARNING: "\033[1;33m", Severity.INFO: "\033[1;36m"}
 _BOLD, _BLUE, _END = "\033[1m", "\033[34m", "\033[0m"
@@ -21,7 +25,10 @@ def text(diagnostics: Iterable[Diagnostic], sources: Sources, root: Path, colour
 
     Places are paths from the working folder when `root` is, so that terminals and editors can open them.
     """
-    return "".join(_block(d, sources, root, colour) for d in diagnostics)
+    found = list(diagnostics)
+    blocks = "".join(_block(d, sources, root, colour) for d in found[:MOST_BLOCKS])
+    rest = len(found) - MOST_BLOCKS
+    return f"{blocks}… and {rest:,} more; --format json lists them all\n" if rest > 0 else blocks
 
 
 def _block(diagnostic: Diagnostic, sources: Sources, root: Path, colour: bool) -> str:
@@ -29,24 +36,36 @@ def _block(diagnostic: Diagnostic, sources: Sources, root: Path, colour: bool) -
     place, severity = diagnostic.position, diagnostic.severity
     word = "" if severity is Severity.ERROR else f"{severity}: "
     code = paint(_COLOURS[severity], diagnostic.code)
-    lines = [f"{paint(_BOLD, shown(place, root))}: {code} {word}{diagnostic.message}"]
+    lines = [f"{paint(_BOLD, printable(shown(place, root)))}: {code} {word}{printable(diagnostic.message)}"]
     line = sources.line(place)
     number = str(place.line)
     margin = " " * len(number)
     if line is not None:
         visible, mark = _window(line, place.column)
-        lines.append(f"{paint(_BLUE, f'{number} |')} {visible}")
+        lines.append(f"{paint(_BLUE, f'{number} |')} {visible}".rstrip())
         lines.append(f"{margin} {paint(_BLUE, '|')} {' ' * mark}{paint(_COLOURS[severity], '^')}")
     if diagnostic.hint:
-        lines.append(f"{margin} {paint(_BLUE, '=')} hint: {diagnostic.hint}")
+        lines.append(f"{margin} {paint(_BLUE, '=')} hint: {printable(diagnostic.hint)}")
     return "\n".join(lines) + "\n"
 
 
 def _window(line: str, column: int, width: int = 120) -> tuple[str, int]:
-    """A part of `line` short enough for a terminal, and where in it the mark goes."""
+    """A part of `line` short enough for a terminal, and how many cells into it the mark goes."""
     start = 0 if column <= width - 20 else column - width // 2
-    visible = "".join(c if c.isprintable() else "�" for c in line[start : start + width].replace("\t", " "))
-    return visible, column - 1 - start
+    visible = printable(line[start : start + width].replace("\t", " "))
+    return visible, sum(map(_cells, visible[: column - 1 - start]))
+
+
+def _cells(character: str) -> int:
+    """How wide a terminal shows it: Chinese and most emoji take two cells, accents of their own none."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def printable(words: str) -> str:
+    """`words` on one line, and without signs that would command the terminal."""
+    return "".join(c if c.isprintable() else "�" for c in words)
 
 
 def _painter(colour: bool) -> Painter:

@@ -15,8 +15,8 @@ from compiler.kinds.inference_model import VersionSpec
 from compiler.link import Settings
 from compiler.link.models import Alternative, effective_versions
 from compiler.link.recovery import recoveries
-from compiler.report import shown
 from compiler.nodes import Node, at
+from compiler.report import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def load_sources(root: Path, previous: Sources | None = None) -> Sources:
     found: list[Diagnostic] = []
     files: list[SourceFile] = []
     for path in _policy_files(root, prefix, found):
-        name = "/".join((prefix, *path.relative_to(home).parts))
+        name = _name(prefix, path.relative_to(home))
         data = _read(path, home, name, found)
         if data is not None:
             files.append(_source_file(name, data, known.get(name)))
@@ -81,6 +81,11 @@ def load_sources(root: Path, previous: Sources | None = None) -> Sources:
     place = Position(prefix if root.is_dir() else f"{prefix}/{root.name}", 0, 0)
     none = error("P010", place, f"no policies under {root}", "a folder of *.yaml, one policy or more")
     return Sources(sources.files, (*sources.found, none))
+
+
+def _name(prefix: str, path: Path) -> str:
+    """As in `Position.file`. File names are bytes on Linux, which need not be UTF-8."""
+    return os.fsencode("/".join((prefix, *path.parts))).decode("utf-8", "replace")
 
 
 def _policy_files(root: Path, prefix: str, found: list[Diagnostic]) -> list[Path]:
@@ -94,9 +99,7 @@ def _policy_files(root: Path, prefix: str, found: list[Diagnostic]) -> list[Path
             place = Position(f"{prefix}/environments", 0, 0)
             found.append(warning("P116", place, "'environments' has no effect in this version of turnout"))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found.extend(
-            _outside("/".join((prefix, *path.relative_to(root).parts))) for path in _leading_out(here, folders, root)
-        )
+        found.extend(_outside(_name(prefix, path.relative_to(root))) for path in _leading_out(here, folders, root))
         paths.extend(here / n for n in names if n.endswith((".yaml", ".yml")) and not n.startswith("."))
     return sorted(paths, key=lambda path: path.relative_to(root).parts)
 
@@ -112,8 +115,8 @@ def _outside(name: str) -> Diagnostic:
 
 
 def _unreadable(root: Path, prefix: str, problem: OSError) -> Diagnostic:
-    where = Path(str(problem.filename)).relative_to(root).as_posix()
-    return error("P001", Position(f"{prefix}/{where}", 0, 0), f"cannot be read: {problem.strerror}")
+    place = Position(_name(prefix, Path(str(problem.filename)).relative_to(root)), 0, 0)
+    return error("P001", place, f"cannot be read: {problem.strerror}")
 
 
 def _read(path: Path, home: Path, name: str, found: list[Diagnostic]) -> bytes | None:

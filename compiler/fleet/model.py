@@ -185,8 +185,6 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    namespace: str
-    """Of objects that belong to no model or gateway with a namespace of its own."""
     models: tuple[Model, ...]
     """Sorted by name."""
     gateways: tuple[Gateway, ...]

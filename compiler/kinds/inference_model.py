@@ -22,6 +22,7 @@ from compiler.kinds.values import (
     Percent,
     Port,
     Positive,
+    Shape,
     Text,
     later,
 )
@@ -35,15 +36,15 @@ class ResourcesSpec(Part):
     gpu_count: Annotated[int, Field(ge=0, le=16)] = 1
     gpu_memory: Bytes | None = None
     """A total, only checked. Default: gpuCount x the catalogue's."""
-    cpu: Annotated[Cores, Field(ge=1)] | None = None
+    cpu: Cores | None = None
     """Default: 8 for each GPU, 8 without one."""
     memory: Annotated[Bytes, Field(ge=1)] | None = None
     """Without /dev/shm. Default: 32Gi for each GPU, 32Gi without one."""
 
 
 class ConfigSpec(Part):
-    parameters: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?[MBT]$")] | None = later(
-        "Size, `7B`, where modelName does not say it; for the memory proof."
+    parameters: Annotated[str, Shape(r"^[0-9]+(\.[0-9]+)?[MBT]\Z", "no size: a number and M, B or T", "7B")] | None = (
+        later("Size, `7B`, where modelName does not say it; for the memory proof.")
     )
     max_seq_len: Annotated[int, Field(ge=1, le=2**24)] = 4096
     """Tokens of prompt and answer together."""

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from compiler.kinds.inference_model import DefaultsSpec
-from compiler.kinds.values import HostName, LabelValue, Metadata, Name, Part, Text, later
+from compiler.kinds.values import HostName, LabelValue, Metadata, Name, Namespace, Part, Shape, Text, later
 
-ReleaseText = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$")]
+ReleaseText = Annotated[str, Shape(r"^[0-9]{1,4}\.[0-9]{1,4}\Z", "no release: major.minor", '"1.34"')]
 CarrierText = Literal["envoy", "istio"]
 
 
@@ -41,7 +41,7 @@ class GpuSpec(Part):
 
 
 class PlatformSpec(Part):
-    namespace: Name = "ai-inference"
+    namespace: Namespace = "ai-inference"
     data_plane: DataPlaneSpec = DataPlaneSpec()
     versions: VersionsSpec = VersionsSpec()
     images: ImagesSpec = ImagesSpec()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from compiler.kinds.values import Duration, Part, Percent, Positive, Text, later, refuse
+from compiler.kinds.values import Duration, Part, Percent, Positive, Text, Token, UrlPath, later, quoted, refuse
 
 _RETRY_CONDITIONS = (
     "5xx",
@@ -26,7 +26,7 @@ _RETRY_CONDITIONS = (
 def _retry_on(text: str) -> str:
     for word in retry_words(text):
         if word not in _RETRY_CONDITIONS and not (word.isdigit() and 400 <= int(word) <= 599):
-            raise refuse("P103", f"{word!r} is not one of {', '.join(_RETRY_CONDITIONS)} or a status of 400-599")
+            raise refuse("P103", f"{quoted(word)} is not one of {', '.join(_RETRY_CONDITIONS)} or a status of 400-599")
     return text
 
 
@@ -37,8 +37,8 @@ def retry_words(text: str) -> list[str]:
 class HashKeySpec(Part):
     """What decides the instance; one of the three."""
 
-    header: Text | None = None
-    cookie: Text | None = None
+    header: Token | None = None
+    cookie: Token | None = None
     query_parameter: Text | None = None
 
 
@@ -60,7 +60,7 @@ class LoadBalancingSpec(Part):
 
 
 class HealthCheckSpec(Part):
-    path: Annotated[str, Field(pattern="^/")] | None = None
+    path: UrlPath | None = None
     """Default: the engine's, /health or /v2/health/ready."""
     interval: Positive = timedelta(seconds=10)
     timeout: Positive = timedelta(seconds=5)

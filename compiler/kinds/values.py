@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h)\Z")
 _UNIT = {"ms": timedelta(milliseconds=1), "s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
@@ -17,6 +28,7 @@ _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|
 _DECIMAL = {"m": Decimal("0.001"), "": Decimal(1)} | {unit: Decimal(1000) ** n for n, unit in enumerate("kMGTP", 1)}
 _BINARY = {f"{unit}i": Decimal(1024) ** n for n, unit in enumerate("KMGTP", 1)}
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,38}[a-z0-9])?\Z")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 _QUALIFIED_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
@@ -51,12 +63,44 @@ def refuse(code: str, message: str, hint: str = "") -> PydanticCustomError:
     return PydanticCustomError(code, "{message}", {"message": message, "hint": hint})
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Text that `pattern` matches; any other is answered with `'…' is {what}` and `example`."""
+
+    pattern: str
+    what: str
+    example: str
+    code: str = "P104"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "pattern": self.pattern.replace("\\Z", "$"), "examples": [self.example]}
+
+    def _checked(self, text: str) -> str:
+        if not re.search(self.pattern, text):
+            raise refuse(self.code, f"{quoted(text)} is {self.what}", self.example)
+        return text
+
+
+def _positive(duration: timedelta) -> timedelta:
+    if not duration:
+        raise refuse("P104", "0s is out of range: more than 0s")
+    return duration
+
+
+def quoted(text: str) -> str:
+    """`text` in quotes, signs that do not print escaped, cut where it is too long for a message."""
+    return repr(text if len(text) <= 60 else text[:57] + "…")
+
+
 def parse_duration(text: object) -> object:
     if not isinstance(text, str):
         return text  # the type check that follows says what is wrong
     found = _DURATION.match(text)
     if found is None:
-        raise refuse("P105", f"{text!r} is no duration", "60s, not 1min")
+        raise refuse("P105", f"{quoted(text)} is no duration", "60s, not 1min")
     return int(found[1]) * _UNIT[found[2]]
 
 
@@ -77,7 +121,7 @@ def parse_quantity(value: object) -> object:
     text = str(value)
     found = _QUANTITY.match(text)
     if found is None:
-        raise refuse("P104", f"{text!r} is no quantity", "32Gi, 500m or 8")
+        raise refuse("P104", f"{quoted(text)} is no quantity", "32Gi, 500m or 8")
     return Decimal(found[1]) * (_DECIMAL | _BINARY)[found[2] or ""]
 
 
@@ -88,6 +132,8 @@ def _whole_bytes(number: Decimal) -> int:
 
 
 def _whole_millicores(number: Decimal) -> int:
+    if not number:
+        raise refuse("P104", "0 is out of range: more than 0", "500m or 8")
     if number * 1000 != (number * 1000).to_integral_value():
         raise refuse("P104", f"{number} cores are finer than 1m", "500m or 8")
     return int(number * 1000)
@@ -107,7 +153,7 @@ def cores_text(millicores: int) -> str:
 
 def _name(text: str) -> str:
     if not _NAME.match(text):
-        raise refuse("P115", f"{text!r} is no name: {name_problem(text)}", "lower-case letters, digits, - and .")
+        raise refuse("P115", f"{quoted(text)} is no name: {name_problem(text)}", "lower-case letters, digits, - and .")
     return text
 
 
@@ -122,6 +168,13 @@ def name_problem(text: str) -> str:
     return f"it ends with {text[-1]!r}" if bad is None else f"it holds {bad!r}"
 
 
+def _namespace(text: str) -> str:
+    if not _NAMESPACE.match(text):
+        said = f"{quoted(text)} is no name: a namespace has lower-case letters, digits and -, 63 at most"
+        raise refuse("P115", said, "ai-inference")
+    return text
+
+
 def _label_value(text: str) -> str:
     if _LABEL_VALUE.match(text):
         return text
@@ -130,21 +183,21 @@ def _label_value(text: str) -> str:
     else:
         bad = next((c for c in text if not (c.isascii() and (c.isalnum() or c in "-_."))), None)
         why = f"it holds {bad!r}" if bad else "it begins or ends with a sign"
-    raise refuse("P108", f"Kubernetes refuses label value {text!r}: {why}", "annotations take any text")
+    raise refuse("P108", f"Kubernetes refuses label value {quoted(text)}: {why}", "annotations take any text")
 
 
 def _metadata_key(text: str) -> str:
     prefix, slash, name = text.rpartition("/")
     if text.startswith(OWN_PREFIX):
-        raise refuse("P115", f"{text!r} is no name: {OWN_PREFIX} is Turnout's own", "a prefix of yours")
+        raise refuse("P115", f"{quoted(text)} is no name: {OWN_PREFIX} is Turnout's own", "a prefix of yours")
     if not _QUALIFIED_NAME.match(name) or (slash and not _PREFIX.match(prefix)):
-        raise refuse("P115", f"{text!r} is no name: Kubernetes takes [prefix/]name", "team, or example.com/team")
+        raise refuse("P115", f"{quoted(text)} is no name: Kubernetes takes [prefix/]name", "team, or example.com/team")
     return text
 
 
 def _host(text: str) -> str:
     if not _HOST.match(text) or len(text) > 253:
-        raise refuse("P115", f"{text!r} is no name: a host is a domain, *.domain or *", "inference.example.com")
+        raise refuse("P115", f"{quoted(text)} is no name: a host is a domain, *.domain or *", "inference.example.com")
     return text
 
 
@@ -152,27 +205,27 @@ def _address(text: str) -> str:
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        raise refuse("P104", f"{text!r} is no IP address", "127.0.0.1") from None
+        raise refuse("P104", f"{quoted(text)} is no IP address", "127.0.0.1") from None
     return text
 
 
 def _image(text: str) -> str:
     found = _IMAGE.match(text)
-    if found is None:
-        raise refuse("P109", f"image {text!r} is not pinned: this is no image", "registry/name:tag or name@sha256:…")
+    if found is None or len(text) > 255:
+        raise refuse("P109", f"{quoted(text)} is not pinned: it names no image", "registry/name:tag or name@sha256:…")
     tag = found[1]
     if found[2] is None and tag in (None, ":latest"):
         why = "':latest' moves" if tag else "it has no tag"
-        raise refuse("P109", f"image {text!r} is not pinned: {why}", "tag or digest")
+        raise refuse("P109", f"{quoted(text)} is not pinned: {why}", "tag or digest")
     return text
 
 
 def _model_path(text: str) -> str:
     found = MODEL_PATH.match(text)
     if found is None:
-        raise refuse("P112", f"{text!r} is no model path", "pvc:// s3:// gs:// hf:// oci:// or host://")
+        raise refuse("P112", f"{quoted(text)} is no model path", "pvc:// s3:// gs:// hf:// oci:// or host://")
     if found[1] == "host" and not found[2].startswith("/"):
-        raise refuse("P112", f"{text!r} is no model path: a host path begins with /", "host:///models/llama")
+        raise refuse("P112", f"{quoted(text)} is no model path: a host path begins with /", "host:///models/llama")
     return text
 
 
@@ -184,7 +237,7 @@ Duration = Annotated[
     PlainSerializer(duration_text),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["500ms", "30s", "5m", "1h"]}),
 ]
-Positive = Annotated[Duration, Field(gt=timedelta(0))]
+Positive = Annotated[Duration, AfterValidator(_positive)]
 Bytes = Annotated[
     int,
     BeforeValidator(lambda value: _whole_bytes(n) if isinstance(n := parse_quantity(value), Decimal) else n),
@@ -198,9 +251,18 @@ Cores = Annotated[
     WithJsonSchema({**_QUANTITY_SCHEMA, "examples": ["8", "500m"]}),
 ]
 Percent = Annotated[int, Field(ge=0, le=100)]
+Token = Annotated[
+    str,
+    Shape(
+        r"^[-!#$%&'*+.^_`|~0-9A-Za-z]+\Z", "no name that HTTP takes: letters, digits and - _ .", "x-session-id", "P115"
+    ),
+]
+"""The name of a header or cookie."""
+UrlPath = Annotated[str, Shape(r"^/[!-~]*\Z", "no path: it begins with / and has no spaces", "/health")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=0, le=1000)]
 Name = Annotated[str, AfterValidator(_name)]
+Namespace = Annotated[str, AfterValidator(_namespace)]
 Text = Annotated[str, Field(min_length=1)]
 LabelValue = Annotated[str, AfterValidator(_label_value)]
 MetadataKey = Annotated[str, AfterValidator(_metadata_key)]
@@ -222,7 +284,7 @@ class SecretRef(Part):
 class Metadata(Part):
     name: Name
     """Unique among policies of its kind."""
-    namespace: Name | None = None
+    namespace: Namespace | None = None
     """Default: Platform's."""
     labels: dict[MetadataKey, LabelValue] = {}
     """Put on every object rendered from this policy."""

@@ -25,6 +25,8 @@ def link(policies: Policies) -> tuple[Fleet | None, list[Diagnostic]]:
     check_names(policies, found)
     fleet_models = models(policies, platform, recovery, found)
     fleet_gateways = gateways(policies, platform, fleet_models, found)
-    if has_errors(found):
+    if not policies.complete:
+        found = [d for d in found if d.code != "P203"]
+    if has_errors(found) or not (policies.complete and policies.platform_known):
         return None, found
-    return Fleet(platform.namespace, fleet_models, fleet_gateways), found
+    return Fleet(fleet_models, fleet_gateways), found

@@ -17,6 +17,9 @@ from compiler.link.references import dangling, nearest, weights_sum
 IMPLICIT = "default"
 """The gateway there is when policy has none: every host, port 8080, HTTP, all models."""
 
+SIDECAR = "sidecar"
+"""The group of Envoys beside a client: a gateway of that name could not be told from it."""
+
 LEAST_REQUEST_BYTES = 4 * 2**20
 BYTES_PER_TOKEN = 16
 """Enough for a prompt of one model's longest context: a token of CJK text in escaped JSON is 6 to 12 bytes."""
@@ -28,6 +31,7 @@ def gateways(
     by_name = {model.name: model for model in models}
     orchestrators = _orchestrators(policies, by_name, found)
     declared = policies.of(GatewayKind)
+    _check_names(declared, found)
     _check_hosts(declared, found)
     built = [_gateway(policy, platform, by_name, orchestrators, policies, found) for policy in declared]
     if not policies.names[GatewayKind]:
@@ -46,10 +50,14 @@ def _gateway(
     spec, metadata = policy.body.spec, policy.body.metadata
     names = tuple(sorted(spec.models)) if spec.models is not None else tuple(models)
     known = policies.names[InferenceModel]
+    first: dict[str, Position] = {}
     for index, name in enumerate(spec.models or ()):
+        place = policy.at("spec", "models", index)
         if name not in known:
-            place = policy.at("spec", "models", index)
             found.append(dangling(f"spec.models[{index}]", "InferenceModel", name, place, known))
+        elif name in first:
+            found.append(error("P204", place, f"model '{name}' twice, first at {first[name]}", "delete one"))
+        first.setdefault(name, place)
     limit = spec.max_request_bytes
     reachable = [models[name] for name in names if name in models]
     return Gateway(
@@ -100,20 +108,30 @@ def _listeners(policy: Policy[GatewayKind], found: list[Diagnostic]) -> Iterator
             found.append(error("P201", place, "'tls' and 'protocol: HTTP' exclude each other", "protocol: HTTPS"))
         if spec.port in first:
             place = policy.at(*loc, "port")
-            found.append(error("P204", place, f"port {spec.port} twice, first at {first[spec.port]}"))
+            said = f"port {spec.port} twice, first at {first[spec.port]}"
+            found.append(error("P204", place, said, "another port"))
         first.setdefault(spec.port, policy.at(*loc, "port"))
         yield Listener(spec.port, Protocol(spec.protocol), secret if spec.protocol == "HTTPS" else None)
 
 
+def _check_names(policies: tuple[Policy[GatewayKind], ...], found: list[Diagnostic]) -> None:
+    for policy in policies:
+        if policy.body.metadata.name == SIDECAR:
+            said = f"'{SIDECAR}' is no name: it is the group of Envoys beside a client"
+            found.append(error("P115", policy.at("metadata", "name"), said, "another name"))
+
+
 def _check_hosts(policies: tuple[Policy[GatewayKind], ...], found: list[Diagnostic]) -> None:
-    owners: dict[str, str] = {}
+    owners: dict[str, tuple[str, Position]] = {}
     for policy in policies:
         name = policy.body.metadata.name
         for index, host in enumerate(policy.body.spec.hosts):
-            if host in owners:
-                place = policy.at("spec", "hosts", index)
-                found.append(error("P218", place, f"{owners[host]} and {name} both serve {host}", "one of them"))
-            owners.setdefault(host, name)
+            place = policy.at("spec", "hosts", index)
+            owner, first = owners.setdefault(host, (name, place))
+            if owner != name:
+                found.append(error("P218", place, f"{owner} and {name} both serve {host}", "hosts of its own for each"))
+            elif first != place:
+                found.append(error("P204", place, f"host '{host}' twice, first at {first}", "delete one"))
 
 
 def _orchestrators(
@@ -130,7 +148,7 @@ def _orchestrators(
             found.append(error("P113", policy.at("spec"), "'spec.gateway' is missing", f"one of {names}"))
             continue
         name = gateway or next(iter(known))
-        place = policy.at("spec", "gateway")
+        place = policy.at("spec", "gateway") if gateway else policy.at("metadata", "name")
         if name not in known:
             found.append(dangling("spec.gateway", "Gateway", name, place, known))
         elif name in result:
@@ -152,7 +170,8 @@ def _orchestrator(
         for index, hop in enumerate(spec.routing.fallback.chain):
             _check_member(policy, ("spec", "routing", "fallback", "chain", index, "model"), hop.model, members, found)
     targets = _default_stage(policy, members, found)
-    _check_alike(policy, [models[t.model] for t in targets if t.model in models], found)
+    if policies.platform_known:
+        _check_alike(policy, [models[t.model] for t in targets if t.model in models], found)
     return Orchestrator(policy.body.metadata.name, targets, policy.at("metadata", "name"))
 
 
@@ -168,7 +187,8 @@ def _members(
             found.append(dangling(f"spec.models[{index}].{field}", "InferenceModel", model, place, known))
         if member.name in members:
             place = policy.at("spec", "models", index, "name")
-            found.append(error("P204", place, f"member '{member.name}' twice", "another name"))
+            before = policy.at("spec", "models", list(members).index(member.name), "name")
+            found.append(error("P204", place, f"member '{member.name}' twice, first at {before}", "another name"))
         members.setdefault(member.name, member)
     return members
 
@@ -196,7 +216,9 @@ def _default_stage(
             found.append(error("P113", place, said, "all members have a weight, or none"))
     weights = [member.weight or 0 for _, member in weighted]
     places = [policy.at("spec", "models", index, "weight") for index, _ in weighted]
-    if len(weighted) == len(spec.models) and (bad := weights_sum(f"'{policy.body.metadata.name}'", weights, places)):
+    if len(weighted) == len(spec.models) and (
+        bad := weights_sum(f"orchestrator '{policy.body.metadata.name}'", weights, places)
+    ):
         found.append(bad)
     return tuple(Target(member.ref or member.name, member.weight or 0) for _, member in weighted)
 
@@ -211,8 +233,9 @@ def _check_rule(
     """Rules have no effect yet; what they refer to is checked all the same."""
     loc = ("spec", "routing", "rules", index)
     if (rule.target is None) == (rule.targets is None):
-        said = "'target' or 'targets': one is needed" if rule.target is None else "'target' and 'targets' exclude"
-        found.append(error("P201", policy.at(*loc), said if rule.target is None else f"{said} each other"))
+        neither = "'target' or 'targets': one is needed"
+        said = neither if rule.target is None else "'target' and 'targets' exclude each other"
+        found.append(error("P201", policy.at(*loc), said, "target: MODEL, or targets with weights"))
     if rule.target is not None:
         _check_member(policy, (*loc, "target"), rule.target, members, found)
     for number, target in enumerate(rule.targets or ()):

@@ -16,7 +16,15 @@ from compiler.link.effective import GIB, effective
 from compiler.link.platform import Settings, gpu
 from compiler.link.recovery import Recovery
 from compiler.link.references import weights_sum
-from compiler.link.traffic import connection_pool, health_check, load_balancing, outlier_detection, retries, timeouts
+from compiler.link.traffic import (
+    check_traffic,
+    connection_pool,
+    health_check,
+    load_balancing,
+    outlier_detection,
+    retries,
+    timeouts,
+)
 from compiler.link.workload import cold_start, endpoint, engine, resources
 
 
@@ -32,13 +40,14 @@ def models(
     policies: Policies, platform: Settings, recovery: Mapping[str, Recovery], found: list[Diagnostic]
 ) -> tuple[Model, ...]:
     choosers = _choosers(policies)
+    judged = found if policies.platform_known else []
     taken: dict[tuple[str, int], tuple[str, Position]] = {}
     result = []
     for policy in policies.of(InferenceModel):
         alternatives = _alternatives(policy, policies, found)
         if alternatives:
             name = policy.body.metadata.name
-            result.append(_model(policy, alternatives, platform, recovery.get(name), choosers.get(name, ()), found))
+            result.append(_model(policy, alternatives, platform, recovery.get(name), choosers.get(name, ()), judged))
             _check_addresses(policy, alternatives, taken, found)
     return tuple(result)
 
@@ -150,9 +159,9 @@ def _alternatives(policy: Policy[InferenceModel], policies: Policies, found: lis
     if len(known) == len(weights) and (bad := weights_sum(what, known, places)):
         found.append(bad)
     names = tuple(version.name for version in spec.versions)
-    inherited = tuple(i for i, v in enumerate(spec.versions) if v.endpoints is None)
-    if inherited:
-        _check_endpoint_versions(policy, spec.endpoints, names, names if len(names) > 1 else (), found)
+    heirs = tuple(v.name for v in spec.versions if v.endpoints is None)
+    _check_endpoint_versions(policy, spec.endpoints, names, names if len(names) > 1 else (), found)
+    _check_own_endpoints(policy, spec, heirs, found)
     if len(views) != len(weights):
         return []
     return [
@@ -175,6 +184,25 @@ def _check_endpoint_versions(
             found.append(error("P113", place, f"'{field}' is missing", f"one of {', '.join(required)}"))
         elif item.version is not None and item.version not in known:
             found.append(error("P203", place, f"{field}: no version '{item.version}'", f"one of {', '.join(known)}"))
+
+
+def _check_own_endpoints(
+    policy: Policy[InferenceModel], spec: InferenceModelSpec, heirs: tuple[str, ...], found: list[Diagnostic]
+) -> None:
+    """A version's own list replaces the model's, and is of that version alone."""
+    versions = spec.versions or ()
+    for index, item in enumerate(spec.endpoints):
+        if item.version not in (None, *heirs) and item.version in [version.name for version in versions]:
+            said = f"'spec.endpoints[{index}]' and the endpoints of version '{item.version}' exclude each other"
+            found.append(
+                error("P201", policy.at("spec", "endpoints", index, "version"), said, "one list for a version")
+            )
+    for number, version in enumerate(versions):
+        for index, item in enumerate(version.endpoints or ()):
+            if item.version not in (None, version.name):
+                place = policy.at("spec", "versions", number, "endpoints", index, "version")
+                said = f"'version: {item.version}' and its place in version '{version.name}' exclude each other"
+                found.append(error("P201", place, said, "leave version out here"))
 
 
 def _heaviest(alternatives: list[Alternative]) -> Alternative:
@@ -205,7 +233,8 @@ def _check_addresses(
             key = item.address, item.port
             other, first = taken.setdefault(key, (name, place))
             if first != place:
-                said = f"endpoint {item.address}:{item.port} belongs to {other} and {name}"
+                both = f"belongs to {other} and {name}" if other != name else f"stands twice in {name}"
+                said = f"endpoint {item.address}:{item.port} {both}"
                 found.append(error("P208", place, said, f"first at {first}"))
 
 
@@ -214,6 +243,7 @@ def _check_workload(
 ) -> None:
     _check_gpus(policy, spec, platform, found)
     _check_image(policy, str(spec.image), platform, found)
+    check_traffic(policy, spec, found)
     if Framework(spec.framework) in MAINTENANCE_ONLY:
         place = policy.at("spec", "framework")
         found.append(warning("P410", place, f"{spec.framework} is in maintenance mode", "vllm or sglang"))

@@ -55,22 +55,32 @@ def _check_slugs(policies: Policies, kind: type[InferenceModel | Gateway], found
 def _check_objects(policies: Policies, found: list[Diagnostic]) -> None:
     """No two versions of whatever models share the name of a Service or Deployment, and all names fit."""
     owners: dict[str, str] = {}
+    slugs: dict[str, str] = {}
     for policy in policies.of(InferenceModel):
         model = policy.body.metadata.name
+        if slugs.setdefault(slug(model), model) != model:
+            continue  # `_check_slugs` has said it
         first: dict[str, Position] = {}
         for version, place in _versions(policy):
             if version in first:
-                found.append(error("P204", place, f"version '{version}' twice, first at {first[version]}"))
+                found.append(
+                    error("P204", place, f"version '{version}' twice, first at {first[version]}", "another name")
+                )
                 continue
             first[version] = place
-            _check_object(f"{model} {version}", f"{slug(model)}-{version_slug(version)}", place, owners, found)
+            name = f"{slug(model)}-{version_slug(version)}"
+            _check_length(version, name, place, found)
+            _check_object(f"{model} {version}", name, place, owners, found)
+
+
+def _check_length(version: str, name: str, place: Position, found: list[Diagnostic]) -> None:
+    longest = f"{name}-{Tier.COLD}"
+    if len(longest) > LONGEST_OBJECT_NAME:
+        said = f"'{version}' is no name: {longest} has {len(longest)} characters, {LONGEST_OBJECT_NAME} are the limit"
+        found.append(error("P115", place, said, "a shorter version"))
 
 
 def _check_object(owner: str, name: str, place: Position, owners: dict[str, str], found: list[Diagnostic]) -> None:
-    longest = f"{name}-{Tier.COLD}"
-    if len(longest) > LONGEST_OBJECT_NAME:
-        said = f"'{owner}' is no name: {longest} has {len(longest)} characters, {LONGEST_OBJECT_NAME} are the limit"
-        found.append(error("P115", place, said, "a shorter version"))
     names = (name, *(f"{name}-{tier}" for tier in (Tier.HOT, Tier.WARM, Tier.COLD)))
     taken = next((taken for taken in names if taken in owners), None)
     if taken is not None:

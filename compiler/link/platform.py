@@ -11,7 +11,8 @@ from compiler.diagnostics import Diagnostic, Position, error, warning
 from compiler.fleet import Carrier
 from compiler.kinds import Gateway, InferenceModel
 from compiler.kinds.platform import PlatformSpec
-from compiler.link.references import nearest
+from compiler.kinds.values import quoted
+from compiler.link.references import dangling, nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,6 @@ def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
         require_digest=spec.images.require_digest,
     )
     if policy is not None:
-        place = policy.at("spec", "versions")
         if result.istio < OLDEST_ISTIO:
             found.append(_too_old(policy.at("spec", "versions", "istio"), "retryBudget", "Istio", "1.27", result.istio))
         if result.kubernetes < OLDEST_KUBERNETES:
@@ -67,7 +67,7 @@ def gpu(policy: Policy[InferenceModel], platform: Settings, found: list[Diagnost
     name = written.removeprefix(FOREIGN_GPU_PREFIX)
     if name not in platform.gpus:
         known = ", ".join(sorted(platform.gpus))
-        said = f"spec.resources.gpuType: '{written}' is not one of {known}"
+        said = f"spec.resources.gpuType: {quoted(written)} is not one of {known}"
         found.append(error("P103", place, said, nearest(name, platform.gpus) or "Platform.gpuCatalogue adds types"))
         return Gpu(written, 0)
     if name != written:
@@ -93,4 +93,4 @@ def _check_hosts(policies: Policies, found: list[Diagnostic]) -> None:
     for host in policy.body.spec.data_plane.hosts:
         if host not in served and not broken:
             place = policy.key("spec", "dataPlane", "hosts", host)
-            found.append(error("P203", place, f"dataPlane.hosts: no host '{host}'", nearest(host, served)))
+            found.append(dangling("spec.dataPlane.hosts", "host", host, place, served))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.decode import Policy
-from compiler.diagnostics import Diagnostic, error
+from compiler.diagnostics import Diagnostic, error, warning
 from compiler.fleet import (
     ConnectionPool,
     HashAlgorithm,
@@ -18,7 +18,9 @@ from compiler.fleet import (
     Timeouts,
 )
 from compiler.kinds import InferenceModel
+from compiler.kinds.inference_model import InferenceModelSpec
 from compiler.kinds.traffic import HashKeySpec, TrafficSpec, retry_words
+from compiler.kinds.values import duration_text
 
 
 def load_balancing(policy: Policy[InferenceModel], spec: TrafficSpec, found: list[Diagnostic]) -> LoadBalancing:
@@ -64,6 +66,27 @@ def _hash_key(policy: Policy[InferenceModel], spec: HashKeySpec, found: list[Dia
         said = "x-request-id is new on every request: hashing it is random"
         found.append(error("P213", policy.at(*loc, "header"), said, "a session or user header"))
     return given[0]
+
+
+def check_traffic(policy: Policy[InferenceModel], spec: InferenceModelSpec, found: list[Diagnostic]) -> None:
+    """Whether settings that are valid alone fit each other."""
+    traffic, batch = spec.traffic, spec.config.max_batch_size
+    interval, timeout = traffic.health_check.interval, traffic.health_check.timeout
+    if timeout > interval:
+        place = policy.either(("spec", "traffic", "healthCheck"), "timeout", "interval")
+        said = f"health check: timeout {duration_text(timeout)} over interval {duration_text(interval)}"
+        found.append(error("P408", place, said, f"timeout: {duration_text(interval)}"))
+    idle, first = traffic.timeouts.stream.idle, traffic.timeouts.stream.first_byte
+    if idle < first:
+        place = policy.either(("spec", "traffic", "timeouts", "stream"), "idle", "firstByte")
+        said = f"idle {duration_text(idle)} cuts before firstByte {duration_text(first)}"
+        found.append(warning("P414", place, said, f"idle: {duration_text(first)} or more"))
+    pool = traffic.connection_pool
+    for name, limit in (("maxConnections", pool.max_connections), ("http2MaxRequests", pool.http2_max_requests)):
+        if limit and limit < batch:
+            place = policy.at("spec", "traffic", "connectionPool", name)
+            said = f"{name} {limit} is under maxBatchSize {batch}"
+            found.append(warning("P409", place, said, f"leave {name} out"))
 
 
 def health_check(spec: TrafficSpec) -> HealthCheck:

@@ -1,22 +1,18 @@
-"""Whether ejection, limits, probes and retries can do what they are set for, with the instances there are."""
+"""Whether ejection and retries can do what they are set for, with the instances there are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.diagnostics import Diagnostic, error, warning
+from compiler.diagnostics import Diagnostic, warning
 from compiler.fleet import Fleet, Model, Version
-from compiler.kinds.values import duration_text
 
 
 def findings(fleet: Fleet) -> Iterator[Diagnostic]:
     for model in fleet.models:
-        yield from _timeouts(model)
         yield from _retries(model)
         for version in model.versions:
             yield from _ejection(model, version)
-            yield from _probes(model, version)
-            yield from _limits(version)
 
 
 def instances(version: Version) -> int:
@@ -34,30 +30,8 @@ def _ejection(model: Model, version: Version) -> Iterator[Diagnostic]:
     """Envoy ejects floor(instances x percent / 100), and since 1.28 not even one where that is none (B26)."""
     detection, count = model.outlier_detection, instances(version)
     if detection.consecutive_5xx_errors and count and count * detection.max_ejection_percent < 100:
-        said = f"{detection.max_ejection_percent} % of {count} instances ejects none"
+        said = f"{detection.max_ejection_percent} % of {count} {'instance' if count == 1 else 'instances'} ejects none"
         yield warning("P401", version.origin, said, "maxEjectionPercent: 100")
-
-
-def _probes(model: Model, version: Version) -> Iterator[Diagnostic]:
-    check = version.health_check
-    if check.timeout > check.interval:
-        said = f"timeout {duration_text(check.timeout)} over interval {duration_text(check.interval)}"
-        yield error("P408", model.origin, f"{model.name}: {said}", "a timeout no longer than the interval")
-
-
-def _limits(version: Version) -> Iterator[Diagnostic]:
-    pool, batch = version.connection_pool, version.engine.max_batch_size
-    for name, limit in (("maxConnections", pool.max_connections), ("http2MaxRequests", pool.http2_max_requests)):
-        if 0 < limit < batch:
-            yield warning("P409", version.origin, f"{name} {limit} is under maxBatchSize {batch}", "leave it out")
-
-
-def _timeouts(model: Model) -> Iterator[Diagnostic]:
-    timeouts = model.timeouts
-    if timeouts.stream_idle < timeouts.stream_first_byte:
-        idle, first = duration_text(timeouts.stream_idle), duration_text(timeouts.stream_first_byte)
-        said = f"{model.name}: idle {idle} cuts before firstByte {first}"
-        yield warning("P414", model.origin, said, f"idle: {first} or more")
 
 
 def _retries(model: Model) -> Iterator[Diagnostic]:

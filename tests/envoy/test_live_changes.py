@@ -1,0 +1,144 @@
+"""What clients see of a fleet while its policies are edited and its instances die: real Envoys, real requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from demo.policies import save
+from demo.processes import poll
+from demo.traffic import Load, Tally, chat, send
+from tests.envoy.live import Live, live, within_four_sigma
+
+VARIANTS = ("delta", "sotw")
+
+
+def assert_split(tally: Tally, percent_of_new: int) -> None:
+    assert not tally.failures, tally.failures
+    new = tally.by("version")["1.1",]
+    assert within_four_sigma(new, len(tally.answers), percent_of_new), f"{new} of {len(tally.answers)}"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_split_and_an_edit_of_it_are_what_requests_see(variant: str, tmp_path: Path) -> None:
+    with live(tmp_path, variant) as fleet:
+        assert_split(send(fleet.envoy.url, 2000, chat("split")), 10)
+        fleet.policies.set_weights("split", {"1.0": 75, "1.1": 25})
+        fleet.wait_for_weights(**{"split_1-0": 7500, "split_1-1": 2500})
+        assert_split(send(fleet.envoy.url, 2000, chat("split")), 25)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_fifty_edits_under_load_lose_no_request(variant: str, tmp_path: Path) -> None:
+    with live(tmp_path, variant, "--answer-time", "5ms") as fleet:
+        requests = (chat("split"), chat("tiers"), chat("auto"), chat(None), chat("tiers", stream=True))
+        with Load(fleet.envoy.url, 20, *requests) as load:
+            for number in range(50):
+                before = fleet.status()["policy"]["digest"]
+                edit(fleet, number)
+                fleet.wait_for_edit(before)
+                load.wait_for(20)
+            assert fleet.weights().items() >= {"split_1-0": 5000, "split_1-1": 5000}.items()
+            load.wait_for(200)
+        tally = load.tally()
+        assert not tally.failures, tally.failures
+        assert {("split",), ("tiers",)} == set(tally.by("model"))
+
+
+def edit(fleet: Live, number: int) -> None:
+    """The `number`-th of 50 edits, ten rounds of five kinds; each leaves policies that serve every model."""
+    file = fleet.policies.folder / "fleet.yaml"
+    documents = list(yaml.safe_load_all(file.read_text()))
+    by_name = {document["metadata"]["name"]: document for document in documents}
+    EDITS[number % len(EDITS)](by_name, number // len(EDITS))
+    save(file, yaml.safe_dump_all(by_name.values()))
+
+
+def move_weight(documents: dict[str, Any], turn: int) -> None:
+    versions = documents["split"]["spec"]["versions"]
+    versions[0]["weight"], versions[1]["weight"] = 95 - 5 * turn, 5 + 5 * turn
+
+
+def add_or_remove_a_model(documents: dict[str, Any], turn: int) -> None:
+    """A cluster and a route come and go."""
+    model = {"metadata": {"name": "extra"}, "spec": {"modelName": f"example/extra-{turn}"}}
+    if documents.pop("extra", None) is None:
+        documents["extra"] = {"apiVersion": "turnout.dev/v1", "kind": "InferenceModel", **model}
+
+
+def change_balancing(documents: dict[str, Any], turn: int) -> None:
+    """The clusters themselves change, so Envoy warms new ones while the old ones serve."""
+    strategy = ("round_robin", "least_connections")[turn % 2]
+    traffic(documents)["loadBalancing"] = {"strategy": strategy}
+
+
+def take_or_return_an_instance(documents: dict[str, Any], turn: int) -> None:
+    """One active instance of `tiers` leaves the load assignment, and comes back the next time."""
+    spec = documents["tiers"]["spec"]
+    away = documents["tiers"]["metadata"].setdefault("annotations", {})
+    if turn % 2 == 0:
+        away["away"] = json.dumps(spec["endpoints"].pop(0))
+    else:
+        spec["endpoints"].insert(0, json.loads(away.pop("away")))
+
+
+def change_a_timeout(documents: dict[str, Any], turn: int) -> None:
+    """The route table alone changes."""
+    traffic(documents)["timeouts"] = {"unary": {"total": f"{60 + turn}s"}}
+
+
+def traffic(documents: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = documents["platform"]["spec"]["defaults"]["traffic"]
+    return found
+
+
+EDITS: tuple[Callable[[dict[str, Any], int], None], ...] = (
+    move_weight,
+    add_or_remove_a_model,
+    change_balancing,
+    take_or_return_an_instance,
+    change_a_timeout,
+)
+
+
+@pytest.mark.parametrize("answer_time", ["5ms", "0.5s"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_tier_that_dies_under_load_loses_no_request(variant: str, answer_time: str, tmp_path: Path) -> None:
+    with live(tmp_path, variant, "--answer-time", answer_time) as fleet:
+        with Load(fleet.envoy.url, 40, chat("tiers")) as load:
+            load.wait_for(80)
+            assert set(load.tally().by("tier")) == {("active",)}
+            for instance in fleet.instances("tiers", "active"):
+                fleet.servers[instance].kill()
+            load.wait_for_answer(lambda answer: answer.tier == "hot", "by the hot tier")
+            load.wait_for(200)
+        tally = load.tally()
+        assert not tally.lost, tally.failures
+        assert tally.by("tier")["hot",] >= 200 - 40
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_broken_edit_changes_nothing_and_the_next_good_one_lands(variant: str, tmp_path: Path) -> None:
+    with live(tmp_path, variant) as fleet:
+        file = fleet.policies.folder / "fleet.yaml"
+        good = file.read_text()
+        with Load(fleet.envoy.url, 10, chat("split"), chat("tiers")) as load:
+            file.write_text(good.replace("weight: 90", "weight: 95"))
+            wait_for_policy(fleet, "broken")
+            load.wait_for(100)
+            assert fleet.weights()["split_1-0"] == 9000
+            file.write_text(good.replace("weight: 90", "weight: 60").replace("weight: 10", "weight: 40"))
+            fleet.wait_for_weights(**{"split_1-0": 6000, "split_1-1": 4000})
+            wait_for_policy(fleet, "ok")
+            load.wait_for(100)
+        assert not load.tally().failures, load.tally().failures
+
+
+def wait_for_policy(fleet: Live, state: str) -> None:
+    there = poll(lambda: bool(fleet.status()["policy"]["state"] == state), 20)
+    assert there, fleet.control.process.last_words()

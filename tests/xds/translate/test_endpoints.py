@@ -1,0 +1,71 @@
+"""Instances as Envoy's priorities and localities."""
+
+from __future__ import annotations
+
+import pytest
+
+from compiler.fleet import Endpoint, Tier, Zones
+from tests.xds.translate.fleets import endpoint, model, version
+from xds.translate.endpoints import load_assignment
+
+ACTIVE, HOT, WARM, COLD = Tier
+
+
+def placed(*endpoints: Endpoint, standby: str | None = None) -> list[tuple[int, str, list[int]]]:
+    """Priority, zone and ports of each locality, in order."""
+    assignment = load_assignment(model("m", zones=Zones((), standby)), version(endpoints=endpoints))
+    return [
+        (
+            locality.priority,
+            locality.locality.zone,
+            [host.endpoint.address.socket_address.port_value for host in locality.lb_endpoints],
+        )
+        for locality in assignment.endpoints
+    ]
+
+
+def test_tiers_are_priorities_in_the_order_of_readiness() -> None:
+    assert placed(endpoint(4, COLD), endpoint(3, WARM), endpoint(2, HOT), endpoint(1, ACTIVE)) == [
+        (0, "", [1]),
+        (1, "", [2]),
+        (2, "", [3]),
+        (3, "", [4]),
+    ]
+
+
+def test_a_tier_without_instances_leaves_no_gap() -> None:
+    assert placed(endpoint(1, HOT), endpoint(2, COLD)) == [(0, "", [1]), (1, "", [2])]
+
+
+def test_zones_are_localities_of_one_priority() -> None:
+    assert placed(endpoint(3, zone="b"), endpoint(1, zone="a"), endpoint(2, zone="a")) == [
+        (0, "a", [1, 2]),
+        (0, "b", [3]),
+    ]
+
+
+def test_the_standby_zone_comes_after_the_active_zones_of_the_same_tier() -> None:
+    assert placed(
+        endpoint(1, ACTIVE, "z"), endpoint(2, ACTIVE, "b"), endpoint(3, HOT, "b"), endpoint(4, HOT, "z"), standby="b"
+    ) == [(0, "z", [1]), (1, "b", [2]), (2, "z", [4]), (3, "b", [3])]
+
+
+def test_a_tier_only_in_the_standby_zone_takes_one_priority() -> None:
+    assert placed(endpoint(1, ACTIVE, "a"), endpoint(2, HOT, "b"), standby="b") == [(0, "a", [1]), (1, "b", [2])]
+
+
+@pytest.mark.parametrize("endpoints", [(endpoint(1), endpoint(2)), (endpoint(2), endpoint(1))])
+def test_the_order_in_policy_does_not_matter(endpoints: tuple[Endpoint, ...]) -> None:
+    assert placed(*endpoints) == [(0, "", [1, 2])]
+
+
+def test_instances_that_are_left_keep_their_share_and_their_weight() -> None:
+    assignment = load_assignment(model("m"), version(endpoints=(endpoint(1, weight=7),)))
+    assert assignment.policy.overprovisioning_factor.value == 100
+    assert assignment.endpoints[0].lb_endpoints[0].load_balancing_weight.value == 7
+
+
+def test_a_version_without_instances_has_an_empty_assignment() -> None:
+    assignment = load_assignment(model("m"), version("2"))
+    assert assignment.cluster_name == "m_2"
+    assert not assignment.endpoints

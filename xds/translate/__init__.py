@@ -1,0 +1,56 @@
+"""Fleet to Envoy resources: pure, one module for each resource type.
+
+All decisions have been taken before; what stands here is only written down in Envoy's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from compiler.fleet import Fleet, Gateway, Model, Route, Version, cluster_name
+from compiler.fleet import routes as fleet_routes
+from xds.snapshot import ResourceType, Snapshot
+from xds.translate.clusters import clusters
+from xds.translate.endpoints import load_assignments
+from xds.translate.group import Group, Placement, group_gateway, group_names, placement
+from xds.translate.listeners import listeners
+from xds.translate.routes import route_configurations
+from xds.translate.runtime import runtime
+
+__all__ = ["Group", "Placement", "group_names", "place", "placement", "snapshot"]
+
+
+def snapshot(fleet: Fleet, group: Group) -> Snapshot:
+    """Everything for the Envoys of `group`. Raises KeyError for a name that is not among `group_names`."""
+    gateway = _gateway(fleet, group)
+    routes = fleet_routes(fleet, gateway) if gateway.hosts else ()
+    backends = _backends(routes)
+    return Snapshot(
+        {
+            ResourceType.RUNTIME: runtime(gateway),
+            ResourceType.CLUSTER: clusters(backends),
+            ResourceType.ENDPOINT: load_assignments(backends),
+            ResourceType.LISTENER: listeners(gateway, group.placement),
+            ResourceType.ROUTE: route_configurations(gateway, routes),
+        }
+    )
+
+
+def place(of_group: Snapshot, fleet: Fleet, group: Group) -> Snapshot:
+    """`of_group` for another placement of the same group: all but the listeners are shared, not made again."""
+    moved = listeners(_gateway(fleet, group), group.placement)
+    return Snapshot({**of_group.sets, ResourceType.LISTENER: moved})
+
+
+def _gateway(fleet: Fleet, group: Group) -> Gateway:
+    gateway = group_gateway(fleet, group.name)
+    if gateway is None:
+        raise KeyError(group.name)
+    return gateway
+
+
+def _backends(routes: Iterable[Route]) -> tuple[tuple[Model, Version], ...]:
+    """Each version that a route leads to, once: the clusters of the group."""
+    shares = (share for route in routes for share in route.shares)
+    found = {cluster_name(share.model.name, share.version.name): (share.model, share.version) for share in shares}
+    return tuple(found.values())

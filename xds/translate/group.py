@@ -1,0 +1,102 @@
+"""Groups of Envoys that are served alike, and what may differ between the Envoys of one group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+
+from compiler.fleet import Carrier, Fleet, Gateway, Host, Listener, Protocol
+
+SIDECAR = "sidecar"
+"""The group of Envoys that stand beside a client: every model of the fleet, on loopback."""
+SIDECAR_PORT = 15080
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an Envoy wants its listeners. Each part is `None` where it leaves that to policy."""
+
+    port: int | None = None
+    """Of the first listener; the i-th after it gets the i-th port after this."""
+    address: str | None = None
+    secrets: str | None = None
+    """The folder on Envoy's own machine with `<secret>/tls.crt` and `<secret>/tls.key`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What an Envoy says of itself that decides what it is sent."""
+
+    name: str
+    """A gateway's name, or `sidecar`: the node's cluster."""
+    placement: Placement = Placement()
+
+
+def group_names(fleet: Fleet) -> tuple[str, ...]:
+    return tuple(sorted({*(gateway.name for gateway in fleet.gateways), SIDECAR}))
+
+
+def group_gateway(fleet: Fleet, name: str) -> Gateway | None:
+    """The gateway that a group serves, with only those hosts that Envoy carries; `None` for an unknown group."""
+    for gateway in fleet.gateways:
+        if gateway.name == name:
+            return replace(gateway, hosts=tuple(host for host in gateway.hosts if host.carrier is Carrier.ENVOY))
+    return _sidecar(fleet) if name == SIDECAR else None
+
+
+def _sidecar(fleet: Fleet) -> Gateway:
+    first = fleet.gateways[0]
+    orchestrators = {gateway.orchestrator for gateway in fleet.gateways if gateway.orchestrator is not None}
+    return Gateway(
+        name=SIDECAR,
+        namespace=first.namespace,
+        hosts=(Host("*", Carrier.ENVOY),),
+        listeners=(Listener(SIDECAR_PORT, Protocol.HTTP, tls_secret=None),),
+        models=tuple(model.name for model in fleet.models),
+        # With several orchestrators nobody has said which of them chooses for a sidecar's client.
+        orchestrator=orchestrators.pop() if len(orchestrators) == 1 else None,
+        max_request_bytes=max(gateway.max_request_bytes for gateway in fleet.gateways),
+        labels=(),
+        annotations=(),
+        origin=first.origin,
+    )
+
+
+def placement(metadata: Mapping[str, object]) -> Placement:
+    """The `turnout` part of a node's metadata. Raises ValueError, with what is wrong, where it makes no sense."""
+    asked = metadata.get("turnout", {})
+    if not isinstance(asked, Mapping):
+        raise ValueError(f"node metadata turnout: {asked!r} is no map")
+    unknown = sorted(str(key) for key in asked if key not in ("port", "address", "secrets"))
+    if unknown:
+        raise ValueError(f"node metadata turnout: unknown key {unknown[0]!r}, not one of port, address, secrets")
+    return Placement(_port(asked.get("port")), _address(asked), _text(asked, "secrets"))
+
+
+def _port(value: object) -> int | None:
+    """Numbers of a protobuf Struct are floats, whole ones too."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
+        raise ValueError(f"node metadata turnout.port: {value!r} is no whole number")
+    if not 1 <= value <= 65535:
+        raise ValueError(f"node metadata turnout.port: {int(value)} is outside 1-65535")
+    return int(value)
+
+
+def _address(asked: Mapping[str, object]) -> str | None:
+    value = _text(asked, "address")
+    try:
+        return value and str(ip_address(value))
+    except ValueError:
+        raise ValueError(f"node metadata turnout.address: {value!r} is no IP address") from None
+
+
+def _text(asked: Mapping[str, object], key: str) -> str | None:
+    value = asked.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"node metadata turnout.{key}: {value!r} is no text")
+    return value

@@ -1,0 +1,107 @@
+"""Listeners: where a gateway's requests come in, and what is done with them before they are routed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from envoy.config.listener.v3 import listener_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
+from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
+
+from compiler.fleet import Gateway, Listener, Protocol
+from xds.snapshot import ResourceSet
+from xds.translate.group import SIDECAR, Placement
+from xds.translate.local_replies import local_reply_config
+from xds.translate.messages import ads_source, message_resource, packed
+from xds.translate.request_pass import INTERNAL_PREFIX, request_pass
+
+CONNECTION_BUFFER_BYTES = 2**20
+SECRETS = "/etc/turnout/secrets"
+HTTP_FILTERS = (
+    ("envoy.filters.http.lua", request_pass),
+    # Clients get the engines' headers, not Envoy's own.
+    ("envoy.filters.http.router", lambda: router_pb2.Router(suppress_envoy_headers=True)),
+)
+"""What a request passes, in order."""
+
+
+def listeners(gateway: Gateway, placement: Placement) -> ResourceSet:
+    """None where no host is Envoy's to carry. Names follow policy, so a moved listener stays the same listener."""
+    if not gateway.hosts:
+        return ResourceSet()
+    return ResourceSet(
+        message_resource(_name(gateway, entry), listener(gateway, entry, position, placement), gateway.origin)
+        for position, entry in enumerate(gateway.listeners)
+    )
+
+
+def listener(gateway: Gateway, entry: Listener, position: int, placement: Placement) -> listener_pb2.Listener:
+    name = _name(gateway, entry)
+    address = placement.address or ("127.0.0.1" if gateway.name == SIDECAR else "0.0.0.0")
+    port = entry.port if placement.port is None else placement.port + position
+    chain: dict[str, Any] = {
+        "filters": [
+            {
+                "name": "envoy.filters.network.http_connection_manager",
+                "typed_config": packed(_connection_manager(gateway, name)),
+            }
+        ]
+    }
+    if entry.protocol is Protocol.HTTPS:
+        chain["transport_socket"] = {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": packed(_tls_context(f"{placement.secrets or SECRETS}/{entry.tls_secret}")),
+        }
+    return listener_pb2.Listener(
+        name=name,
+        address={"socket_address": {"address": address, "port_value": port}},
+        filter_chains=[chain],
+        # Bodies are held up to the virtual host's limit; this one is for everything else.
+        per_connection_buffer_limit_bytes={"value": CONNECTION_BUFFER_BYTES},
+    )
+
+
+def _name(gateway: Gateway, entry: Listener) -> str:
+    return f"{gateway.name}-{entry.port}"
+
+
+def _connection_manager(gateway: Gateway, name: str) -> http_connection_manager_pb2.HttpConnectionManager:
+    manager = http_connection_manager_pb2.HttpConnectionManager
+    return manager(
+        stat_prefix=name,
+        rds={"route_config_name": gateway.name, "config_source": ads_source()},
+        http_filters=[{"name": name, "typed_config": packed(build())} for name, build in HTTP_FILTERS],
+        # Before the first look at the routes: a client's own internal headers decide nothing, not for a moment.
+        early_header_mutation_extensions=[
+            {"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": packed(_strip_internal())}
+        ],
+        # Routes give their own limits; these two would cut a stream in which nothing is said for 5 min.
+        stream_idle_timeout=timedelta(0),
+        request_timeout=timedelta(0),
+        use_remote_address={"value": True},
+        # Hashing and logs need the client's id, which Envoy would overwrite with its own.
+        preserve_external_request_id=True,
+        normalize_path={"value": True},
+        merge_slashes=False,
+        server_header_transformation=manager.PASS_THROUGH,
+        local_reply_config=local_reply_config(),
+    )
+
+
+def _strip_internal() -> header_mutation_pb2.HeaderMutation:
+    prefix = {"prefix": INTERNAL_PREFIX, "ignore_case": True}
+    return header_mutation_pb2.HeaderMutation(mutations=[{"remove_on_match": {"key_matcher": prefix}}])
+
+
+def _tls_context(folder: str) -> tls_pb2.DownstreamTlsContext:
+    """Files on Envoy's own machine: a private key never passes through xDS."""
+    certificate = {
+        "certificate_chain": {"filename": f"{folder}/tls.crt"},
+        "private_key": {"filename": f"{folder}/tls.key"},
+    }
+    return tls_pb2.DownstreamTlsContext(
+        common_tls_context={"tls_certificates": [certificate], "alpn_protocols": ["h2", "http/1.1"]}
+    )

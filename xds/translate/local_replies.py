@@ -1,0 +1,70 @@
+"""What Envoy says when it cannot get an answer: one OpenAI-shaped error for each cause.
+
+Only Envoy's own replies pass here; an answer of an engine is never rewritten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from xds.translate.replies import CLIENT_FAULT, SERVER_FAULT, error_format, header
+
+RETRY_AFTER = 1
+"""Seconds; an instance that is restarted or a queue that drains may be back by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalReply:
+    status: int
+    code: str
+    message: str
+    flags: tuple[str, ...] = ()
+    """Envoy's response flags, any of which makes it this reply; empty: all."""
+    own_status: int | None = None
+    """The status that Envoy itself gave, where the flags do not say enough; `None`: any."""
+    param: str | None = None
+    retry: bool = False
+    """Whether the client is told to come back, by `Retry-After`."""
+
+
+LOCAL_REPLIES = (
+    LocalReply(413, "request_too_large", "The request body is too large", own_status=413),
+    LocalReply(
+        404,
+        "model_not_found",
+        "No model was named and none is the default here",
+        flags=("NC",),
+        own_status=404,
+        param="model",
+    ),
+    LocalReply(503, "no_healthy_instance", "The model has no healthy instance", flags=("UH", "NC"), retry=True),
+    LocalReply(503, "overloaded", "The model is overloaded", flags=("UO", "OM"), retry=True),
+    LocalReply(504, "timeout", "The model did not answer in time", flags=("UT", "SI", "DT", "UMSDR")),
+    LocalReply(503, "upstream_error", "The model's instance failed to answer", flags=("UF", "UC", "UR", "LR", "UPE")),
+    LocalReply(404, "host_not_found", "Nothing is served at this host", flags=("NR",)),
+)
+"""The first that fits is taken."""
+
+
+def local_reply_config() -> dict[str, Any]:
+    return {"mappers": [_mapper(reply) for reply in LOCAL_REPLIES]}
+
+
+def _mapper(reply: LocalReply) -> dict[str, Any]:
+    kind = SERVER_FAULT if reply.status >= 500 else CLIENT_FAULT
+    return {
+        "filter": _filter(reply),
+        "status_code": {"value": reply.status},
+        "body_format_override": error_format(reply.message, kind, reply.code, reply.param),
+        "headers_to_add": [header("retry-after", str(RETRY_AFTER))] if reply.retry else [],
+    }
+
+
+def _filter(reply: LocalReply) -> dict[str, Any]:
+    flags = {"response_flag_filter": {"flags": reply.flags}}
+    if reply.own_status is None:
+        return flags
+    value = {"default_value": reply.own_status, "runtime_key": f"local_reply.{reply.code}"}
+    status = {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+    return {"and_filter": {"filters": [flags, status]}} if reply.flags else status

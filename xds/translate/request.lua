@@ -1,0 +1,372 @@
+-- One pass over a request: which model it asks for and whether it wants a stream, told to the routes in headers.
+--
+--   x-turnout-model    header `model-name`, else path `/v1/models/{name}`, else `model` in a JSON body; empty where a
+--                      request to an OpenAI path names none, absent where any other does
+--   x-turnout-stream   `true` for `"stream": true` in the body, else absent
+--
+-- A client's own headers of these names have been removed before. A request that has not come through here has neither,
+-- and so no route to a model.
+-- The body is read as JSON in full, so that no engine sees what the routes were not chosen by.
+
+local byte, char, find, format, sub = string.byte, string.char, string.find, string.format, string.sub
+
+local OPENAI_PATHS = { ["/v1/chat/completions"] = true, ["/v1/completions"] = true, ["/v1/embeddings"] = true }
+
+-- Top-level keys of the body that are looked at; `top_level_spans` tells where the value of each stands.
+local WANTED = { model = true, stream = true }
+
+local MAX_DEPTH = 100
+local MAX_NAME_BYTES = 256 -- a policy's names are much shorter; the rest of a longer one is of no use in an answer
+
+local QUOTE, BACKSLASH, COMMA, COLON = 34, 92, 44, 58
+local PLUS, MINUS, POINT, ZERO, NINE, CAPITAL_E, LETTER_E, LETTER_U = 43, 45, 46, 48, 57, 69, 101, 117
+local OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE = 91, 93, 123, 125
+local LITERALS = { [byte("t")] = "true", [byte("f")] = "false", [byte("n")] = "null" }
+local ESCAPES = { -- by the letter after the backslash
+  [byte("b")] = "\b",
+  [byte("f")] = "\f",
+  [byte("n")] = "\n",
+  [byte("r")] = "\r",
+  [byte("t")] = "\t",
+  [byte("/")] = "/",
+  [BACKSLASH] = "\\",
+  [QUOTE] = '"',
+}
+
+-- A refusal is thrown as a table; whatever else is thrown is a fault of this script.
+local function refuse(code, param, message)
+  error({ code = code, param = param, message = message }, 0)
+end
+
+local function malformed(what, position)
+  refuse("invalid_json", "null", format("The request body is not valid JSON: %s at byte %d", what, position))
+end
+
+-- The scanner. Each function takes the text and the position where something begins, and returns where it is over.
+-- It looks at single bytes and uses no patterns: LuaJIT compiles the one and not the other, a factor of ten.
+
+local function skip_space(text, position)
+  local current = byte(text, position)
+  while current == 32 or current == 10 or current == 13 or current == 9 do
+    position = position + 1
+    current = byte(text, position)
+  end
+  return position
+end
+
+local function is_digit(code)
+  return code and code >= ZERO and code <= NINE
+end
+
+local function is_hex(code)
+  return code and (is_digit(code) or (code >= 65 and code <= 70) or (code >= 97 and code <= 102))
+end
+
+local function after_escape(text, slash)
+  local letter = byte(text, slash + 1)
+  if letter == LETTER_U then
+    local a, b, c, d = byte(text, slash + 2, slash + 5)
+    if is_hex(a) and is_hex(b) and is_hex(c) and is_hex(d) then
+      return slash + 6
+    end
+  elseif letter and ESCAPES[letter] then
+    return slash + 2
+  end
+  malformed("bad escape", slash)
+end
+
+local function after_string(text, start)
+  local position = start + 1
+  while true do
+    local current = byte(text, position)
+    if current == QUOTE then
+      return position + 1
+    elseif current == BACKSLASH then
+      position = after_escape(text, position)
+    elseif not current then
+      malformed("unfinished string", start)
+    elseif current < 32 then
+      malformed("control character in a string", position)
+    else
+      position = position + 1
+    end
+  end
+end
+
+local function after_digits(text, start)
+  local position = start
+  while is_digit(byte(text, position)) do
+    position = position + 1
+  end
+  if position == start then
+    malformed("no digit in a number", start)
+  end
+  return position
+end
+
+local function after_number(text, start)
+  local first = byte(text, start) == MINUS and start + 1 or start
+  local position = byte(text, first) == ZERO and first + 1 or after_digits(text, first)
+  if byte(text, position) == POINT then
+    position = after_digits(text, position + 1)
+  end
+  local letter = byte(text, position)
+  if letter == LETTER_E or letter == CAPITAL_E then
+    local sign = byte(text, position + 1)
+    position = after_digits(text, (sign == PLUS or sign == MINUS) and position + 2 or position + 1)
+  end
+  return position
+end
+
+local function after_literal(text, start)
+  local literal = LITERALS[byte(text, start)]
+  if not literal or sub(text, start, start + #literal - 1) ~= literal then
+    malformed("unexpected " .. (start > #text and "end" or "character"), start)
+  end
+  return start + #literal
+end
+
+local after_value
+
+local function after_array(text, start, depth)
+  local position = skip_space(text, start + 1)
+  if byte(text, position) == CLOSE_BRACKET then
+    return position + 1
+  end
+  while true do
+    position = skip_space(text, after_value(text, position, depth))
+    local separator = byte(text, position)
+    if separator == CLOSE_BRACKET then
+      return position + 1
+    elseif separator ~= COMMA then
+      malformed("no , or ] after a value", position)
+    end
+    position = skip_space(text, position + 1)
+  end
+end
+
+-- Calls `seen(key_start, key_stop, value_start, value_stop)` for each member, stops included, if `seen` is given.
+local function after_object(text, start, depth, seen)
+  local position = skip_space(text, start + 1)
+  if byte(text, position) == CLOSE_BRACE then
+    return position + 1
+  end
+  while true do
+    if byte(text, position) ~= QUOTE then
+      malformed("no key", position)
+    end
+    local key_start = position
+    local key_over = after_string(text, position)
+    position = skip_space(text, key_over)
+    if byte(text, position) ~= COLON then
+      malformed("no : after a key", position)
+    end
+    local value_start = skip_space(text, position + 1)
+    local value_over = after_value(text, value_start, depth)
+    if seen then
+      seen(key_start, key_over - 1, value_start, value_over - 1)
+    end
+    position = skip_space(text, value_over)
+    local separator = byte(text, position)
+    if separator == CLOSE_BRACE then
+      return position + 1
+    elseif separator ~= COMMA then
+      malformed("no , or } after a value", position)
+    end
+    position = skip_space(text, position + 1)
+  end
+end
+
+function after_value(text, start, depth)
+  local first = byte(text, start)
+  if first == QUOTE then
+    return after_string(text, start)
+  elseif first == OPEN_BRACE or first == OPEN_BRACKET then
+    if depth == MAX_DEPTH then
+      malformed("nested over " .. MAX_DEPTH .. " deep", start)
+    end
+    return (first == OPEN_BRACE and after_object or after_array)(text, start, depth + 1)
+  elseif first == MINUS or (first and first >= ZERO and first <= NINE) then
+    return after_number(text, start)
+  end
+  return after_literal(text, start)
+end
+
+local function utf8(code)
+  if code < 0x80 then
+    return char(code)
+  elseif code < 0x800 then
+    return char(0xC0 + math.floor(code / 0x40), 0x80 + code % 0x40)
+  elseif code < 0x10000 then
+    return char(0xE0 + math.floor(code / 0x1000), 0x80 + math.floor(code / 0x40) % 0x40, 0x80 + code % 0x40)
+  end
+  return char(
+    0xF0 + math.floor(code / 0x40000),
+    0x80 + math.floor(code / 0x1000) % 0x40,
+    0x80 + math.floor(code / 0x40) % 0x40,
+    0x80 + code % 0x40
+  )
+end
+
+local function surrogate_pair(high, low)
+  high, low = tonumber(high, 16), tonumber(low, 16)
+  if high >= 0xD800 and high < 0xDC00 and low >= 0xDC00 and low < 0xE000 then
+    return utf8(0x10000 + (high - 0xD800) * 0x400 + (low - 0xDC00))
+  end
+end
+
+-- The text that a string literal stands for; quotes at `start` and `stop`, already scanned.
+local function decoded(text, start, stop)
+  local inner = sub(text, start + 1, stop - 1)
+  if not find(inner, "\\", 1, true) then
+    return inner
+  end
+  local pieces, position = {}, 1
+  while position <= #inner do
+    local slash = find(inner, "\\", position, true)
+    pieces[#pieces + 1] = sub(inner, position, (slash or 0) - 1)
+    if not slash then
+      break
+    end
+    local simple = ESCAPES[byte(inner, slash + 1)]
+    local _, _, high, low = find(inner, "^\\u([dD][89abAB]%x%x)\\u([dD][c-fC-F]%x%x)", slash)
+    local pair = high and surrogate_pair(high, low)
+    if simple then
+      pieces[#pieces + 1] = simple
+      position = slash + 2
+    elseif pair then
+      pieces[#pieces + 1] = pair
+      position = slash + 12
+    else
+      local code = tonumber(sub(inner, slash + 2, slash + 5), 16)
+      local lone = code >= 0xD800 and code < 0xE000
+      pieces[#pieces + 1] = utf8(lone and 0xFFFD or code)
+      position = slash + 6
+    end
+  end
+  return table.concat(pieces)
+end
+
+-- Where the values of the wanted keys stand: {start, stop} by key; of a key given twice, the last, as engines take it.
+-- Nil for a body that is JSON but no object.
+local function top_level_spans(text)
+  local spans = {}
+  local start = skip_space(text, 1)
+  local over
+  if byte(text, start) == OPEN_BRACE then
+    over = after_object(text, start, 1, function(key_start, key_stop, value_start, value_stop)
+      local key = decoded(text, key_start, key_stop)
+      if WANTED[key] then
+        spans[key] = { value_start, value_stop }
+      end
+    end)
+  else
+    over = after_value(text, start, 0)
+    spans = nil
+  end
+  over = skip_space(text, over)
+  if over <= #text then
+    malformed("more text after the value", over)
+  end
+  return spans
+end
+
+-- The name in the body. Null and "" name nothing.
+local function body_model(text, span)
+  if not span or sub(text, span[1], span[2]) == "null" then
+    return nil
+  elseif byte(text, span[1]) ~= QUOTE then
+    refuse("invalid_type", '"model"', "model is not a string")
+  end
+  return decoded(text, span[1], span[2])
+end
+
+local function is_stream(text, span)
+  return span ~= nil and sub(text, span[1], span[2]) == "true"
+end
+
+local function path_model(path)
+  local name = path:match("^/v1/models/([^/]+)")
+  return name and (name:gsub("%%(%x%x)", function(hex)
+    return char(tonumber(hex, 16))
+  end))
+end
+
+local function is_json(content_type)
+  local subtype = content_type and content_type:lower():match("^%s*application/([^%s;]+)")
+  return subtype == "json" or (subtype and subtype:sub(-5) == "+json")
+end
+
+-- Nil for a request without a body. Headers that were got before this are not to be used after it.
+local function body_text(handle)
+  local body = handle:body()
+  local length = body and body:length() or 0
+  return length > 0 and body:getBytes(0, length) or nil
+end
+
+local function named(name)
+  return name ~= "" and name or nil
+end
+
+-- Fit to stand in a header: no control characters, of bounded size. No policy's name is changed by it.
+local function header_value(name)
+  local cut = #name > MAX_NAME_BYTES and sub(name, 1, MAX_NAME_BYTES) .. "..." or name
+  return (cut:gsub("[%z\1-\31\127]", function(control)
+    return format("%%%02X", byte(control))
+  end))
+end
+
+local function read(handle)
+  local headers = handle:headers()
+  local path = headers:get(":path"):match("^[^?#]*")
+  if path == "/v1/models" then
+    return
+  end
+  local model = named(headers:get("model-name")) or named(path_model(path))
+  local stream = false
+  local is_openai, is_post = OPENAI_PATHS[path], headers:get(":method") == "POST"
+  if is_post and (is_openai or is_json(headers:get("content-type"))) then
+    local text = body_text(handle)
+    if not text and is_openai then
+      refuse("invalid_json", "null", "The request has no body")
+    end
+    local spans = text and top_level_spans(text)
+    if spans then
+      model = model or named(body_model(text, spans.model))
+      stream = is_stream(text, spans.stream)
+    elseif is_openai and text then
+      refuse("invalid_json", "null", "The request body is not a JSON object")
+    end
+    headers = handle:headers()
+  end
+  if model or (is_openai and is_post) then
+    headers:replace("x-turnout-model", header_value(model or ""))
+  end
+  if stream then
+    headers:replace("x-turnout-stream", "true")
+  end
+  handle:clearRouteCache()
+end
+
+function envoy_on_request(handle)
+  local done, problem = pcall(read, handle)
+  if done then
+    return
+  end
+  local status, kind = "400", "invalid_request_error"
+  if type(problem) ~= "table" then
+    handle:logErr("request.lua: " .. tostring(problem))
+    status, kind = "500", "server_error"
+    problem = { code = "internal_error", param = "null", message = "The gateway could not read the request" }
+  end
+  handle:respond(
+    { [":status"] = status, ["content-type"] = "application/json" },
+    format(
+      '{"error":{"message":"%s","type":"%s","param":%s,"code":"%s"}}',
+      problem.message,
+      kind,
+      problem.param,
+      problem.code
+    )
+  )
+end

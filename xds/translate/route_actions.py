@@ -1,0 +1,94 @@
+"""What a route does with a request: its split, its tries and its time limits."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from envoy.config.route.v3 import route_components_pb2
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
+
+from compiler.fleet import HashKey, HashSource, Retries, Route, cluster_name, slug
+from xds.translate.messages import packed
+
+BACKOFF_GROWTH = 10
+LEAST_BACKOFF = timedelta(milliseconds=1)
+
+
+def stream_action(route: Route) -> route_components_pb2.RouteAction:
+    """Nothing here limits the answer as a whole but `total`: Envoy's own 15 s would cut it off."""
+    timeouts = route.timeouts
+    return route_components_pb2.RouteAction(
+        **_destination(route),
+        timeout=timedelta(0),
+        idle_timeout=timeouts.stream_idle,
+        max_stream_duration={"max_stream_duration": timeouts.stream_total},
+        retry_policy=_retry_policy(route.retries, per_try_timeout=timeouts.stream_first_byte),
+    )
+
+
+def unary_action(route: Route) -> route_components_pb2.RouteAction:
+    """Without a limit for one try: the first byte comes when the whole answer has been generated."""
+    total = route.timeouts.unary_total
+    return route_components_pb2.RouteAction(
+        **_destination(route), timeout=total, idle_timeout=total, retry_policy=_retry_policy(route.retries)
+    )
+
+
+def runtime_key_prefix(route: Route) -> str:
+    """RTDS reads the live weight of a cluster of the route from `<prefix>.<cluster name>`."""
+    return "split." + slug(route.name.replace("/", "-"))
+
+
+def _destination(route: Route) -> dict[str, Any]:
+    return {
+        **_split(route),
+        "cluster_not_found_response_code": route_components_pb2.RouteAction.SERVICE_UNAVAILABLE,
+        "hash_policy": [_hash_policy(key) for key in route.hash_keys],
+    }
+
+
+def _split(route: Route) -> dict[str, Any]:
+    weights = [
+        {"name": cluster_name(share.model.name, share.version.name), "weight": {"value": share.weight}}
+        for share in route.shares
+    ]
+    if len(weights) == 1:
+        return {"cluster": weights[0]["name"]}
+    return {"weighted_clusters": {"clusters": weights, "runtime_key_prefix": runtime_key_prefix(route)}}
+
+
+def _hash_policy(key: HashKey) -> dict[str, Any]:
+    match key.source:
+        case HashSource.HEADER:
+            return {"header": {"header_name": key.name}}
+        case HashSource.COOKIE:
+            # A lifetime of 0 makes Envoy hand out a session cookie to clients that have none.
+            return {"cookie": {"name": key.name, "ttl": timedelta(0)}}
+        case HashSource.QUERY_PARAMETER:
+            return {"query_parameter": {"name": key.name}}
+
+
+def _retry_policy(retries: Retries, per_try_timeout: timedelta | None = None) -> dict[str, Any]:
+    status_codes = ("retriable-status-codes",) if retries.status_codes else ()
+    backoff = max(retries.backoff, LEAST_BACKOFF)  # Envoy refuses 0
+    return {
+        "retry_on": ",".join((*retries.retry_on, *status_codes)),
+        "retriable_status_codes": retries.status_codes,
+        "num_retries": {"value": retries.attempts},
+        "per_try_timeout": per_try_timeout,
+        "retry_back_off": {"base_interval": backoff, "max_interval": backoff * BACKOFF_GROWTH},
+        "retry_host_predicate": [
+            {
+                "name": "previous_hosts",
+                "typed_config": packed(previous_hosts_pb2.PreviousHostsPredicate()),
+            }
+        ],
+        "host_selection_retry_max_attempts": 5,
+        # Without it the tries burn on a tier that is dead but not yet known to be.
+        "retry_priority": {
+            "name": "previous_priorities",
+            "typed_config": packed(previous_priorities_config_pb2.PreviousPrioritiesConfig(update_frequency=1)),
+        },
+    }

@@ -1,0 +1,129 @@
+"""The route table of a group: found by the model's name, whatever the number of models.
+
+The name is looked up in a map (docs/design/002-model-lookup.md); what is not found there takes one of three routes that
+answer by themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.type.matcher.v3 import http_inputs_pb2
+from google.protobuf.message import Message
+
+from compiler.fleet import Gateway, Route
+from xds.snapshot import ResourceSet
+from xds.translate.messages import METADATA_NAMESPACE, message_resource, packed
+from xds.translate.replies import CLIENT_FAULT, error_format, header
+from xds.translate.request_pass import INTERNAL_PREFIX, MODEL_HEADER, STREAM_HEADER
+from xds.translate.route_actions import stream_action, unary_action
+
+MODELS_PATH = "/v1/models"
+NO_CLUSTER_HEADER = f"{INTERNAL_PREFIX}cluster"
+DEFAULT_BODY_LIMIT = 4096
+
+
+def route_configurations(gateway: Gateway, routes: Iterable[Route]) -> ResourceSet:
+    """One, named like the gateway; none where no host is Envoy's to carry."""
+    if not gateway.hosts:
+        return ResourceSet()
+    return ResourceSet([message_resource(gateway.name, route_configuration(gateway, tuple(routes)), gateway.origin)])
+
+
+def route_configuration(gateway: Gateway, routes: tuple[Route, ...]) -> route_pb2.RouteConfiguration:
+    model_list = _model_list(routes)
+    return route_pb2.RouteConfiguration(
+        name=gateway.name,
+        virtual_hosts=[_virtual_host(gateway, routes, model_list)],
+        ignore_port_in_host_matching=True,
+        max_direct_response_body_size_bytes={"value": max(DEFAULT_BODY_LIMIT, len(model_list))},
+    )
+
+
+def _virtual_host(gateway: Gateway, routes: tuple[Route, ...], model_list: str) -> route_components_pb2.VirtualHost:
+    return route_components_pb2.VirtualHost(
+        name=gateway.name,
+        domains=[host.name for host in gateway.hosts],
+        matcher={
+            "matcher_tree": {
+                "input": _extension("model", http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=MODEL_HEADER)),
+                "exact_match_map": {"map": {name: _take(found) for name, found in _by_name(routes).items()}},
+            },
+            "on_no_match": _take([_models(model_list), _unknown_model(), _no_model()]),
+        },
+        request_body_buffer_limit={"value": gateway.max_request_bytes},
+        response_headers_to_add=[
+            header("x-turnout-model", f"%METADATA(CLUSTER:{METADATA_NAMESPACE}:model)%"),
+            header("x-turnout-version", f"%METADATA(CLUSTER:{METADATA_NAMESPACE}:version)%"),
+        ],
+    )
+
+
+def _by_name(routes: tuple[Route, ...]) -> dict[str, list[route_components_pb2.Route]]:
+    """What each name leads to; the empty one stands for a request that could have named a model and did not."""
+    return {"": [_no_model()], **{name: _model_routes(route) for route in routes for name in route.model_names}}
+
+
+def _model_routes(route: Route) -> list[route_components_pb2.Route]:
+    """The route for requests that stream and the one for those that do not, in order."""
+    streams = {"prefix": "/", "headers": [_is(STREAM_HEADER, "true")]}
+    return [
+        route_components_pb2.Route(name=f"{route.name}/stream", match=streams, route=stream_action(route)),
+        route_components_pb2.Route(name=route.name, match={"prefix": "/"}, route=unary_action(route)),
+    ]
+
+
+def _models(model_list: str) -> route_components_pb2.Route:
+    return route_components_pb2.Route(
+        name="models",
+        match={"path": MODELS_PATH, "headers": [_is(":method", "GET")]},
+        direct_response={"status": 200, "body": {"inline_string": model_list}},
+        response_headers_to_add=[header("content-type", "application/json")],
+    )
+
+
+def _unknown_model() -> route_components_pb2.Route:
+    message = f"The model `%REQ({MODEL_HEADER})%` does not exist"
+    body = error_format(message, CLIENT_FAULT, "model_not_found", "model")
+    return route_components_pb2.Route(
+        name="unknown-model",
+        match={"prefix": "/", "headers": [{"name": MODEL_HEADER, "present_match": True}]},
+        direct_response={"status": 404, "body_format": body},
+    )
+
+
+def _no_model() -> route_components_pb2.Route:
+    """Leads nowhere: no request has the header that would name the cluster. `local_replies` words the 404.
+
+    It is also the route of every request until its body has been read, and Envoy takes the limit of that body from a
+    route that forwards only: behind a direct response the listener's 1 MiB would hold.
+    """
+    return route_components_pb2.Route(
+        name="no-model",
+        match={"prefix": "/"},
+        route={
+            "cluster_header": NO_CLUSTER_HEADER,
+            "cluster_not_found_response_code": route_components_pb2.RouteAction.NOT_FOUND,
+        },
+    )
+
+
+def _model_list(routes: tuple[Route, ...]) -> str:
+    names = sorted(name for route in routes for name in route.model_names if name)
+    models = [{"id": name, "object": "model", "created": 0, "owned_by": "turnout"} for name in names]
+    return json.dumps({"object": "list", "data": models}, separators=(",", ":"))
+
+
+def _is(name: str, value: str) -> dict[str, Any]:
+    return {"name": name, "string_match": {"exact": value}}
+
+
+def _take(routes: list[route_components_pb2.Route]) -> dict[str, Any]:
+    return {"action": _extension("routes", route_components_pb2.RouteList(routes=routes))}
+
+
+def _extension(name: str, config: Message) -> Mapping[str, Any]:
+    return {"name": name, "typed_config": packed(config)}
