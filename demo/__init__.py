@@ -1,0 +1,1 @@
+"""Turnout at work on one machine: `make demo`."""
