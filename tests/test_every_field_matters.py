@@ -15,6 +15,8 @@ import compiler.fleet as parts
 from compiler.diagnostics import Position
 from compiler.fleet import Fleet
 from compiler.pipeline import compile_policies, manifests
+from xds.admin.status import status
+from xds.control import Policy
 from xds.snapshot import ResourceType
 from xds.translate import Group, group_names, snapshot
 
@@ -39,6 +41,11 @@ def outputs(of: Fleet) -> Mapping[str, object]:
         for resource in snapshot(of, Group(name))[kind].values()
     }
     return {**files, **resources}
+
+
+def told(of: Fleet) -> object:
+    """Lines of policy that no file and no resource of its own stands for are told by `/status`."""
+    return status(Policy(), of, (), lambda _: None)
 
 
 def places(value: Any, path: Path_ = ()) -> Iterator[tuple[str, Path_]]:
@@ -108,13 +115,9 @@ def reacts(before: Mapping[str, object], of: Fleet, path: Path_) -> bool:
     if after_fleet == of:
         return False
     try:
-        return outputs(after_fleet) != before
+        return outputs(after_fleet) != before or (path[-1] == "origin" and told(after_fleet) != told(of))
     except (KeyError, ValueError):
-        return is_name(path)  # a renamed model that others still refer to by its old name
-
-
-def is_name(path: Path_) -> bool:
-    return path[-1] == "name" and path[0] == "models"
+        return path[0] == "models"  # others refer to a model that is gone, or has another name
 
 
 def test_every_part_of_the_fleet_occurs_in_the_policies_of_this_test() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import math
+import shutil
 import ssl
 import subprocess
 from collections import Counter
@@ -288,6 +289,7 @@ def both_protocols() -> tuple[Listener, ...]:
     return Listener(8080, Protocol.HTTP, None), Listener(8443, Protocol.HTTPS, "chat-tls")
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="Debian's openssl, which makes the certificate, is missing")
 def test_an_https_listener_takes_its_certificate_from_the_folder_on_the_machine(tmp_path: Path) -> None:
     certificate(tmp_path / "secrets" / "chat-tls")
     secrets = str(tmp_path / "secrets")

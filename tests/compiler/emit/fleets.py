@@ -120,7 +120,7 @@ def gateway(name: str = "mesh", *models: str, carrier: Carrier = Carrier.ISTIO) 
 
 def fleet(*models: Model, gateways: tuple[Gateway, ...] = ()) -> Fleet:
     ordered = tuple(sorted(models, key=lambda m: m.name))
-    return Fleet("ai-inference", ordered, gateways or (gateway("mesh", *(m.name for m in ordered)),))
+    return Fleet(ordered, gateways or (gateway("mesh", *(m.name for m in ordered)),))
 
 
 def rich_fleet() -> Fleet:

@@ -1,0 +1,73 @@
+"""`turnout serve` as a process."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.features.served import DEADLINE, Folder
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def turnout_serve(folder: Folder, listen: str = "127.0.0.1:0") -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "xds.cli", "serve", str(folder.path), "--listen", listen, "--admin", "127.0.0.1:0"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until_it_says(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if found := re.search(pattern, line):
+            return found
+    raise AssertionError("".join(said))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(folder: Folder, number: signal.Signals) -> None:
+    with turnout_serve(folder) as process:
+        until_it_says(process, r"policy loaded digest=\w+ models=2")
+        process.send_signal(number)
+        until_it_says(process, "INFO stopped")
+        assert process.wait(DEADLINE) == 0
+
+
+def test_it_says_which_ports_it_chose(folder: Folder) -> None:
+    with turnout_serve(folder) as process:
+        found = until_it_says(process, r"listening xds=127\.0\.0\.1:(\d+) admin=http://127\.0\.0\.1:(\d+)")
+        for port in found.groups():
+            socket.create_connection(("127.0.0.1", int(port)), DEADLINE).close()
+
+
+def test_a_port_that_is_taken_is_an_error_with_a_reason(folder: Folder) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with turnout_serve(folder, listen=address) as process:
+            _, said = process.communicate(timeout=DEADLINE)
+            assert process.returncode == 1
+            assert f"turnout serve: --listen {address}: Address already in use" in said
+            assert "Traceback" not in said
+
+
+def test_a_broken_policy_is_shown_with_its_line_and_the_server_runs_on(folder: Folder) -> None:
+    folder.write("models", "apiVersion: turnout.dev/v1\nkind: InferenceModel\nmetadata: {name: chat}\nspec: {}\n")
+    with turnout_serve(folder) as process:
+        until_it_says(process, r"models\.yaml:4:\d+: P\d+")
+        until_it_says(process, r"ERROR policy broken errors=\d+ serving=nothing")
+        folder.models("chat")
+        until_it_says(process, r"policy loaded digest=\w+ models=1")

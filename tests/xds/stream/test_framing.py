@@ -1,0 +1,116 @@
+"""Requests and responses as bytes."""
+
+from __future__ import annotations
+
+import pytest
+from envoy.service.discovery.v3 import discovery_pb2
+from envoy.service.runtime.v3 import rtds_pb2
+
+from tests.xds.stream.client import Client
+from tests.xds.stream.snapshots import CLUSTER, RUNTIME, of, snapshot
+from xds.snapshot import Snapshot
+from xds.stream import delta, sotw
+from xds.stream.responses import Responses
+from xds.stream.state import Variant
+from xds.stream.update import Update
+from xds.translate.group import Group, Placement
+
+
+def update(variant: Variant, at: Snapshot) -> Update:
+    client = Client(variant, at)
+    client.ask(CLUSTER)
+    (found,) = client.updates()
+    return found
+
+
+def test_a_sotw_request_says_what_is_wanted_and_what_became_of_the_last_response() -> None:
+    message = discovery_pb2.DiscoveryRequest(
+        type_url=CLUSTER, version_info="v", response_nonce="n", resource_names=["a", "b"]
+    )
+    message.error_detail.message = "no"
+    request = sotw.decoded(message.SerializeToString())
+    assert (request.type_url, request.version, request.nonce, request.error) == (CLUSTER, "v", "n", "no")
+    assert request.names == {"a", "b"}
+    assert request.node is None
+
+
+def test_a_delta_request_says_what_has_changed_in_what_is_wanted() -> None:
+    message = discovery_pb2.DeltaDiscoveryRequest(
+        type_url=CLUSTER, resource_names_subscribe=["a"], resource_names_unsubscribe=["b"], response_nonce="n"
+    )
+    message.initial_resource_versions["a"] = "v"
+    request = delta.decoded(message.SerializeToString())
+    assert (request.names, request.dropped) == (frozenset("a"), frozenset("b"))
+    assert request.versions == {"a": "v"}
+    assert request.error is None
+
+
+def test_a_refusal_without_words_is_still_a_refusal() -> None:
+    message = discovery_pb2.DiscoveryRequest(type_url=CLUSTER, response_nonce="n")
+    message.error_detail.SetInParent()
+    assert sotw.decoded(message.SerializeToString()).error == ""
+
+
+def test_a_node_says_its_group_and_where_it_wants_its_listeners() -> None:
+    message = discovery_pb2.DiscoveryRequest(type_url=CLUSTER)
+    message.node.id, message.node.cluster, message.node.locality.zone = "gw-1", "public", "az-1"
+    message.node.metadata.update({"turnout": {"port": 10001.0}, "other": ["ignored"]})
+    node = sotw.decoded(message.SerializeToString()).node
+    assert node is not None
+    assert (node.id, node.zone, node.group) == ("gw-1", "az-1", Group("public", Placement(port=10001)))
+
+
+def test_a_node_whose_metadata_make_no_sense_is_an_error() -> None:
+    message = discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER)
+    message.node.id = "gw-1"
+    message.node.metadata.update({"turnout": {"port": "many"}})
+    with pytest.raises(ValueError, match="port"):
+        delta.decoded(message.SerializeToString())
+
+
+def test_a_sotw_response_carries_bodies_and_one_version() -> None:
+    at = snapshot({"a": 1, "b": 1})
+    message = discovery_pb2.DiscoveryResponse.FromString(sotw.encoded(update(Variant.SOTW, at)))
+    assert message.version_info == at[CLUSTER].version
+    assert [(r.type_url, r.value) for r in message.resources] == [(CLUSTER, r.body) for r in at[CLUSTER].values()]
+
+
+def test_a_delta_response_carries_names_and_a_version_for_each() -> None:
+    at = snapshot({"a": 1, "b": 1})
+    message = discovery_pb2.DeltaDiscoveryResponse.FromString(delta.encoded(update(Variant.DELTA, at)))
+    assert [(r.name, r.version) for r in message.resources] == [(r.name, r.version) for r in at[CLUSTER].values()]
+
+
+def test_a_layer_that_is_gone_is_sent_empty_where_leaving_it_out_would_keep_it() -> None:
+    at = snapshot({"a": 1})
+    client = Client(Variant.SOTW, at)
+    client.ask(RUNTIME, "turnout")
+    client.settle()
+    client.snapshot = Snapshot({**at.sets, RUNTIME: of(RUNTIME, {})})
+    message = discovery_pb2.DiscoveryResponse.FromString(sotw.encoded(*client.updates()))
+    (layer,) = message.resources
+    assert rtds_pb2.Runtime.FromString(layer.value) == rtds_pb2.Runtime(name="turnout", layer={})
+
+
+@pytest.mark.parametrize("variant", list(Variant))
+def test_streams_that_need_the_same_get_the_same_bytes_nonce_included(variant: Variant) -> None:
+    at, again = snapshot({"a": 1, "b": 1}), snapshot({"b": 1, "a": 1})
+    assert update(variant, at) == update(variant, again)
+
+
+def test_the_nonce_names_the_content() -> None:
+    nonces = {update(Variant.DELTA, snapshot(c)).nonce for c in ({"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 1}, {})}
+    assert len(nonces) == 5
+
+
+def test_a_response_is_serialized_once_and_forgotten_when_there_are_too_many() -> None:
+    responses, made = Responses(limit=10), []
+
+    def encode(found: Update) -> bytes:
+        made.append(found.nonce)
+        return b"123456"
+
+    one, two = (update(Variant.DELTA, snapshot(clusters)) for clusters in ({"a": 1}, {"b": 1}))
+    for found in (one, one, two, two, one):
+        responses.encoded(Variant.DELTA, found, encode)
+    assert made == [one.nonce, two.nonce, one.nonce]

@@ -1,0 +1,261 @@
+"""Wildcards, names, reconnects and stale answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.xds.stream.client import Client, names, types
+from tests.xds.stream.snapshots import CLUSTER, ENDPOINT, LISTENER, RUNTIME, of, snapshot
+from xds.snapshot import ResourceSet, ResourceType, Snapshot
+from xds.stream.state import Variant
+
+SOTW, DELTA = Variant.SOTW, Variant.DELTA
+both = pytest.mark.parametrize("variant", [SOTW, DELTA])
+
+AB = snapshot({"a": 1, "b": 1})
+
+
+def versions(resources: ResourceSet) -> dict[str, str]:
+    return {name: resource.version for name, resource in resources.items()}
+
+
+def subscribed(variant: Variant, type_: ResourceType, *wanted: str, at: Snapshot = AB) -> Client:
+    client = Client(variant, at)
+    client.ask(type_, *wanted)
+    client.settle()
+    return client
+
+
+@both
+@pytest.mark.parametrize("wanted", [(), ("*",)])
+def test_both_forms_of_the_wildcard_bring_everything_and_what_comes_later(
+    variant: Variant, wanted: tuple[str, ...]
+) -> None:
+    client = Client(variant, AB)
+    client.ask(CLUSTER, *wanted)
+    assert names(client.settle()) == [("a", "b")]
+    client.snapshot = snapshot({"a": 1, "b": 1, "c": 1})
+    assert "c" in names(client.settle())[0]
+
+
+@both
+def test_a_wildcard_over_nothing_is_answered_with_nothing(variant: Variant) -> None:
+    """Else the client would wait for as long as it waits for a first answer."""
+    client = Client(variant, snapshot({}))
+    client.ask(CLUSTER)
+    assert names(client.settle()) == [()]
+
+
+@both
+def test_an_empty_list_is_no_wildcard_for_types_that_are_asked_for_by_name(variant: Variant) -> None:
+    client = Client(variant, AB)
+    client.ask(ENDPOINT)
+    assert client.updates() == []
+
+
+@both
+def test_only_names_that_were_asked_for_are_sent(variant: Variant) -> None:
+    client = Client(variant, AB)
+    client.ask(ENDPOINT, "b")
+    assert names(client.settle()) == [("b",)]
+    client.snapshot = snapshot({"a": 1, "b": 1}, {"a": 2, "b": 1})
+    assert client.updates() == []
+    client.snapshot = snapshot({"a": 1, "b": 1}, {"a": 2, "b": 2})
+    assert names(client.updates()) == [("b",)]
+
+
+@both
+def test_a_name_that_is_added_is_sent_alone(variant: Variant) -> None:
+    client = subscribed(variant, ENDPOINT, "a")
+    client.ask(ENDPOINT, "b")
+    assert names(client.settle()) == [("b",)]
+
+
+@both
+def test_only_the_load_assignment_that_changed_is_sent(variant: Variant) -> None:
+    client = subscribed(variant, ENDPOINT, "a", "b")
+    client.snapshot = snapshot({"a": 1, "b": 1}, {"a": 1, "b": 2})
+    assert names(client.updates()) == [("b",)]
+
+
+@both
+def test_a_name_that_was_dropped_is_not_sent_until_it_is_asked_for_again(variant: Variant) -> None:
+    client = subscribed(variant, ENDPOINT, "a", "b")
+    client.drop(ENDPOINT, "b")
+    client.snapshot = snapshot({"a": 1, "b": 1}, {"a": 1, "b": 2})
+    assert client.updates() == []
+    client.ask(ENDPOINT, "b")
+    assert names(client.updates()) == [("b",)]
+
+
+def test_delta_sends_a_name_again_that_is_asked_for_again() -> None:
+    client = subscribed(DELTA, ENDPOINT, "a")
+    client.ask(ENDPOINT, "a")
+    assert names(client.updates()) == [("a",)]
+
+
+def test_sotw_does_not_take_an_acknowledgement_for_a_demand() -> None:
+    client = subscribed(SOTW, ENDPOINT, "a")
+    client.ask(ENDPOINT, "a")
+    assert client.updates() == []
+
+
+def test_delta_says_that_a_name_does_not_exist_and_sends_it_when_it_does() -> None:
+    client = Client(DELTA, AB)
+    client.ask(ENDPOINT, "a", "nope")
+    (update,) = client.settle()
+    assert (names([update]), update.removed) == ([("a",)], ("nope",))
+    client.snapshot = snapshot({"a": 1, "b": 1}, {"a": 1, "b": 1, "nope": 1})
+    assert names(client.updates()) == [("nope",)]
+
+
+def test_sotw_sends_a_name_that_did_not_exist_when_it_does() -> None:
+    client = Client(SOTW, AB)
+    client.ask(ENDPOINT, "nope")
+    assert client.updates() == []
+    client.snapshot = snapshot({"a": 1, "b": 1}, {"a": 1, "b": 1, "nope": 1})
+    assert names(client.updates()) == [("nope",)]
+
+
+def test_delta_answers_a_name_beside_the_wildcard_and_its_end() -> None:
+    """On demand clusters: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#xds-protocol-delta"""
+    client = subscribed(DELTA, CLUSTER)
+    client.ask(CLUSTER, "nope")
+    assert [u.removed for u in client.settle()] == [("nope",)]
+    client.ask(CLUSTER, "a")
+    assert names(client.settle()) == [("a",)]
+    client.drop(CLUSTER, "a", "nope")
+    (update,) = client.updates()
+    assert (names([update]), update.removed) == ([("a",)], ("nope",))
+
+
+def test_delta_keeps_what_is_named_when_the_wildcard_ends() -> None:
+    client = subscribed(DELTA, CLUSTER, "*", "a")
+    client.drop(CLUSTER, "*")
+    client.snapshot = snapshot({"a": 2, "b": 2})
+    assert names(u for u in client.settle() if u.type is CLUSTER) == [("a",)]
+
+
+def test_sotw_takes_names_after_the_old_wildcard_as_the_end_of_it() -> None:
+    client = subscribed(SOTW, CLUSTER)
+    client.ask(CLUSTER, "a")
+    assert names(client.settle()) == [("a",)]
+    client.drop(CLUSTER, "a")
+    client.snapshot = snapshot({"a": 2, "b": 2})
+    assert client.updates() == []
+
+
+@both
+def test_sotw_repeats_whole_lists_and_delta_only_what_changed(variant: Variant) -> None:
+    client = subscribed(variant, CLUSTER)
+    client.snapshot = snapshot({"a": 1, "b": 2})
+    assert names(client.settle()) == [("a", "b") if variant is SOTW else ("b",)]
+
+
+def test_a_small_change_in_delta_goes_one_resource_a_response() -> None:
+    many = {f"c{n:03}": 1 for n in range(100)}
+    client = subscribed(DELTA, CLUSTER, at=snapshot(many))
+    client.snapshot = snapshot({**many, **dict.fromkeys(list(many)[:32], 2)})
+    assert [len(one) for one in names(client.settle())] == [1] * 32
+    client.snapshot = snapshot({**many, **dict.fromkeys(list(many)[:33], 3)})
+    assert [len(one) for one in names(client.settle())] == [33]
+
+
+def test_delta_after_a_reconnect_sends_what_differs_and_names_what_is_gone() -> None:
+    client = Client(DELTA, snapshot({"a": 1, "b": 2, "c": 1}))
+    client.state = client.state.opened()
+    client.ask(CLUSTER, versions={**versions(AB[CLUSTER]), "gone": "1"})
+    found = client.settle()
+    assert names(found) == [("b",), ("c",), ()]
+    assert found[-1].removed == ("gone",)
+
+
+@both
+def test_nothing_is_sent_after_a_reconnect_when_nothing_has_changed(variant: Variant) -> None:
+    client = Client(variant, AB)
+    client.known = {AB[CLUSTER].version: AB[CLUSTER]}
+    client.ask(CLUSTER, version=AB[CLUSTER].version, versions=versions(AB[CLUSTER]))
+    assert client.updates() == []
+
+
+def test_delta_believes_versions_of_load_assignments_but_not_of_those_never_answered() -> None:
+    client = Client(DELTA, AB)
+    client.ask(ENDPOINT, "a", "b", versions={"a": AB[ENDPOINT]["a"].version})
+    assert names(client.updates()) == [("b",)]
+
+
+def test_sotw_sends_named_resources_again_after_a_reconnect() -> None:
+    """One version says nothing of single names: the last that was asked for may never have come."""
+    client = Client(SOTW, AB)
+    client.ask(ENDPOINT, "a", "b", version=AB[ENDPOINT].version)
+    assert names(client.updates()) == [("a", "b")]
+
+
+def test_delta_warms_a_cluster_that_was_sent_before_load_assignments_were_named() -> None:
+    client = Client(DELTA, snapshot({"a": 2, "b": 1}))
+    client.ask(CLUSTER, versions=versions(AB[CLUSTER]))
+    assert names(client.updates()) == [("a",)]
+    client.ask(ENDPOINT, "a", "b", versions=versions(AB[ENDPOINT]))
+    assert names(client.updates()) == [("a",)]
+
+
+@both
+def test_versions_are_not_believed_after_a_refusal_that_was_applied_in_part(variant: Variant) -> None:
+    client = Client(variant, AB, believed=False)
+    client.known = {AB[CLUSTER].version: AB[CLUSTER]}
+    client.ask(CLUSTER, version=AB[CLUSTER].version, versions=versions(AB[CLUSTER]))
+    assert sorted({name for one in names(client.settle()) for name in one}) == ["a", "b"]
+
+
+def test_sotw_ignores_what_a_stale_request_asks_for() -> None:
+    client = subscribed(SOTW, ENDPOINT, "a")
+    first = client.state.subscriptions[ENDPOINT].nonce
+    client.snapshot = snapshot({"a": 1, "b": 1}, {"a": 2, "b": 1})
+    (second,) = client.updates()
+    client._nonces[ENDPOINT] = first
+    client.ask(ENDPOINT, "b")
+    assert client.state.subscriptions[ENDPOINT].names == {"a"}
+    client.accept(second)
+    assert client.state.subscriptions[ENDPOINT].names == {"a", "b"}
+
+
+def test_delta_takes_names_with_whatever_nonce_they_come() -> None:
+    client = subscribed(DELTA, ENDPOINT, "a")
+    client._receive(ENDPOINT, frozenset(["b"]), nonce="another stream's")
+    assert names(client.updates()) == [("b",)]
+
+
+@both
+def test_a_nonce_of_another_stream_accepts_nothing(variant: Variant) -> None:
+    client = Client(variant, AB)
+    client.ask(CLUSTER)
+    client.ask(LISTENER)
+    client.updates()
+    client._receive(CLUSTER, frozenset(), nonce="another stream's")
+    assert client.updates() == []
+
+
+@both
+def test_after_an_acknowledgement_there_is_silence(variant: Variant) -> None:
+    client = Client(variant, AB)
+    client.subscribed()
+    assert client.updates() == []
+
+
+def test_sotw_empties_a_layer_that_is_gone_and_delta_removes_it() -> None:
+    without = Snapshot({**AB.sets, RUNTIME: of(RUNTIME, {})})
+    for variant in Variant:
+        client = subscribed(variant, RUNTIME, "turnout")
+        client.snapshot = without
+        (update,) = client.settle()
+        assert (types([update]), update.removed) == ([RUNTIME], ("turnout",))
+        assert client.updates() == []
+
+
+@both
+def test_a_slow_reader_is_sent_the_newest_and_not_what_lies_between(variant: Variant) -> None:
+    client = subscribed(variant, ENDPOINT, "a", "b")
+    for content in (2, 3, 4):
+        client.snapshot = snapshot({"a": 1, "b": 1}, {"a": content, "b": 1})
+    (update,) = client.updates()
+    assert update.resources[0].version == client.snapshot[ENDPOINT]["a"].version

@@ -1,0 +1,87 @@
+"""The admin port: read only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from xds.admin.config_dump import config_dump
+from xds.admin.metrics import Metrics
+from xds.admin.status import status
+from xds.cache import Snapshots, UnknownGroupError
+from xds.control import Control
+from xds.snapshot import Snapshot
+from xds.stream.server import Server
+from xds.translate.group import Group
+
+
+class Admin:
+    def __init__(self, control: Control, snapshots: Snapshots, server: Server, metrics: Metrics) -> None:
+        self.stopping = False
+        self._control, self._snapshots, self._server, self._metrics = control, snapshots, server, metrics
+        application = web.Application()
+        for path, answer in self._routes().items():
+            application.router.add_get(path, answer)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+
+    async def start(self, host: str, port: int) -> int:
+        """The port it listens on, which is chosen when `port` is 0. Raises OSError when it cannot be had."""
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    def _routes(self) -> dict[str, Callable[[web.Request], Any]]:
+        return {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._exposition,
+            "/status": self._status,
+            "/config_dump": self._config_dump,
+        }
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        if self.stopping:
+            return web.Response(status=503, text="stopping\n")
+        if self._snapshots.fleet is None:
+            return web.Response(status=503, text="no policy has been loaded yet\n")
+        return web.Response(text="ready\n")
+
+    async def _exposition(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _status(self, _: web.Request) -> web.Response:
+        peers = self._server.peers()
+        return _json(status(self._control.policy, self._snapshots.fleet, peers, self._current))
+
+    async def _config_dump(self, request: web.Request) -> web.Response:
+        groups, name = self._snapshots.groups, request.query.get("group")
+        if name is not None and name not in groups:
+            return _json({"error": f"no group {name!r}", "groups": sorted(groups)}, status=404)
+        chosen = groups if name is None else {name: groups[name]}
+        return _json(await asyncio.to_thread(config_dump, chosen))
+
+    def _current(self, group: Group) -> Snapshot | None:
+        try:
+            return self._snapshots.get(group)
+        except UnknownGroupError:
+            return None
+
+
+def _json(document: dict[str, Any], status: int = 200) -> web.Response:
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return web.Response(text=text, status=status, content_type="application/json")

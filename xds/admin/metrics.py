@@ -1,0 +1,98 @@
+"""Counters and times of the control server, for Prometheus."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+
+from xds.snapshot import ResourceType
+from xds.stream.state import Variant
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """One server's; a registry of its own, so that two servers in a process do not share theirs."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        Info("turnout_build", "Version of the control server", registry=registry).info({"version": _version()})
+        self._policy = Info("turnout_policy", "The policies that are served", registry=registry)
+        streams = Gauge("turnout_streams", "Open xDS streams", ["variant"], registry=registry)
+        pushes = Counter("turnout_pushes", "Responses sent", ["variant", "type"], registry=registry)
+        sent = Counter("turnout_push_bytes", "Bytes of responses sent", ["variant", "type"], registry=registry)
+        acks = Counter("turnout_acks", "Responses accepted", ["variant", "type"], registry=registry)
+        nacks = Counter("turnout_nacks", "Responses refused", ["variant", "type"], registry=registry)
+        # Looked up once: a change for a thousand streams counts to each of them.
+        both = [(variant, type_) for variant in Variant for type_ in ResourceType]
+        self._streams = {variant: streams.labels(variant.value) for variant in Variant}
+        self._pushes = {pair: pushes.labels(pair[0].value, pair[1].label) for pair in both}
+        self._bytes = {pair: sent.labels(pair[0].value, pair[1].label) for pair in both}
+        self._acks = {pair: acks.labels(pair[0].value, pair[1].label) for pair in both}
+        self._nacks = {pair: nacks.labels(pair[0].value, pair[1].label) for pair in both}
+        self._unknown = Counter("turnout_unknown_type_requests", "Requests for unknown types", registry=registry)
+        self._refused = Counter("turnout_streams_refused", "Streams ended by the server", ["code"], registry=registry)
+        self._push_seconds = Histogram(
+            "turnout_push_seconds",
+            "From the save of a policy to a stream's first response",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._convergence_seconds = Histogram(
+            "turnout_convergence_seconds",
+            "From the save of a policy to the last answer of the last Envoy",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._reloads = Counter("turnout_policy_reloads", "Policies read", ["result"], registry=registry)
+        for result in ("ok", "failed"):
+            self._reloads.labels(result)
+        self._compile_seconds = Histogram(
+            "turnout_compile_seconds", "Time to compile the policies", buckets=SECONDS, registry=registry
+        )
+
+    def exposition(self) -> bytes:
+        return bytes(generate_latest(self._registry))
+
+    def stream_opened(self, variant: Variant) -> None:
+        self._streams[variant].inc()
+
+    def stream_closed(self, variant: Variant) -> None:
+        self._streams[variant].dec()
+
+    def stream_refused(self, code: str) -> None:
+        self._refused.labels(code).inc()
+
+    def pushed(self, variant: Variant, type_: ResourceType, size: int) -> None:
+        self._pushes[variant, type_].inc()
+        self._bytes[variant, type_].inc(size)
+
+    def accepted(self, variant: Variant, type_: ResourceType) -> None:
+        self._acks[variant, type_].inc()
+
+    def rejected(self, variant: Variant, type_: ResourceType) -> None:
+        self._nacks[variant, type_].inc()
+
+    def unknown_type(self) -> None:
+        self._unknown.inc()
+
+    def first_push(self, seconds: float) -> None:
+        self._push_seconds.observe(seconds)
+
+    def converged(self, seconds: float) -> None:
+        self._convergence_seconds.observe(seconds)
+
+    def compiled(self, seconds: float, *, ok: bool) -> None:
+        self._compile_seconds.observe(seconds)
+        self._reloads.labels("ok" if ok else "failed").inc()
+
+    def serving(self, digest: str) -> None:
+        self._policy.info({"digest": digest})
+
+
+def _version() -> str:
+    try:
+        return metadata.version("turnout")
+    except metadata.PackageNotFoundError:
+        return "from source"

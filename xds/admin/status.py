@@ -1,0 +1,133 @@
+"""The state of the control server as a document. Its keys are an interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from compiler.diagnostics import Diagnostic
+from compiler.fleet import Fleet, Gateway, Model, Orchestrator, Version, cluster_name
+from xds.control import Policy
+from xds.snapshot import ResourceSet, ResourceType, Snapshot
+from xds.stream.server import Peer
+from xds.stream.state import StreamState
+from xds.stream.subscription import Refusal, Subscription
+from xds.stream.update import next_update
+from xds.translate.group import Group
+
+Document = dict[str, Any]
+
+
+def status(
+    policy: Policy, fleet: Fleet | None, peers: Iterable[Peer], current: Callable[[Group], Snapshot | None]
+) -> Document:
+    """`current` gives the snapshot that a group is to have; `None` where it has none."""
+    return {
+        "policy": {
+            "state": policy.health,
+            "digest": policy.digest,
+            "loaded_at": None if policy.loaded_at is None else policy.loaded_at.isoformat(timespec="milliseconds"),
+            "diagnostics": [_diagnostic(found) for found in policy.diagnostics],
+        },
+        "gateways": [] if fleet is None else [_gateway(gateway) for gateway in fleet.gateways],
+        "models": [] if fleet is None else [_model(model) for model in fleet.models],
+        "envoys": [_envoy(peer, current(peer.node.group)) for peer in peers],
+    }
+
+
+def _diagnostic(found: Diagnostic) -> Document:
+    return {
+        "code": found.code,
+        "severity": found.severity,
+        "file": found.position.file,
+        "line": found.position.line,
+        "column": found.position.column,
+        "message": found.message,
+        "hint": found.hint,
+    }
+
+
+def _gateway(gateway: Gateway) -> Document:
+    return {
+        "name": gateway.name,
+        "hosts": [{"name": host.name, "carrier": host.carrier} for host in gateway.hosts],
+        "listeners": [{"port": listener.port, "protocol": listener.protocol} for listener in gateway.listeners],
+        "models": list(gateway.models),
+        "orchestrator": None if gateway.orchestrator is None else _orchestrator(gateway.orchestrator),
+        "origin": str(gateway.origin),
+    }
+
+
+def _orchestrator(orchestrator: Orchestrator) -> Document:
+    return {
+        "name": orchestrator.name,
+        "default": [{"model": target.model, "weight": target.weight} for target in orchestrator.default],
+        "origin": str(orchestrator.origin),
+    }
+
+
+def _model(model: Model) -> Document:
+    return {
+        "name": model.name,
+        "aliases": list(model.aliases),
+        "versions": [_version(model, version) for version in model.versions],
+        "origin": str(model.origin),
+    }
+
+
+def _version(model: Model, version: Version) -> Document:
+    return {
+        "name": version.name,
+        "weight": version.weight,
+        "cluster": cluster_name(model.name, version.name),
+        "endpoints": [
+            {"address": e.address, "port": e.port, "zone": e.zone, "tier": e.tier, "weight": e.weight}
+            for e in version.endpoints
+        ],
+    }
+
+
+def _envoy(peer: Peer, snapshot: Snapshot | None) -> Document:
+    subscriptions = peer.state.subscriptions
+    return {
+        "node": peer.node.id,
+        "group": peer.node.group.name,
+        "zone": peer.node.zone,
+        "variant": peer.state.variant,
+        "synced": snapshot is not None and _synced(peer.state, snapshot),
+        "types": {
+            type_.label: _type(subscriptions[type_], None if snapshot is None else snapshot[type_])
+            for type_ in ResourceType
+            if type_ in subscriptions
+        },
+    }
+
+
+def _synced(state: StreamState, snapshot: Snapshot) -> bool:
+    """The Envoy has all of the snapshot that it asked for, and has said so."""
+    refuses = any(sub.quarantine(snapshot[type_]) for type_, sub in state.subscriptions.items())
+    return not refuses and not state.outstanding and next_update(state, snapshot) is None
+
+
+def _type(sub: Subscription, wanted: ResourceSet | None) -> Document:
+    return {
+        "sent": sub.sent,
+        "acknowledged": sub.acknowledged,
+        "outstanding": len(sub.outstanding),
+        "refused": [_refusal(found, wanted) for _, found in sorted(sub.refused.items())],
+    }
+
+
+def _refusal(found: Refusal, wanted: ResourceSet | None) -> Document:
+    """The line is where the resource stands by now, as long as it is the same one."""
+    refused = found.resource
+    today = None if wanted is None else wanted.get(refused.name)
+    origin = today.origin if today is not None and today.version == refused.version else refused.origin
+    kept = None if found.good is None else found.good.version
+    return {
+        "name": refused.name,
+        "version": refused.version,
+        "kept": kept,
+        "detail": found.detail,
+        "origin": str(origin),
+    }

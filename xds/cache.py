@@ -1,0 +1,124 @@
+"""The current snapshot of each group and placement, made from the current fleet and replaced all at once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from compiler.fleet import Fleet
+from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot
+from xds.translate.group import Group
+
+REMEMBERED = 64
+"""Sets that an Envoy may name by their version when it comes back."""
+PLACEMENTS = 4096
+"""Snapshots that are kept of one fleet; beyond that they are made again when asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """Fleet to snapshot: the functions of `xds.translate`."""
+
+    group_names: Callable[[Fleet], Iterable[str]]
+    snapshot: Callable[[Fleet, Group], Snapshot]
+    place: Callable[[Snapshot, Fleet, Group], Snapshot]
+    """The same for another placement of the group."""
+
+
+class UnknownGroupError(LookupError):
+    """The fleet has no such group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A fleet and its snapshots, ready to be served."""
+
+    fleet: Fleet
+    groups: Mapping[str, Snapshot]
+    """By group name, at the placement that policy gives."""
+    placed: Mapping[Group, Snapshot]
+
+
+class Snapshots:
+    def __init__(self, translation: Translation) -> None:
+        self._translation = translation
+        self._prepared: Prepared | None = None
+        self._placed: OrderedDict[Group, Snapshot] = OrderedDict()
+        self._remembered: OrderedDict[str, ResourceSet] = OrderedDict()
+
+    @property
+    def fleet(self) -> Fleet | None:
+        return None if self._prepared is None else self._prepared.fleet
+
+    @property
+    def groups(self) -> Mapping[str, Snapshot]:
+        return {} if self._prepared is None else self._prepared.groups
+
+    def prepared(self, fleet: Fleet) -> Prepared:
+        """What `replace` takes. It may be called in another thread: it changes nothing here."""
+        old = self.groups
+        groups = {
+            name: _sharing(self._translation.snapshot(fleet, Group(name)), old.get(name))
+            for name in self._translation.group_names(fleet)
+        }
+        asked = {
+            group: _sharing(self._translation.place(groups[group.name], fleet, group), before)
+            for group, before in list(self._placed.items())
+            if group.name in groups
+        }
+        return Prepared(fleet, groups, asked)
+
+    def replace(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._placed = OrderedDict(prepared.placed)
+        for snapshot in (*prepared.groups.values(), *prepared.placed.values()):
+            self._remember(snapshot)
+
+    def get(self, group: Group) -> Snapshot | None:
+        """`None` before a fleet is loaded. Raises UnknownGroupError."""
+        found = self._placed.get(group)
+        if found is not None or self._prepared is None:
+            return found
+        base = self._prepared.groups.get(group.name)
+        if base is None:
+            raise UnknownGroupError(group.name)
+        placed = self._translation.place(base, self._prepared.fleet, group)
+        self._placed[group] = placed
+        if len(self._placed) > PLACEMENTS:
+            self._placed.popitem(last=False)
+        self._remember(placed)
+        return placed
+
+    def known(self, version: str) -> ResourceSet | None:
+        """The set that was served under this version, now or lately."""
+        return self._remembered.get(version)
+
+    def _remember(self, snapshot: Snapshot) -> None:
+        for resources in snapshot.sets.values():
+            self._remembered[resources.version] = resources
+            self._remembered.move_to_end(resources.version)
+        while len(self._remembered) > REMEMBERED:
+            self._remembered.popitem(last=False)
+
+
+def _sharing(new: Snapshot, old: Snapshot | None) -> Snapshot:
+    """`new`, with the very objects of `old` where they are the same, so that each is in memory once."""
+    if old is None:
+        return new
+    return Snapshot({type_: _shared(new[type_], old[type_]) for type_ in ResourceType})
+
+
+def _shared(new: ResourceSet, old: ResourceSet) -> ResourceSet:
+    if all(_same(resource, old.get(name)) for name, resource in new.items()):
+        return old if len(new) == len(old) else new
+    return ResourceSet(_kept(resource, old.get(name)) for name, resource in new.items())
+
+
+def _kept(new: Resource, old: Resource | None) -> Resource:
+    return old if old is not None and _same(new, old) else new
+
+
+def _same(new: Resource, old: Resource | None) -> bool:
+    """Also written at the same place: a refusal names the line where its resource stands today."""
+    return old is not None and new.version == old.version and new.origin == old.origin

@@ -1,0 +1,1 @@
+"""The world as events: one async iterator for each source."""

@@ -1,0 +1,133 @@
+"""A policy folder as a stream of compiled policies: the first at once, then one after each change.
+
+What has changed is told by looking at the files, not by the notifications, which only say when to look. So it does
+not matter how an editor saves, whether the folder is replaced or vanishes for a while, or whether notifications are
+lost, as on some network file systems: then it takes up to `LOOK` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from watchfiles import awatch
+
+from compiler import report
+from compiler.pipeline import Compiled, compile_policies
+from compiler.source import Sources
+from xds.observe.events import PoliciesRead
+
+LOOK = 1.0
+"""Seconds between two looks when nothing is notified."""
+QUIET = 30
+"""Milliseconds without a notification that end a save; editors write in several steps."""
+AT_MOST = 300
+"""Milliseconds after which a look is due even when notifications go on."""
+
+Fingerprint = frozenset[tuple[str, int, int, int]]
+"""Of each file: path, inode, size, and when it was last changed or put there, in nanoseconds."""
+
+log = logging.getLogger(__name__)
+
+
+async def policies(root: Path, colour: bool = False) -> AsyncIterator[PoliciesRead]:
+    """Compiles in a thread, so that streams are served meanwhile. Never ends."""
+    sources: Sources | None = None
+    seen: Fingerprint | None = None
+    async for _ in _occasions(root):
+        found = fingerprint(root)
+        if found == seen:
+            continue
+        saved_at = _saved_at(found - seen if seen is not None else frozenset())
+        seen = found
+        started = time.perf_counter()
+        compiled = await asyncio.to_thread(_compiled, root, sources)
+        seconds = time.perf_counter() - started
+        if compiled is None:
+            fault = "turnout: these policies make the compiler fail, which is a fault of turnout\n"
+            yield PoliciesRead(None, (), fault, "", saved_at, seconds)
+            continue
+        sources = compiled.sources
+        said = report.text(compiled.diagnostics, sources, root, colour)
+        yield PoliciesRead(compiled.fleet, compiled.diagnostics, said, _digest(sources), saved_at, seconds)
+
+
+def fingerprint(root: Path) -> Fingerprint:
+    found = set()
+    for path in _policy_files(root):
+        try:
+            status = path.stat()
+        except OSError:
+            continue  # gone since it was listed, or a link to nowhere; the compiler will say so
+        found.add((str(path), status.st_ino, status.st_size, status.st_ctime_ns))
+    return frozenset(found)
+
+
+def _policy_files(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return [root]
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(folder, n) for n in names if n.endswith((".yaml", ".yml")) and not n.startswith(".")]
+    return found
+
+
+def _saved_at(changed: Fingerprint) -> float:
+    """Of a removal there is no trace: it counts from now."""
+    return min(time.time(), max((at / 1e9 for *_, at in changed), default=time.time()))
+
+
+def _compiled(root: Path, previous: Sources | None) -> Compiled | None:
+    try:
+        return compile_policies(root, previous)
+    except Exception:
+        log.exception("compiler failed policies=%s", root)
+        return None
+
+
+def _digest(sources: Sources) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sources.files:
+        digest.update(f"{file.name}\0{file.digest}\0".encode())
+    return digest.hexdigest()
+
+
+async def _occasions(root: Path) -> AsyncIterator[None]:
+    """When to look: at once, soon after each notification, and every `LOOK` seconds."""
+    while True:
+        yield
+        watched = root if root.is_dir() else root.parent
+        identity = _identity(watched)
+        if identity is None:
+            await asyncio.sleep(LOOK)
+            continue
+        try:
+            async for _ in awatch(
+                watched,
+                watch_filter=None,
+                debounce=AT_MOST,
+                step=QUIET,
+                rust_timeout=int(LOOK * 1000),
+                yield_on_timeout=True,
+                recursive=root.is_dir(),
+            ):
+                yield
+                if _identity(watched) != identity:
+                    break  # the watch is on a folder that is no longer there
+        except OSError as problem:
+            log.warning("cannot watch, looking every %s s policies=%s problem=%s", LOOK, root, problem)
+            await asyncio.sleep(LOOK)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

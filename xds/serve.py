@@ -1,0 +1,114 @@
+"""`turnout serve`: the control server, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xds import translate
+from xds.admin.http import Admin
+from xds.admin.metrics import Metrics
+from xds.cache import Snapshots, Translation
+from xds.control import Control
+from xds.observe.events import PoliciesRead
+from xds.observe.policies import policies
+from xds.stream.server import Server
+
+TRANSLATION = Translation(translate.group_names, translate.snapshot, translate.place)
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    policies: Path
+    listen: tuple[str, int] = ("127.0.0.1", 18000)
+    """For Envoys; port 0 takes a free one, which the log names."""
+    admin: tuple[str, int] = ("127.0.0.1", 18001)
+    """For people and Prometheus."""
+
+
+class CannotListenError(Exception):
+    """A port is taken, or an address is not this machine's."""
+
+
+def run(options: Options) -> int:
+    """The exit code, after SIGTERM or SIGINT: 0; 1 when it cannot listen."""
+    _log_to_stderr()
+    try:
+        asyncio.run(serve(options))
+    except CannotListenError as problem:
+        print(f"turnout serve: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def serve(options: Options) -> None:
+    """Serves until SIGTERM or SIGINT. Raises CannotListenError."""
+    metrics = Metrics()
+    snapshots = Snapshots(TRANSLATION)
+    server = Server(snapshots, metrics)
+    control = Control(snapshots, server.publish, metrics)
+    admin = Admin(control, snapshots, server, metrics)
+    try:
+        xds, http = await _listening(server, admin, options)
+        log.info("listening xds=%s admin=http://%s policies=%s", xds, http, options.policies)
+        await _until_stopped(control.run(_reported(policies(options.policies, sys.stderr.isatty()))))
+        log.info("stopping streams=%d", len(server.peers()))
+    finally:
+        admin.stopping = True
+        await server.stop()
+        await admin.stop()
+    log.info("stopped")
+
+
+async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Work goes on until a signal comes. Raises what the work raises."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    working, waiting = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    working.cancel()
+    with suppress(asyncio.CancelledError):
+        await working
+
+
+async def _listening(server: Server, admin: Admin, options: Options) -> tuple[str, str]:
+    """The addresses, with their ports as they were chosen."""
+    xds = await _started(server, options.listen, "--listen")
+    return xds, await _started(admin, options.admin, "--admin")
+
+
+async def _started(service: Server | Admin, address: tuple[str, int], option: str) -> str:
+    host, port = address
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        return f"{shown}:{await service.start(host, port)}"
+    except OSError as problem:
+        raise CannotListenError(f"{option} {shown}:{port}: {os.strerror(problem.errno or errno.EADDRINUSE)}") from None
+
+
+def _log_to_stderr() -> None:
+    """One line an event: time, level, what happened, key=value."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+
+
+async def _reported(events: AsyncIterator[PoliciesRead]) -> AsyncIterator[PoliciesRead]:
+    async for event in events:
+        if event.report:
+            sys.stderr.write(event.report)
+            sys.stderr.flush()
+        yield event

@@ -1,0 +1,204 @@
+"""One stream of one Envoy, from its first request to its end: one task reads, one loop writes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from xds.admin.metrics import Metrics
+from xds.cache import Snapshots, UnknownGroupError
+from xds.snapshot import ResourceType, Snapshot
+from xds.stream.node import Node
+from xds.stream.refusals import rejected
+from xds.stream.responses import Responses
+from xds.stream.state import Known, Request, StreamState, Variant
+from xds.stream.subscription import Batch
+from xds.stream.update import Update, next_update
+
+OPENING = 15.0
+"""Seconds that a client has for naming the types it wants; Envoy names them all at once."""
+DETAIL = 500
+"""Characters of a refusal's reason that are kept: an Envoy may quote the whole resource."""
+SMALL = 48 << 10
+"""Bytes of a request that is worth remembering decoded: more than a thousand names, less than an Envoy's node."""
+
+TYPES = {str(type_): type_ for type_ in ResourceType}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How a variant writes requests and responses."""
+
+    variant: Variant
+    method: str
+    decoded: Callable[[bytes], Request]
+    received: Callable[[StreamState, ResourceType, Request, Known], StreamState]
+    encoded: Callable[[Update], bytes]
+
+
+@lru_cache(512)
+def _decoded(framing: Framing, raw: bytes) -> Request:
+    """Nonces name contents, so the acknowledgement of a change comes in the same bytes from every stream."""
+    return framing.decoded(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the streams of a server share."""
+
+    snapshots: Snapshots
+    responses: Responses
+    metrics: Metrics
+    pushed: Callable[[Connection], None]
+    """Called when a response has been handed to the transport."""
+    settled: Callable[[Connection], None]
+    """Called when there is nothing more to send and nothing to wait for."""
+    unknown_type: Callable[[Node, str], None]
+    doubtful: set[str]
+    """Ids of nodes whose last stream ended with refusals."""
+
+
+class Refused(Exception):  # noqa: N818  (not a fault of ours: the stream is ended with this reason)
+    def __init__(self, code: grpc.StatusCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Connection:
+    def __init__(self, framing: Framing, context: grpc.aio.ServicerContext[bytes, bytes], around: Surroundings) -> None:
+        self.node: Node | None = None
+        self.state = StreamState(framing.variant)
+        self._framing, self._context, self._around = framing, context, around
+        self._snapshot: Snapshot | None = None
+        self._wake = asyncio.Event()
+        self._ended = False
+        self._refusal: Refused | None = None
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def end(self) -> None:
+        self._ended = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        reader = asyncio.create_task(self._read())
+        timer = asyncio.get_running_loop().call_later(OPENING, self._opened)
+        try:
+            await self._write()
+        except Refused as refusal:
+            self._around.metrics.stream_refused(refusal.code.name)
+            log.warning("stream refused peer=%s reason=%s", self._context.peer(), refusal)
+            await self._context.abort(refusal.code, str(refusal))
+        finally:
+            timer.cancel()
+            reader.cancel()
+            self._leave()
+
+    def _opened(self) -> None:
+        self.state = self.state.opened()
+        self._wake.set()
+
+    def _leave(self) -> None:
+        if self.node is None:
+            return
+        if self.state.doubtful and len(self._around.doubtful) < 10_000:
+            self._around.doubtful.add(self.node.id)
+        log.info("stream closed node=%s group=%s", self.node.id, self.node.group.name)
+
+    async def _write(self) -> None:
+        """Sends what is newest when the transport is ready for it, so a slow reader misses what lies between."""
+        while not self._ended:
+            self._wake.clear()
+            if self._refusal is not None:
+                raise self._refusal
+            snapshot = self._current()
+            step = None if snapshot is None else next_update(self.state, snapshot)
+            if step is not None:
+                update, self.state = step
+                await self._send(update)
+                continue
+            if not self.state.outstanding:
+                self._around.settled(self)
+            await self._wake.wait()
+
+    def _current(self) -> Snapshot | None:
+        if self.node is None:
+            return None
+        try:
+            self._snapshot = self._around.snapshots.get(self.node.group)
+        except UnknownGroupError as unknown:
+            # A group that was served and is no longer in the policy: its Envoys keep what they have.
+            if self._snapshot is None:
+                reason = f"X105 node {self.node.id}: group '{self.node.group.name}' is unknown"
+                raise Refused(grpc.StatusCode.PERMISSION_DENIED, reason) from unknown
+        return self._snapshot
+
+    async def _send(self, update: Update) -> None:
+        response = self._around.responses.encoded(self._framing.variant, update, self._framing.encoded)
+        await self._context.write(response)
+        self._around.metrics.pushed(self._framing.variant, update.type, len(response))
+        self._around.pushed(self)
+
+    async def _read(self) -> None:
+        try:
+            while isinstance(raw := await self._context.read(), bytes):  # else it is EOF
+                self._receive(self._request(raw))
+                self._wake.set()
+            self._ended = True
+        except Refused as refusal:
+            self._refusal = refusal
+        except Exception:
+            log.exception("stream failed peer=%s", self._context.peer())
+            self._refusal = Refused(grpc.StatusCode.INTERNAL, "a fault of the control server")
+        self._wake.set()
+
+    def _request(self, raw: bytes) -> Request:
+        try:
+            return _decoded(self._framing, raw) if len(raw) <= SMALL else self._framing.decoded(raw)
+        except DecodeError as problem:
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "not a discovery request") from problem
+        except ValueError as problem:
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"X105 {problem}") from problem
+
+    def _receive(self, request: Request) -> None:
+        if self.node is None:
+            self.node = self._introduced(request)
+        type_ = TYPES.get(request.type_url)
+        if type_ is None:
+            self._around.unknown_type(self.node, request.type_url)
+            return
+        if request.error is not None:
+            request = replace(request, error=request.error[:DETAIL] or "no reason given")
+        batch = self.state.batch(type_, request.nonce)
+        self.state = self._framing.received(self.state, type_, request, self._around.snapshots.known)
+        if batch is not None:
+            self._answered(self.node, type_, batch, request.error)
+
+    def _introduced(self, request: Request) -> Node:
+        """Who the client is; it says so in its first request only."""
+        node = request.node
+        if node is None or not node.id or not node.group.name:
+            reason = "X105 the first request must name its node: an id, and its group as cluster"
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, reason)
+        variant = self.state.variant
+        log.info("stream opened node=%s group=%s variant=%s", node.id, node.group.name, variant)
+        if node.id in self._around.doubtful:
+            self._around.doubtful.discard(node.id)
+            self.state = replace(self.state, believed=False)
+        return node
+
+    def _answered(self, node: Node, type_: ResourceType, batch: Batch, detail: str | None) -> None:
+        if detail is None:
+            self._around.metrics.accepted(self.state.variant, type_)
+            return
+        self._around.metrics.rejected(self.state.variant, type_)
+        log.warning("%s", rejected(node, type_, batch, detail))

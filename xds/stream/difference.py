@@ -1,0 +1,79 @@
+"""What lies between two sets of resources, worked out once and shared by every stream that goes from one to the other.
+
+A set is known by its content, so the results below are kept by value: a thousand streams that were sent the same
+resources ask for the same few differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from xds.snapshot import Resource, ResourceSet
+
+KEPT = 128
+"""Results remembered: more than a change of `update.SINGLY` resources needs, one step for each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    changed: frozenset[str]
+    """Names that are new or have another version."""
+    removed: frozenset[str]
+
+
+class Claim(ResourceSet):
+    """What a client says it has: some bodies are elsewhere, and stand here empty.
+
+    It differs from nothing that has its names and versions, but must not be found in place of a set with all bodies.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def gathered(resources: Iterable[Resource]) -> ResourceSet:
+    found = tuple(resources)
+    return ResourceSet(found) if all(resource.body for resource in found) else Claim(found)
+
+
+SAME = Difference(frozenset(), frozenset())
+
+
+def difference(old: ResourceSet, new: ResourceSet) -> Difference:
+    return SAME if old.version == new.version else _difference(old, new)
+
+
+@lru_cache(KEPT)
+def _difference(old: ResourceSet, new: ResourceSet) -> Difference:
+    return Difference(
+        changed=frozenset(name for name, resource in new.items() if _version(old, name) != resource.version),
+        removed=frozenset(name for name in old if name not in new),
+    )
+
+
+def moved(base: ResourceSet, towards: ResourceSet, names: frozenset[str]) -> ResourceSet:
+    """`base`, but with `names` as they are in `towards`: at its version, or left out where it has none."""
+    gap = difference(base, towards)
+    if gap.changed <= names and gap.removed <= names:
+        return towards
+    if names.isdisjoint(gap.changed) and names.isdisjoint(gap.removed):
+        return base
+    return _moved(base, towards, names)
+
+
+@lru_cache(KEPT)
+def _moved(base: ResourceSet, towards: ResourceSet, names: frozenset[str]) -> ResourceSet:
+    kept = (resource for name, resource in base.items() if name not in names)
+    return gathered((*kept, *(towards[name] for name in names if name in towards)))
+
+
+def _version(resources: ResourceSet, name: str) -> str | None:
+    found: Resource | None = resources.get(name)
+    return None if found is None else found.version

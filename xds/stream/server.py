@@ -1,0 +1,127 @@
+"""The aggregated discovery service on grpc.aio, and the streams it has open."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import grpc
+
+from xds.admin.metrics import Metrics
+from xds.cache import Snapshots
+from xds.stream import delta, sotw
+from xds.stream.connection import Connection, Framing, Surroundings
+from xds.stream.node import Node
+from xds.stream.responses import Responses
+from xds.stream.state import StreamState, Variant
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+FRAMINGS = (
+    Framing(Variant.SOTW, "StreamAggregatedResources", sotw.decoded, sotw.received, sotw.encoded),
+    Framing(Variant.DELTA, "DeltaAggregatedResources", delta.decoded, delta.received, delta.encoded),
+)
+OPTIONS = (
+    ("grpc.so_reuseport", 0),  # else a second server on the port takes half of the Envoys, and no one notices
+    ("grpc.max_concurrent_streams", 1 << 16),
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Envoys ping every few seconds; the default takes that for an attack and hangs up.
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+UNKNOWN_TYPES_LOGGED = 100
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An Envoy with a stream open."""
+
+    node: Node
+    state: StreamState
+
+
+class Server:
+    """Call `publish` after a change of `snapshots`."""
+
+    def __init__(self, snapshots: Snapshots, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
+        self._metrics, self._clock = metrics, clock
+        self._connections: set[Connection] = set()
+        self._unknown_types: set[str] = set()
+        self._unpushed: set[Connection] = set()
+        self._behind: set[Connection] = set()
+        self._moved = False
+        self._saved_at = 0.0
+        self._around = Surroundings(
+            snapshots, Responses(), metrics, self._pushed, self._settled, self._unknown_type, doubtful=set()
+        )
+        self._server = grpc.aio.server(options=OPTIONS)
+        handlers = {framing.method: self._handler(framing) for framing in FRAMINGS}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+    async def start(self, host: str, port: int) -> int:
+        """The port it listens on, which is chosen when `port` is 0. Raises OSError when it cannot be had."""
+        try:
+            bound = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError as problem:
+            raise OSError(f"cannot listen on {host} port {port}") from problem
+        await self._server.start()
+        return bound
+
+    async def stop(self, grace: float = 2.0) -> None:
+        """Ends all streams; Envoys keep what they have and look for another server, or for this one."""
+        for connection in tuple(self._connections):
+            connection.end()
+        await self._server.stop(grace)
+
+    def publish(self, saved_at: float) -> None:
+        """Streams are sent what has changed. `saved_at`: when a person saved the change, in seconds since 1970."""
+        self._saved_at, self._moved = saved_at, False
+        self._unpushed, self._behind = set(self._connections), set(self._connections)
+        for connection in self._connections:
+            connection.wake()
+
+    def peers(self) -> tuple[Peer, ...]:
+        found = (Peer(c.node, c.state) for c in self._connections if c.node is not None)
+        return tuple(sorted(found, key=lambda peer: (peer.node.id, peer.state.variant)))
+
+    def _handler(self, framing: Framing) -> grpc.RpcMethodHandler[bytes, bytes]:
+        return grpc.stream_stream_rpc_method_handler(partial(self._stream, framing))
+
+    async def _stream(self, framing: Framing, _: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        connection = Connection(framing, context, self._around)
+        self._connections.add(connection)
+        self._metrics.stream_opened(framing.variant)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+            self._metrics.stream_closed(framing.variant)
+            self._settled(connection)
+
+    def _pushed(self, connection: Connection) -> None:
+        if connection in self._unpushed:
+            self._unpushed.discard(connection)
+            self._moved = True
+            self._metrics.first_push(max(0.0, self._clock() - self._saved_at))
+
+    def _settled(self, connection: Connection) -> None:
+        if connection not in self._behind:
+            return
+        self._behind.discard(connection)
+        self._unpushed.discard(connection)
+        if self._moved and not self._behind:
+            self._metrics.converged(max(0.0, self._clock() - self._saved_at))
+
+    def _unknown_type(self, node: Node, type_url: str) -> None:
+        self._metrics.unknown_type()
+        if type_url not in self._unknown_types and len(self._unknown_types) < UNKNOWN_TYPES_LOGGED:
+            self._unknown_types.add(type_url)
+            log.warning("unknown type is never answered type=%r node=%s", type_url[:200], node.id)

@@ -1,0 +1,82 @@
+"""State of the world: requests name all they want, responses carry whole resources and one version for the type."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from envoy.service.discovery.v3 import discovery_pb2
+from envoy.service.runtime.v3 import rtds_pb2
+
+from xds.snapshot import ResourceType
+from xds.stream.node import node
+from xds.stream.state import WHOLE_LISTS, Known, Request, StreamState
+from xds.stream.subscription import WILDCARD, Subscription, shared_names
+from xds.stream.update import Update
+
+
+def decoded(raw: bytes) -> Request:
+    """Raises google.protobuf.message.DecodeError, or ValueError for a node that makes no sense."""
+    message = discovery_pb2.DiscoveryRequest.FromString(raw)
+    return Request(
+        type_url=message.type_url,
+        nonce=message.response_nonce,
+        error=message.error_detail.message if message.HasField("error_detail") else None,
+        names=shared_names(frozenset(message.resource_names)),
+        version=message.version_info,
+        node=node(message.node),
+    )
+
+
+def encoded(update: Update) -> bytes:
+    message = discovery_pb2.DiscoveryResponse(type_url=update.type, version_info=update.version, nonce=update.nonce)
+    for resource in update.resources:
+        message.resources.add(type_url=update.type, value=resource.body)
+    if update.type is ResourceType.RUNTIME:
+        for name in update.removed:
+            # A layer that is left out keeps its old values.
+            message.resources.add(type_url=update.type, value=_empty_layer(name))
+    return bytes(message.SerializeToString(deterministic=True))
+
+
+def _empty_layer(name: str) -> bytes:
+    return bytes(rtds_pb2.Runtime(name=name, layer={}).SerializeToString(deterministic=True))
+
+
+def received(state: StreamState, type_: ResourceType, request: Request, known: Known) -> StreamState:
+    sub = state.subscriptions.get(type_)
+    if sub is None:
+        return state.having(type_, _first(state, type_, request, known))
+    current = request.nonce in ("", sub.nonce)
+    sub = sub.answered(request.nonce, request.error)
+    # A request that answers an older response was written before the client saw the last one; what it wants by now
+    # comes with its answer to that.
+    return state.having(type_, _asking(sub, request.names) if current else sub)
+
+
+def _first(state: StreamState, type_: ResourceType, request: Request, known: Known) -> Subscription:
+    legacy = not request.names and type_ in WHOLE_LISTS
+    wildcard = legacy or WILDCARD in request.names
+    names = request.names - {WILDCARD} if WILDCARD in request.names else request.names
+    sub = Subscription(wildcard=wildcard, legacy=legacy, names=names)
+    if not state.whole(type_):
+        # A version says nothing of single names: one that the client asked for last may never have been answered,
+        # and its cluster would wait for the load assignment for ever. So they are sent again.
+        return replace(sub, owed=names, unanswered=wildcard)
+    held = known(request.version) if wildcard and request.version and state.believed else None
+    if held is None:
+        return replace(sub, unanswered=True)
+    return replace(sub, offered=held, sent=held.version, acknowledged=held.version)
+
+
+def _asking(sub: Subscription, asked: frozenset[str]) -> Subscription:
+    if sub.legacy and not asked:
+        return sub
+    wildcard = WILDCARD in asked
+    names = asked - {WILDCARD} if wildcard else asked
+    if wildcard and not sub.wildcard:
+        sub = sub.asking_for_all()
+    elif sub.wildcard and not wildcard:
+        sub = sub.without_wildcard()
+    if names == sub.names:
+        return replace(sub, legacy=False) if sub.legacy else sub
+    return replace(sub.only(names), legacy=False).asking(names - sub.names)

@@ -1,0 +1,78 @@
+"""One stream: its variant and its subscriptions, as a value; and a request, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from xds.snapshot import ResourceSet, ResourceType
+from xds.stream.node import Node
+from xds.stream.subscription import NO_NAMES, Batch, Subscription
+
+Known = Callable[[str], ResourceSet | None]
+"""The set that once was served under a version, if it is remembered."""
+
+WHOLE_LISTS = frozenset({ResourceType.CLUSTER, ResourceType.LISTENER})
+"""Types of which a state-of-the-world response says everything, and which can be asked for without naming any.
+https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#resource-types"""
+
+
+class Variant(StrEnum):
+    SOTW = "sotw"
+    """State of the world."""
+    DELTA = "delta"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A discovery request of either variant."""
+
+    type_url: str
+    nonce: str = ""
+    error: str | None = None
+    """Why the response of that nonce was refused; `None` when it was not."""
+    names: frozenset[str] = NO_NAMES
+    """State of the world: all that is asked for. Delta: what is asked for from now on."""
+    dropped: frozenset[str] = NO_NAMES
+    """Delta: what is no longer asked for."""
+    version: str = ""
+    """State of the world: of the last response of this type that was accepted, on whatever stream."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Delta, in a stream's first request of a type: what the client has from an earlier stream."""
+    node: Node | None = None
+    """Set in a stream's first request; the others need not repeat it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    variant: Variant
+    subscriptions: Mapping[ResourceType, Subscription] = field(default_factory=dict)
+    opening: bool = True
+    """The client may not have come round to naming all its types yet; the first seconds of a stream."""
+    believed: bool = True
+    """Versions that the client brings along are what it has. They are not after a partly applied refusal."""
+
+    def whole(self, type_: ResourceType) -> bool:
+        """A response of this type says everything, and what it leaves out is removed."""
+        return self.variant is Variant.SOTW and type_ in WHOLE_LISTS
+
+    def having(self, type_: ResourceType, subscription: Subscription) -> StreamState:
+        return replace(self, subscriptions={**self.subscriptions, type_: subscription})
+
+    def batch(self, type_: ResourceType, nonce: str) -> Batch | None:
+        """The response that a request with this nonce answers."""
+        subscription = self.subscriptions.get(type_)
+        return None if subscription is None else subscription.batch(nonce)
+
+    def opened(self) -> StreamState:
+        return replace(self, opening=False)
+
+    @property
+    def doubtful(self) -> bool:
+        """What the client has may differ from the versions it will bring along to its next stream."""
+        return any(subscription.suspects or subscription.refused for subscription in self.subscriptions.values())
+
+    @property
+    def outstanding(self) -> bool:
+        return any(subscription.outstanding for subscription in self.subscriptions.values())

@@ -1,0 +1,182 @@
+"""What one stream wants of one type, what it was sent, and what became of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from compiler.diagnostics import Position
+from xds.snapshot import NOTHING, Resource, ResourceSet
+from xds.stream.difference import Claim, gathered, moved
+
+SINGLY = 32
+"""A change of up to this many resources goes one resource a response, so that a refusal names its culprit."""
+WILDCARD = "*"
+NO_NAMES: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A response on its way: neither accepted nor refused yet."""
+
+    nonce: str
+    names: frozenset[str]
+    """What it offers anew; a whole list repeats more than that."""
+    removed: frozenset[str]
+    before: ResourceSet
+    """What the client has if it refuses."""
+    after: ResourceSet
+    """What it has if it accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A resource that the client would not take. It is not offered again at this version."""
+
+    resource: Resource
+    detail: str
+    """The client's own words."""
+    good: Resource | None
+    """What the client has kept under this name; `None` when it has nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    wildcard: bool = False
+    legacy: bool = False
+    """The wildcard was asked for by naming nothing, so naming nothing again does not end it."""
+    names: frozenset[str] = NO_NAMES
+    """Asked for by name, beside the wildcard."""
+    offered: ResourceSet = NOTHING
+    """What the client has when it accepts all that is on its way. Names it did not ask for may be in it."""
+    owed: frozenset[str] = NO_NAMES
+    """Names to be sent whatever `offered` says: the client has asked for them anew, or needs them again."""
+    unanswered: bool = False
+    """The client waits for a response, even for an empty one."""
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    suspects: tuple[frozenset[str], ...] = ()
+    """Names from refused responses of several resources, in groups that are offered again apart from each other."""
+    outstanding: tuple[Batch, ...] = ()
+    """In the order of sending. A nonce may stand here twice: it names a content."""
+    nonce: str = ""
+    """Of the last response."""
+    sent: str = ""
+    """Version of the last response."""
+    acknowledged: str = ""
+    """Version of the last response that was accepted."""
+
+    def select(self, names: frozenset[str]) -> frozenset[str]:
+        if self.wildcard or names <= self.names:
+            return names
+        return names & self.names
+
+    def wants(self, name: str) -> bool:
+        return self.wildcard or name in self.names
+
+    def goal(self, wanted: ResourceSet) -> ResourceSet:
+        """`wanted`, but what the client refuses stays as the client has it."""
+        held = self.quarantine(wanted)
+        if not held:
+            return wanted
+        return moved(wanted, gathered(r.good for r in held.values() if r.good is not None), frozenset(held))
+
+    def quarantine(self, wanted: ResourceSet) -> dict[str, Refusal]:
+        """The refusals that still hold: of the very versions that `wanted` has."""
+        return {
+            name: refusal
+            for name, refusal in self.refused.items()
+            if name in wanted and wanted[name].version == refusal.resource.version
+        }
+
+    def lapsed(self, wanted: ResourceSet) -> frozenset[str]:
+        """Refused names that have another version now. It is sent even when the client should have it already:
+        after a refusal an Envoy may have applied more than it says."""
+        return frozenset(
+            name
+            for name, refusal in self.refused.items()
+            if name in wanted and wanted[name].version != refusal.resource.version
+        )
+
+    def suspected(self) -> frozenset[str]:
+        return NO_NAMES.union(*self.suspects)
+
+    def batch(self, nonce: str) -> Batch | None:
+        """The oldest response of that nonce that is still on its way."""
+        return next((batch for batch in self.outstanding if batch.nonce == nonce), None)
+
+    def answered(self, nonce: str, error: str | None) -> Subscription:
+        """A nonce that no outstanding response has is an old one, or another stream's, and means nothing."""
+        return self.accepted(nonce) if error is None else self.rejected(nonce, error)
+
+    def accepted(self, nonce: str) -> Subscription:
+        batch = self.batch(nonce)
+        if batch is None:
+            return self
+        rest = tuple(b for b in self.outstanding if b is not batch)
+        return replace(self, outstanding=rest, acknowledged=batch.after.version)
+
+    def rejected(self, nonce: str, detail: str) -> Subscription:
+        """The client keeps what it had. A resource that came alone is refused; several become suspects."""
+        batch = self.batch(nonce)
+        if batch is None:
+            return self
+        at = self.outstanding.index(batch)
+        back = batch.names | batch.removed if batch.names else NO_NAMES
+        names, later = batch.names, []
+        for following in self.outstanding[at + 1 :]:
+            later.append(replace(following, before=moved(following.before, batch.before, back)))
+            # What was sent again since is decided by that response.
+            names, back = names - following.names, back - following.names - following.removed
+        rolled = replace(
+            self,
+            outstanding=(*self.outstanding[:at], *later),
+            offered=moved(self.offered, batch.before, back),
+        )
+        if len(batch.names) > 1:
+            return replace(rolled, suspects=(*self.suspects, *apart(names)))
+        found = {name: Refusal(batch.after[name], detail, batch.before.get(name)) for name in names}
+        return replace(rolled, refused={**self.refused, **found})
+
+    def asking(self, names: frozenset[str]) -> Subscription:
+        """Subscribed to `names` too, which are to be sent even if they were sent before."""
+        if not names:
+            return self
+        refused = {name: refusal for name, refusal in self.refused.items() if name not in names}
+        return replace(self, names=shared_names(self.names | names), owed=self.owed | names, refused=refused)
+
+    def asking_for_all(self) -> Subscription:
+        """With a wildcard that it did not have: what lies outside its names it has forgotten, or never had."""
+        return replace(self, wildcard=True, unanswered=True, offered=moved(NOTHING, self.offered, self.names))
+
+    def only(self, names: frozenset[str]) -> Subscription:
+        """No longer subscribed to other names than these."""
+        kept = shared_names(self.names & names)
+        if self.wildcard:
+            return replace(self, names=kept)
+        refused = {name: refusal for name, refusal in self.refused.items() if name in kept}
+        return replace(self, names=kept, owed=self.owed & kept, refused=refused)
+
+    def without_wildcard(self) -> Subscription:
+        return replace(self, wildcard=False, legacy=False, unanswered=False).only(self.names)
+
+
+def apart(names: Iterable[str]) -> tuple[frozenset[str], ...]:
+    """A refused group, cut so that the culprit is soon alone: few names one by one, many in halves."""
+    ordered = sorted(names)
+    if len(ordered) <= SINGLY:
+        return tuple(frozenset([name]) for name in ordered)
+    half = len(ordered) // 2
+    return frozenset(ordered[:half]), frozenset(ordered[half:])
+
+
+@lru_cache(1024)
+def shared_names(names: frozenset[str]) -> frozenset[str]:
+    """An equal set that other streams hold too: a thousand sidecars ask for the same thousand names."""
+    return names
+
+
+@lru_cache(64)
+def claimed(versions: frozenset[tuple[str, str]]) -> Claim:
+    """What a client says it has. Shared: after a restart of the server a thousand clients say the same."""
+    return Claim(Resource(name, version, b"", Position("", 0, 0)) for name, version in versions)
