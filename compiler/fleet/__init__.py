@@ -5,7 +5,7 @@ Frozen all through. Every default is filled in, every reference resolved, every 
 and a refusal by Envoy can all name the line.
 """
 
-from compiler.fleet.gateway import Carrier, Gateway, Host, Listener, Orchestrator, Protocol, Target
+from compiler.fleet.gateway import Carrier, Gateway, Host, Listener, Orchestrator, Protocol, Rule, Target
 from compiler.fleet.model import (
     ColdStart,
     Endpoint,
@@ -24,6 +24,7 @@ from compiler.fleet.model import (
 )
 from compiler.fleet.names import cluster_name, slug
 from compiler.fleet.routes import Route, Share, routes
+from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
 from compiler.fleet.traffic import (
     ConnectionPool,
     HashAlgorithm,
@@ -41,9 +42,12 @@ from compiler.fleet.traffic import (
 __all__ = [
     "Carrier",
     "ColdStart",
+    "Condition",
     "ConnectionPool",
     "Endpoint",
     "Engine",
+    "Field",
+    "FieldType",
     "Fleet",
     "Framework",
     "Gateway",
@@ -52,11 +56,13 @@ __all__ = [
     "HashSource",
     "HealthCheck",
     "Host",
+    "LengthUnit",
     "Listener",
     "LoadBalancing",
     "Model",
     "ModelPath",
     "ModelType",
+    "Operator",
     "Orchestrator",
     "OutlierDetection",
     "Protocol",
@@ -64,6 +70,7 @@ __all__ = [
     "Resources",
     "Retries",
     "Route",
+    "Rule",
     "Scheme",
     "Share",
     "SlowStart",

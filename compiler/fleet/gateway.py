@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from compiler.diagnostics import Position
+from compiler.fleet.rules import Condition, LengthUnit
+from compiler.fleet.traffic import Retries, Timeouts
 
 
 class Carrier(StrEnum):
@@ -44,10 +46,26 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """Sends requests that meet all its conditions to its targets."""
+
+    name: str
+    conditions: tuple[Condition, ...]
+    """All must hold; none at all holds for every request."""
+    targets: tuple[Target, ...]
+    retries: Retries
+    timeouts: Timeouts
+    origin: Position
+
+
+@dataclass(frozen=True, slots=True)
 class Orchestrator:
     """Chooses a model for a request that names none, or that names the orchestrator itself."""
 
     name: str
+    rules: tuple[Rule, ...]
+    """By priority, the highest first; the first that matches decides."""
+    prompt_length_unit: LengthUnit
     default: tuple[Target, ...]
     """The default stage; empty when policy gives none, and then such a request is answered 404."""
     origin: Position

@@ -5,12 +5,13 @@ The one place where splits are multiplied out. Istio and Envoy outputs both read
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from compiler.diagnostics import Position
-from compiler.fleet.gateway import Gateway, Orchestrator
+from compiler.fleet.gateway import Gateway, Orchestrator, Target
 from compiler.fleet.model import Fleet, Model, Version
+from compiler.fleet.rules import Condition
 from compiler.fleet.traffic import HashKey, Retries, Timeouts
 
 WHOLE = 10_000
@@ -28,9 +29,11 @@ class Share:
 @dataclass(frozen=True, slots=True)
 class Route:
     name: str
-    """`model/<name>` or `orchestrator/<name>`."""
+    """`model/<name>`, `orchestrator/<name>/rule/<rule>` or `orchestrator/<name>`, its default."""
     model_names: tuple[str, ...]
     """The names in a request that take this route; `""` stands for a request that names no model."""
+    conditions: tuple[Condition, ...]
+    """What a request that carries one of the names must meet besides; the first route that fits is taken."""
     shares: tuple[Share, ...]
     hash_keys: tuple[HashKey, ...]
     """What the clusters that balance by hash read, without repeats; the others ignore it."""
@@ -40,9 +43,9 @@ class Route:
 
 
 def routes(fleet: Fleet, gateway: Gateway) -> tuple[Route, ...]:
-    """The routes of `gateway`: its models by name, then its orchestrator.
+    """The routes of `gateway`: its models by name, then its orchestrator's rules in order, then its default.
 
-    No name leads to two of them; linking has refused that (P207).
+    Of the routes that carry a name, a request takes the first whose conditions it meets.
     """
     models = {model.name: model for model in fleet.models}
     return (
@@ -52,27 +55,49 @@ def routes(fleet: Fleet, gateway: Gateway) -> tuple[Route, ...]:
 
 
 def _model_route(model: Model) -> Route:
-    return _route(f"model/{model.name}", (model.name, *model.aliases), ((model, 100),), model.origin)
+    members = ((model, 100),)
+    return _route(
+        f"model/{model.name}", (model.name, *model.aliases), (), members, model.retries, model.timeouts, model.origin
+    )
 
 
 def _orchestrator_routes(orchestrator: Orchestrator | None, models: Mapping[str, Model]) -> Iterator[Route]:
-    if orchestrator is None or not orchestrator.default:
+    if orchestrator is None:
         return
-    members = tuple((models[target.model], target.weight) for target in orchestrator.default)
-    yield _route(f"orchestrator/{orchestrator.name}", (orchestrator.name, ""), members, orchestrator.origin)
+    name, names = f"orchestrator/{orchestrator.name}", (orchestrator.name, "")
+    for rule in orchestrator.rules:
+        members = _members(rule.targets, models)
+        rule_name = f"{name}/rule/{rule.name}"
+        yield _route(rule_name, names, rule.conditions, members, rule.retries, rule.timeouts, rule.origin)
+    if orchestrator.default:
+        members = _members(orchestrator.default, models)
+        first = members[0][0]  # linking has made sure that the members agree in what a route decides: P216
+        yield _route(name, names, (), members, first.retries, first.timeouts, orchestrator.origin)
 
 
-def _route(name: str, model_names: tuple[str, ...], members: tuple[tuple[Model, int], ...], origin: Position) -> Route:
-    first = members[0][0]  # linking has made sure that the members agree in what a route decides: P216
+def _members(targets: Iterable[Target], models: Mapping[str, Model]) -> tuple[tuple[Model, int], ...]:
+    return tuple((models[target.model], target.weight) for target in targets)
+
+
+def _route(
+    name: str,
+    model_names: tuple[str, ...],
+    conditions: tuple[Condition, ...],
+    members: tuple[tuple[Model, int], ...],
+    retries: Retries,
+    timeouts: Timeouts,
+    origin: Position,
+) -> Route:
     hash_keys = (model.load_balancing.hash_key for model, _ in members)
     return Route(
         name=name,
         model_names=model_names,
+        conditions=conditions,
         shares=tuple(
             Share(model, version, percent * version.weight) for model, percent in members for version in model.versions
         ),
         hash_keys=tuple(dict.fromkeys(key for key in hash_keys if key is not None)),
-        retries=first.retries,
-        timeouts=first.timeouts,
+        retries=retries,
+        timeouts=timeouts,
         origin=origin,
     )

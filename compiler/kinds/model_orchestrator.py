@@ -55,8 +55,10 @@ class FallbackSpec(Part):
 class RoutingSpec(Part):
     default_model: Name | None = None
     """The member that gets every request no rule decides."""
-    prompt_length_unit: Literal["characters", "bytes"] | None = later("What prompt_length counts.")
-    rules: tuple[RuleSpec, ...] | None = later("By what else requests choose a model (S18).")
+    prompt_length_unit: Literal["characters", "bytes"] = "characters"
+    """What prompt_length counts: code points of all text, content parts too, or their bytes in UTF-8."""
+    rules: tuple[RuleSpec, ...] = ()
+    """By what else a request chooses a model. They are asked of requests that name none, or the orchestrator."""
     fallback: FallbackSpec | None = later("Models to try when the chosen one has nothing healthy (S27).")
 
 

@@ -49,7 +49,8 @@ class PlatformSpec(Part):
     """Added to the built-in catalogue; a type of the same name replaces its entry."""
     defaults: DefaultsSpec = DefaultsSpec()
     """A model's own value wins, leaf by leaf."""
-    tiers: tuple[Name, ...] | None = later("The domain of user_tier (free, pro, enterprise).")
+    tiers: Annotated[tuple[Name, ...], Field(min_length=1)] = ("free", "pro", "enterprise")
+    """Every value that user_tier can have."""
     autoscaler: Literal["hpa", "keda"] | None = later("What scales replicas.")
     prometheus: dict[str, Any] | None = later("Where metrics are read.")
     tracing: dict[str, Any] | None = later("Where spans go.")

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error, warning
-from compiler.fleet import Gateway, Host, Listener, Model, Orchestrator, Protocol, Target
+from compiler.fleet import Gateway, Host, LengthUnit, Listener, Model, Orchestrator, Protocol, Target
 from compiler.kinds import Gateway as GatewayKind
 from compiler.kinds import InferenceModel, ModelOrchestrator
 from compiler.kinds.gateway import GatewaySpec
-from compiler.kinds.model_orchestrator import MemberSpec, RuleSpec
+from compiler.kinds.model_orchestrator import MemberSpec
+from compiler.link.members import check_member
 from compiler.link.platform import Settings
-from compiler.link.references import dangling, nearest, weights_sum
+from compiler.link.references import dangling, weights_sum
+from compiler.link.rules import rules
 
 IMPLICIT = "default"
 """The gateway there is when policy has none: every host, port 8080, HTTP, all models."""
@@ -164,15 +166,20 @@ def _orchestrator(
 ) -> Orchestrator:
     spec = policy.body.spec
     members = _members(policy, policies, found)
-    for index, rule in enumerate(spec.routing.rules or ()):
-        _check_rule(policy, index, rule, members, found)
+    made = rules(policy, policies, members, found)
     if spec.routing.fallback:
         for index, hop in enumerate(spec.routing.fallback.chain):
-            _check_member(policy, ("spec", "routing", "fallback", "chain", index, "model"), hop.model, members, found)
+            check_member(policy, ("spec", "routing", "fallback", "chain", index, "model"), hop.model, members, found)
     targets = _default_stage(policy, members, found)
     if policies.platform_known:
         _check_alike(policy, [models[t.model] for t in targets if t.model in models], found)
-    return Orchestrator(policy.body.metadata.name, targets, policy.at("metadata", "name"))
+    return Orchestrator(
+        policy.body.metadata.name,
+        made,
+        LengthUnit(spec.routing.prompt_length_unit),
+        targets,
+        policy.at("metadata", "name"),
+    )
 
 
 def _members(
@@ -200,7 +207,7 @@ def _default_stage(
     weighted = [(i, member) for i, member in enumerate(spec.models) if member.weight is not None]
     default = spec.routing.default_model
     if default is not None:
-        _check_member(policy, ("spec", "routing", "defaultModel"), default, members, found)
+        check_member(policy, ("spec", "routing", "defaultModel"), default, members, found)
         if weighted:
             place = policy.at("spec", "models", weighted[0][0], "weight")
             found.append(warning("P215", place, "weights decide nothing beside defaultModel", "delete one"))
@@ -221,42 +228,6 @@ def _default_stage(
     ):
         found.append(bad)
     return tuple(Target(member.ref or member.name, member.weight or 0) for _, member in weighted)
-
-
-def _check_rule(
-    policy: Policy[ModelOrchestrator],
-    index: int,
-    rule: RuleSpec,
-    members: Mapping[str, MemberSpec],
-    found: list[Diagnostic],
-) -> None:
-    """Rules have no effect yet; what they refer to is checked all the same."""
-    loc = ("spec", "routing", "rules", index)
-    if (rule.target is None) == (rule.targets is None):
-        neither = "'target' or 'targets': one is needed"
-        said = neither if rule.target is None else "'target' and 'targets' exclude each other"
-        found.append(error("P201", policy.at(*loc), said, "target: MODEL, or targets with weights"))
-    if rule.target is not None:
-        _check_member(policy, (*loc, "target"), rule.target, members, found)
-    for number, target in enumerate(rule.targets or ()):
-        _check_member(policy, (*loc, "targets", number, "model"), target.model, members, found)
-    weights = [100 if t.weight is None and len(rule.targets or ()) == 1 else t.weight or 0 for t in rule.targets or ()]
-    places = [policy.at(*loc, "targets", number, "weight") for number in range(len(weights))]
-    if weights and (bad := weights_sum(f"rule '{rule.name or f'rule-{index + 1}'}'", weights, places)):
-        found.append(bad)
-
-
-def _check_member(
-    policy: Policy[ModelOrchestrator],
-    loc: tuple[str | int, ...],
-    name: str,
-    members: Mapping[str, MemberSpec],
-    found: list[Diagnostic],
-) -> None:
-    if name not in members:
-        field = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc)[1:]
-        hint = nearest(name, members) or f"one of {', '.join(members)}"
-        found.append(error("P203", policy.at(*loc), f"{field}: no member '{name}'", hint))
 
 
 def _check_alike(policy: Policy[ModelOrchestrator], models: list[Model], found: list[Diagnostic]) -> None:

@@ -19,7 +19,7 @@ from compiler.fleet import (
 )
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import InferenceModelSpec
-from compiler.kinds.traffic import HashKeySpec, TrafficSpec, retry_words
+from compiler.kinds.traffic import HashKeySpec, RouteSpec, TrafficSpec, retry_words
 from compiler.kinds.values import duration_text
 
 
@@ -109,7 +109,7 @@ def connection_pool(spec: TrafficSpec) -> ConnectionPool:
     return ConnectionPool(connections, pending, requests, pool.max_requests_per_connection, pool.connect_timeout)
 
 
-def retries(spec: TrafficSpec) -> Retries:
+def retries(spec: RouteSpec) -> Retries:
     words = retry_words(spec.retries.retry_on)
     return Retries(
         attempts=spec.retries.attempts,
@@ -119,6 +119,6 @@ def retries(spec: TrafficSpec) -> Retries:
     )
 
 
-def timeouts(spec: TrafficSpec) -> Timeouts:
+def timeouts(spec: RouteSpec) -> Timeouts:
     stream = spec.timeouts.stream
     return Timeouts(stream.first_byte, stream.idle, stream.total, spec.timeouts.unary.total)

@@ -23,7 +23,7 @@ SECRETS = "/etc/turnout/secrets"
 HTTP_FILTERS = (
     ("envoy.filters.http.lua", request_pass),
     # Clients get the engines' headers, not Envoy's own.
-    ("envoy.filters.http.router", lambda: router_pb2.Router(suppress_envoy_headers=True)),
+    ("envoy.filters.http.router", lambda _: router_pb2.Router(suppress_envoy_headers=True)),
 )
 """What a request passes, in order."""
 
@@ -73,7 +73,7 @@ def _connection_manager(gateway: Gateway, name: str) -> http_connection_manager_
     return manager(
         stat_prefix=name,
         rds={"route_config_name": gateway.name, "config_source": ads_source()},
-        http_filters=[{"name": name, "typed_config": packed(build())} for name, build in HTTP_FILTERS],
+        http_filters=[{"name": name, "typed_config": packed(build(gateway))} for name, build in HTTP_FILTERS],
         # Before the first look at the routes: a client's own internal headers decide nothing, not for a moment.
         early_header_mutation_extensions=[
             {"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": packed(_strip_internal())}

@@ -3,17 +3,36 @@
 --   x-turnout-model    header `model-name`, else path `/v1/models/{name}`, else `model` in a JSON body; empty where a
 --                      request to an OpenAI path names none, absent where any other does
 --   x-turnout-stream   `true` for `"stream": true` in the body, else absent
+--   x-turnout-prompt-length   code points of all text of the prompt, or bytes where policy says so; absent without one
+--   x-turnout-max-tokens      `max_tokens`, else `max_completion_tokens`, where that is a whole number
+--   x-turnout-capability      what header `x-capability` and body `capabilities` ask for: `,chat,code,`
+--   x-turnout-metadata-<key>  those entries of the body's `metadata` that rules look at
 --
--- A client's own headers of these names have been removed before. A request that has not come through here has neither,
--- and so no route to a model.
+-- A client's own headers of these names have been removed before. A request that has not come through here has none of
+-- them, and so no route to a model.
 -- The body is read as JSON in full, so that no engine sees what the routes were not chosen by.
+--
+-- What differs between gateways is set in front of this text: PROMPT_IN_BYTES, and METADATA_KEYS as {key = true}.
 
 local byte, char, find, format, sub = string.byte, string.char, string.find, string.format, string.sub
 
 local OPENAI_PATHS = { ["/v1/chat/completions"] = true, ["/v1/completions"] = true, ["/v1/embeddings"] = true }
 
 -- Top-level keys of the body that are looked at; `top_level_spans` tells where the value of each stands.
-local WANTED = { model = true, stream = true }
+local WANTED = {
+  model = true,
+  stream = true,
+  max_tokens = true,
+  max_completion_tokens = true,
+  capabilities = true,
+  metadata = true,
+}
+
+-- Which strings are text of the prompt: `text`, the value itself; `each`, the items of a list; `members`, by key.
+local TEXT = { text = true }
+local TEXTS = { text = true, each = TEXT }
+local CONTENT = { text = true, each = { members = { text = TEXT } } }
+local PROMPTS = { messages = { each = { members = { content = CONTENT } } }, prompt = TEXTS, input = TEXTS }
 
 local MAX_DEPTH = 100
 local MAX_NAME_BYTES = 256 -- a policy's names are much shorter; the rest of a longer one is of no use in an answer
@@ -42,7 +61,8 @@ local function malformed(what, position)
   refuse("invalid_json", "null", format("The request body is not valid JSON: %s at byte %d", what, position))
 end
 
--- The scanner. Each function takes the text and the position where something begins, and returns where it is over.
+-- The scanner. Each function takes the text and the position where something begins, and returns where it is over, and
+-- of strings, lists and maps also how much text of the prompt is in them: `visit`, one of the above, says where to look.
 -- It looks at single bytes and uses no patterns: LuaJIT compiles the one and not the other, a factor of ten.
 
 local function skip_space(text, position)
@@ -75,19 +95,42 @@ local function after_escape(text, slash)
   malformed("bad escape", slash)
 end
 
+-- The UTF-16 unit of the escape at `slash`; 0 for those of one letter.
+local function escaped_unit(text, slash, over)
+  return over - slash == 6 and tonumber(sub(text, slash + 2, slash + 5), 16) or 0
+end
+
+local function unit_length(unit, follows_high)
+  if follows_high and unit >= 0xDC00 and unit < 0xE000 then
+    return PROMPT_IN_BYTES and 1 or 0 -- the first half has counted as one code point, or as three bytes of the four
+  elseif not PROMPT_IN_BYTES then
+    return 1
+  end
+  return unit < 0x80 and 1 or unit < 0x800 and 2 or 3
+end
+
 local function after_string(text, start)
-  local position = start + 1
+  local position, length = start + 1, 0
+  local high_until -- where an escape that is the first half of a pair is over
   while true do
     local current = byte(text, position)
     if current == QUOTE then
-      return position + 1
+      return position + 1, length
     elseif current == BACKSLASH then
-      position = after_escape(text, position)
+      local over = after_escape(text, position)
+      local unit = escaped_unit(text, position, over)
+      length = length + unit_length(unit, high_until == position)
+      high_until = unit >= 0xD800 and unit < 0xDC00 and over or nil
+      position = over
     elseif not current then
       malformed("unfinished string", start)
     elseif current < 32 then
       malformed("control character in a string", position)
     else
+      -- Bytes 80 to BF continue a code point that has been counted.
+      if PROMPT_IN_BYTES or current < 0x80 or current >= 0xC0 then
+        length = length + 1
+      end
       position = position + 1
     end
   end
@@ -126,18 +169,21 @@ local function after_literal(text, start)
   return start + #literal
 end
 
-local after_value
+local after_value, decoded
 
-local function after_array(text, start, depth)
+local function after_array(text, start, depth, visit)
+  local length, added = 0, 0
   local position = skip_space(text, start + 1)
   if byte(text, position) == CLOSE_BRACKET then
-    return position + 1
+    return position + 1, length
   end
   while true do
-    position = skip_space(text, after_value(text, position, depth))
+    position, added = after_value(text, position, depth, visit and visit.each)
+    length = length + added
+    position = skip_space(text, position)
     local separator = byte(text, position)
     if separator == CLOSE_BRACKET then
-      return position + 1
+      return position + 1, length
     elseif separator ~= COMMA then
       malformed("no , or ] after a value", position)
     end
@@ -145,11 +191,13 @@ local function after_array(text, start, depth)
   end
 end
 
--- Calls `seen(key_start, key_stop, value_start, value_stop)` for each member, stops included, if `seen` is given.
-local function after_object(text, start, depth, seen)
+-- Calls `visit.seen(key, value_start, value_stop, length)` for each member, stops included, where there is one.
+local function after_object(text, start, depth, visit)
+  local members = visit and visit.members
+  local length, added = 0, 0
   local position = skip_space(text, start + 1)
   if byte(text, position) == CLOSE_BRACE then
-    return position + 1
+    return position + 1, length
   end
   while true do
     if byte(text, position) ~= QUOTE then
@@ -162,14 +210,16 @@ local function after_object(text, start, depth, seen)
       malformed("no : after a key", position)
     end
     local value_start = skip_space(text, position + 1)
-    local value_over = after_value(text, value_start, depth)
-    if seen then
-      seen(key_start, key_over - 1, value_start, value_over - 1)
+    local key = members and decoded(text, key_start, key_over - 1)
+    position, added = after_value(text, value_start, depth, members and members[key])
+    length = length + added
+    if members and visit.seen then
+      visit.seen(key, value_start, position - 1, added)
     end
-    position = skip_space(text, value_over)
+    position = skip_space(text, position)
     local separator = byte(text, position)
     if separator == CLOSE_BRACE then
-      return position + 1
+      return position + 1, length
     elseif separator ~= COMMA then
       malformed("no , or } after a value", position)
     end
@@ -177,19 +227,20 @@ local function after_object(text, start, depth, seen)
   end
 end
 
-function after_value(text, start, depth)
+function after_value(text, start, depth, visit)
   local first = byte(text, start)
   if first == QUOTE then
-    return after_string(text, start)
+    local over, length = after_string(text, start)
+    return over, visit and visit.text and length or 0
   elseif first == OPEN_BRACE or first == OPEN_BRACKET then
     if depth == MAX_DEPTH then
       malformed("nested over " .. MAX_DEPTH .. " deep", start)
     end
-    return (first == OPEN_BRACE and after_object or after_array)(text, start, depth + 1)
+    return (first == OPEN_BRACE and after_object or after_array)(text, start, depth + 1, visit)
   elseif first == MINUS or (first and first >= ZERO and first <= NINE) then
-    return after_number(text, start)
+    return after_number(text, start), 0
   end
-  return after_literal(text, start)
+  return after_literal(text, start), 0
 end
 
 local function utf8(code)
@@ -216,7 +267,7 @@ local function surrogate_pair(high, low)
 end
 
 -- The text that a string literal stands for; quotes at `start` and `stop`, already scanned.
-local function decoded(text, start, stop)
+function decoded(text, start, stop)
   local inner = sub(text, start + 1, stop - 1)
   if not find(inner, "\\", 1, true) then
     return inner
@@ -249,17 +300,20 @@ end
 
 -- Where the values of the wanted keys stand: {start, stop} by key; of a key given twice, the last, as engines take it.
 -- Nil for a body that is JSON but no object.
+-- And the length of the prompt; nil where there is none.
 local function top_level_spans(text)
-  local spans = {}
+  local spans, lengths = {}, {}
   local start = skip_space(text, 1)
   local over
   if byte(text, start) == OPEN_BRACE then
-    over = after_object(text, start, 1, function(key_start, key_stop, value_start, value_stop)
-      local key = decoded(text, key_start, key_stop)
+    local function seen(key, value_start, value_stop, length)
       if WANTED[key] then
         spans[key] = { value_start, value_stop }
+      elseif PROMPTS[key] then
+        lengths[key] = length
       end
-    end)
+    end
+    over = after_object(text, start, 1, { members = PROMPTS, seen = seen })
   else
     over = after_value(text, start, 0)
     spans = nil
@@ -268,7 +322,11 @@ local function top_level_spans(text)
   if over <= #text then
     malformed("more text after the value", over)
   end
-  return spans
+  local prompt_length
+  for _, length in pairs(lengths) do
+    prompt_length = (prompt_length or 0) + length
+  end
+  return spans, prompt_length
 end
 
 -- The name in the body. Null and "" name nothing.
@@ -283,6 +341,55 @@ end
 
 local function is_stream(text, span)
   return span ~= nil and sub(text, span[1], span[2]) == "true"
+end
+
+local function whole_number(text, span)
+  local digits = span and sub(text, span[1], span[2]):match("^%d+$")
+  return digits and #digits <= 15 and digits or nil
+end
+
+-- The strings in a list, with commas between them.
+local function listed(text, span)
+  local names = {}
+  if span and byte(text, span[1]) == OPEN_BRACKET then
+    local position = skip_space(text, span[1] + 1)
+    while position < span[2] do
+      local over = after_value(text, position, 1)
+      if byte(text, position) == QUOTE then
+        names[#names + 1] = decoded(text, position, over - 1)
+      end
+      position = skip_space(text, skip_space(text, over) + 1) -- past the comma, or the bracket at the end
+    end
+  end
+  return table.concat(names, ",")
+end
+
+-- `,chat,code,`: sorted, each once, nil for none. What no policy can call a capability is passed over.
+local function capability_set(asked)
+  local names, known = {}, {}
+  for part in asked:gmatch("[^,]+") do
+    local name = part:match("^%s*([a-z0-9][a-z0-9.-]*)%s*$")
+    if name and not known[name] then
+      known[name] = true
+      names[#names + 1] = name
+    end
+  end
+  table.sort(names)
+  return #names > 0 and "," .. table.concat(names, ",") .. "," or nil
+end
+
+-- Only strings are entries of `metadata`, as in OpenAI's API.
+local function metadata_entries(text, span)
+  local entries = {}
+  if next(METADATA_KEYS) and span and byte(text, span[1]) == OPEN_BRACE then
+    local function seen(key, value_start, value_stop)
+      if METADATA_KEYS[key] then
+        entries[key] = byte(text, value_start) == QUOTE and decoded(text, value_start, value_stop) or nil
+      end
+    end
+    after_object(text, span[1], 1, { members = {}, seen = seen })
+  end
+  return entries
 end
 
 local function path_model(path)
@@ -323,17 +430,28 @@ local function read(handle)
     return
   end
   local model = named(headers:get("model-name")) or named(path_model(path))
-  local stream = false
+  local asked = headers:get("x-capability") or ""
+  local facts = {}
   local is_openai, is_post = OPENAI_PATHS[path], headers:get(":method") == "POST"
   if is_post and (is_openai or is_json(headers:get("content-type"))) then
     local text = body_text(handle)
     if not text and is_openai then
       refuse("invalid_json", "null", "The request has no body")
     end
-    local spans = text and top_level_spans(text)
+    local spans, prompt_length
+    if text then
+      spans, prompt_length = top_level_spans(text)
+    end
     if spans then
       model = model or named(body_model(text, spans.model))
-      stream = is_stream(text, spans.stream)
+      asked = asked .. "," .. listed(text, spans.capabilities)
+      facts["x-turnout-stream"] = is_stream(text, spans.stream) and "true" or nil
+      facts["x-turnout-prompt-length"] = prompt_length and tostring(prompt_length)
+      facts["x-turnout-max-tokens"] = whole_number(text, spans.max_tokens)
+        or whole_number(text, spans.max_completion_tokens)
+      for key, value in pairs(metadata_entries(text, spans.metadata)) do
+        facts["x-turnout-metadata-" .. key] = header_value(value)
+      end
     elseif is_openai and text then
       refuse("invalid_json", "null", "The request body is not a JSON object")
     end
@@ -342,8 +460,9 @@ local function read(handle)
   if model or (is_openai and is_post) then
     headers:replace("x-turnout-model", header_value(model or ""))
   end
-  if stream then
-    headers:replace("x-turnout-stream", "true")
+  facts["x-turnout-capability"] = capability_set(asked)
+  for name, value in pairs(facts) do
+    headers:replace(name, value)
   end
   handle:clearRouteCache()
 end

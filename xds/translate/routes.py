@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from compiler.fleet import Gateway, Route
 from xds.snapshot import ResourceSet
+from xds.translate.conditions import header_matchers
 from xds.translate.messages import METADATA_NAMESPACE, message_resource, packed
 from xds.translate.replies import CLIENT_FAULT, error_format, header
 from xds.translate.request_pass import INTERNAL_PREFIX, MODEL_HEADER, STREAM_HEADER
@@ -64,15 +65,25 @@ def _virtual_host(gateway: Gateway, routes: tuple[Route, ...], model_list: str) 
 
 def _by_name(routes: tuple[Route, ...]) -> dict[str, list[route_components_pb2.Route]]:
     """What each name leads to; the empty one stands for a request that could have named a model and did not."""
-    return {"": [_no_model()], **{name: _model_routes(route) for route in routes for name in route.model_names}}
+    found: dict[str, list[route_components_pb2.Route]] = {}
+    for route in routes:
+        for name in route.model_names:
+            found.setdefault(name, []).extend(_model_routes(route))
+    # A request that meets no rule and has no default must not go on to what is asked of other requests.
+    answered = {name for route in routes if not route.conditions for name in route.model_names}
+    for name in {"", *found} - answered:
+        found.setdefault(name, []).append(_no_model())
+    return found
 
 
 def _model_routes(route: Route) -> list[route_components_pb2.Route]:
     """The route for requests that stream and the one for those that do not, in order."""
-    streams = {"prefix": "/", "headers": [_is(STREAM_HEADER, "true")]}
+    conditions = header_matchers(route.conditions)
+    streams = {"prefix": "/", "headers": [*conditions, _is(STREAM_HEADER, "true")]}
+    others = {"prefix": "/", "headers": conditions}
     return [
         route_components_pb2.Route(name=f"{route.name}/stream", match=streams, route=stream_action(route)),
-        route_components_pb2.Route(name=route.name, match={"prefix": "/"}, route=unary_action(route)),
+        route_components_pb2.Route(name=route.name, match=others, route=unary_action(route)),
     ]
 
 

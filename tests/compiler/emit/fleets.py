@@ -19,6 +19,7 @@ from compiler.fleet import (
     HashSource,
     HealthCheck,
     Host,
+    LengthUnit,
     Listener,
     LoadBalancing,
     Model,
@@ -263,7 +264,13 @@ def _on_tensorrt() -> Model:
 
 
 def _gateways() -> tuple[Gateway, ...]:
-    auto = Orchestrator("auto", (Target("llama-70b", 75), Target("mistral-7b", 25)), at(1, "policies/routing.yaml"))
+    auto = Orchestrator(
+        "auto",
+        (),
+        LengthUnit.CHARACTERS,
+        (Target("llama-70b", 75), Target("mistral-7b", 25)),
+        at(1, "policies/routing.yaml"),
+    )
     mesh = replace(
         gateway("mesh", "8b.reranker", "bge-m3", "codellama-34b", "llama-70b", "mistral-7b"),
         hosts=(Host("mesh.example.com", Carrier.ISTIO), Host("own.example.com", Carrier.ENVOY)),

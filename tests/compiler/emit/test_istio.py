@@ -21,6 +21,7 @@ from compiler.fleet import (
     HashKey,
     HashSource,
     Host,
+    LengthUnit,
     LoadBalancing,
     Orchestrator,
     OutlierDetection,
@@ -78,7 +79,13 @@ def _fits(how: Mapping[str, str], value: str) -> bool:
 
 
 def two_llamas() -> Fleet:
-    auto = Orchestrator("auto", (Target("llama", 75), Target("llama-70b", 25)), at(1, "policies/routing.yaml"))
+    auto = Orchestrator(
+        "auto",
+        (),
+        LengthUnit.CHARACTERS,
+        (Target("llama", 75), Target("llama-70b", 25)),
+        at(1, "policies/routing.yaml"),
+    )
     mesh = replace(gateway("mesh", "llama", "llama-70b"), orchestrator=auto)
     return fleet(model("llama"), replace(model("llama-70b"), aliases=("big.llama",)), gateways=(mesh,))
 
@@ -131,7 +138,7 @@ def test_without_an_orchestrator_a_request_for_no_model_is_a_404() -> None:
 
 def test_whole_percents_sum_to_100_and_others_to_10000() -> None:
     versions = (version("1", 90), version("2", 10))
-    auto = Orchestrator("auto", (Target("a", 75), Target("b", 25)), at(1))
+    auto = Orchestrator("auto", (), LengthUnit.CHARACTERS, (Target("a", 75), Target("b", 25)), at(1))
     mesh = replace(gateway("mesh", "a", "b"), orchestrator=auto)
     routes = http(fleet(model("a", *versions), model("b"), gateways=(mesh,)))
     weights = {route["name"]: [d["weight"] for d in route["route"]] for route in routes if "route" in route}
@@ -401,7 +408,7 @@ def test_a_model_without_tiers_needs_no_ejection() -> None:
 
 
 def test_a_model_that_only_the_orchestrator_reaches_is_looked_at() -> None:
-    auto = Orchestrator("auto", (Target("a", 100),), at(1))
+    auto = Orchestrator("auto", (), LengthUnit.CHARACTERS, (Target("a", 100),), at(1))
     mesh = replace(gateway("mesh"), orchestrator=auto)
     random = replace(model("a"), load_balancing=balancing(Strategy.WEIGHTED_RANDOM))
     assert ("P303", Severity.ERROR) in found(fleet(random, gateways=(mesh,)))

@@ -18,6 +18,7 @@ from compiler.fleet import (
     HashAlgorithm,
     HealthCheck,
     Host,
+    LengthUnit,
     Listener,
     LoadBalancing,
     Model,
@@ -122,7 +123,9 @@ def gateway(models: tuple[str, ...], **changes: Any) -> Gateway:
 
 
 def orchestrator(name: str, *targets: tuple[str, int]) -> Orchestrator:
-    return Orchestrator(name, tuple(Target(model, weight) for model, weight in targets), ORIGIN)
+    return Orchestrator(
+        name, (), LengthUnit.CHARACTERS, tuple(Target(model, weight) for model, weight in targets), ORIGIN
+    )
 
 
 def fleet(*models: Model, gateways: tuple[Gateway, ...] = (), **changes: Any) -> Fleet:

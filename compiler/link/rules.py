@@ -1,0 +1,260 @@
+"""An orchestrator's rules: conditions that can hold, over members that exist, in one order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+from compiler.decode import Loc, Policies, Policy, dotted
+from compiler.diagnostics import Diagnostic, Position, error
+from compiler.fleet import Condition, Field, FieldType, Operator, Rule, Target
+from compiler.fleet.rules import OPERATORS, TYPES, Value
+from compiler.kinds import InferenceModel, ModelOrchestrator
+from compiler.kinds.model_orchestrator import ConditionSpec, MemberSpec, RuleSpec
+from compiler.kinds.platform import PlatformSpec
+from compiler.kinds.traffic import RouteSpec
+from compiler.kinds.values import Part
+from compiler.link.members import check_member
+from compiler.link.references import nearest, weights_sum
+from compiler.link.traffic import retries, timeouts
+from compiler.nodes import article, value_type
+
+P = TypeVar("P", bound=Part)
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+\Z")
+_TYPE_NAMES = {
+    FieldType.TEXT: "string",
+    FieldType.INTEGER: "integer",
+    FieldType.SET: "set of strings",
+    FieldType.BOOLEAN: "boolean",
+}
+_PYTHON = {FieldType.TEXT: str, FieldType.INTEGER: int, FieldType.SET: str, FieldType.BOOLEAN: bool}
+
+
+def rules(
+    policy: Policy[ModelOrchestrator], policies: Policies, members: Mapping[str, MemberSpec], found: list[Diagnostic]
+) -> tuple[Rule, ...]:
+    """By priority, the highest first; equal ones in policy order, which matters to none that may both match (P421)."""
+    specs = policy.body.spec.routing.rules or ()
+    names: dict[str, Position] = {}
+    built: list[tuple[int, Rule]] = []
+    for index, spec in enumerate(specs):
+        name = spec.name or f"rule-{index + 1}"
+        place = policy.at("spec", "routing", "rules", index, "name")
+        if name in names:
+            found.append(error("P204", place, f"rule '{name}' twice, first at {names[name]}", "another name"))
+        names.setdefault(name, place)
+        rule = _rule(policy, index, name, spec, policies, members, found)
+        if rule is not None:
+            built.append((spec.priority, rule))
+    return tuple(rule for _, rule in sorted(built, key=lambda pair: -pair[0]))
+
+
+def _rule(
+    policy: Policy[ModelOrchestrator],
+    index: int,
+    name: str,
+    spec: RuleSpec,
+    policies: Policies,
+    members: Mapping[str, MemberSpec],
+    found: list[Diagnostic],
+) -> Rule | None:
+    loc: Loc = ("spec", "routing", "rules", index)
+    targets = _targets(policy, loc, name, spec, members, found)
+    conditions = [
+        made
+        for number, condition in enumerate(spec.conditions)
+        if (made := _condition(policy, (*loc, "conditions", number), condition, policies, found)) is not None
+    ]
+    route = _route_settings(policy, loc, spec, targets, policies, found)
+    if route is None or len(conditions) < len(spec.conditions):
+        return None
+    return Rule(name, tuple(conditions), targets, retries(route), timeouts(route), policy.at(*loc))
+
+
+def _targets(
+    policy: Policy[ModelOrchestrator],
+    loc: Loc,
+    name: str,
+    spec: RuleSpec,
+    members: Mapping[str, MemberSpec],
+    found: list[Diagnostic],
+) -> tuple[Target, ...]:
+    if spec.target is not None and spec.targets is not None:
+        place = policy.key(*loc, "targets")
+        found.append(error("P201", place, "'target' and 'targets' exclude each other", "one of them"))
+    if spec.target is None and spec.targets is None:
+        found.append(error("P201", policy.at(*loc), "'target' or 'targets': one is needed", "target: a member"))
+    if spec.target is not None:
+        known = check_member(policy, (*loc, "target"), spec.target, members, found)
+        return (Target(members[spec.target].ref or spec.target, 100),) if known else ()
+    given = spec.targets or ()
+    weights = [100 if t.weight is None and len(given) == 1 else t.weight for t in given]
+    places = [policy.at(*loc, "targets", number, "weight") for number in range(len(given))]
+    for number, weight in enumerate(weights):
+        if weight is None:
+            missing = f"'{dotted((*loc, 'targets', number))}.weight' is missing"
+            found.append(error("P113", places[number], missing, "the weights of all targets sum to 100"))
+    whole = [weight for weight in weights if weight is not None]
+    if len(whole) == len(weights) and whole and (bad := weights_sum(f"rule '{name}'", whole, places)):
+        found.append(bad)
+    known_targets = [
+        (members[target.model].ref or target.model, weight or 0)
+        for number, (target, weight) in enumerate(zip(given, weights, strict=True))
+        if check_member(policy, (*loc, "targets", number, "model"), target.model, members, found)
+    ]
+    return tuple(Target(model, weight) for model, weight in known_targets)
+
+
+def _condition(
+    policy: Policy[ModelOrchestrator], loc: Loc, spec: ConditionSpec, policies: Policies, found: list[Diagnostic]
+) -> Condition | None:
+    name, _, key = spec.field.partition(".")
+    place = policy.at(*loc, "field")
+    fields = [str(f) for f in Field]
+    if name not in fields or (name in (Field.HEADER, Field.METADATA)) != bool(key):
+        said = f"{dotted((*loc, 'field'))}: '{spec.field}' is not one of {', '.join(_shown_fields())}"
+        found.append(error("P103", place, said, nearest(name, fields) or "header.<name> or metadata.<key> for others"))
+        return None
+    field = Field(name)
+    if field is Field.HEADER and not _HEADER.match(key.lower()):
+        found.append(error("P115", place, f"'{key}' is no name: no header is called so", "header.x-team"))
+        return None
+    kind, operator = TYPES[field], Operator(spec.operator)
+    if operator not in OPERATORS[kind]:
+        said = f"{operator} does not fit {spec.field}, a {_TYPE_NAMES[kind]}"
+        found.append(error("P106", policy.at(*loc, "operator"), said, ", ".join(OPERATORS[kind])))
+        return None
+    values = _values(policy, (*loc, "value"), operator, kind, spec.value, found)
+    if values is None or not _in_domain(policy, (*loc, "value"), field, operator, values, policies, found):
+        return None
+    return Condition(field, key.lower() if field is Field.HEADER else key, operator, values, policy.at(*loc))
+
+
+def _values(
+    policy: Policy[ModelOrchestrator],
+    loc: Loc,
+    operator: Operator,
+    kind: FieldType,
+    value: object,
+    found: list[Diagnostic],
+) -> tuple[Value, ...] | None:
+    several = operator is Operator.IN
+    given = value if isinstance(value, tuple) else (value,)
+    if several != isinstance(value, tuple) or not given:
+        wanted = "list" if several else _TYPE_NAMES[kind].split()[0]
+        said = f"{dotted(loc)}: {operator} takes a {wanted}, and this is {'empty' if not given else 'none'}"
+        found.append(error("P102", policy.at(*loc), said, "[one, two]" if several else ""))
+        return None
+    python = _PYTHON[kind]
+    for number, item in enumerate(given):
+        place = policy.at(*loc, number) if several else policy.at(*loc)
+        if not isinstance(item, python) or (python is int and isinstance(item, bool)):
+            wanted = "string" if python is str else _TYPE_NAMES[kind]
+            got = value_type(item)
+            said = f"{dotted(loc)}: {_literal(item)} is {article(got)}, not {article(wanted)}"
+            found.append(error("P102", place, said, f'"{_literal(item)}"' if python is str else ""))
+            return None
+        if python is int and not 0 <= int(str(item)) < 2**53:
+            found.append(error("P104", place, f"{dotted(loc)}: {item} is outside 0 to 2^53"))
+            return None
+        if python is str and not (_is_plain(str(item)) and item):
+            said = f"{dotted(loc)}: {item!r} is outside what a header can hold"
+            found.append(error("P104", place, said, "printable ASCII without spaces around it"))
+            return None
+        if operator is Operator.REGEX and (problem := _regex_problem(str(item))):
+            found.append(error("P104", place, f"{dotted(loc)}: {item!r} is outside RE2: {problem}"))
+            return None
+    return tuple(given)
+
+
+def _in_domain(
+    policy: Policy[ModelOrchestrator],
+    loc: Loc,
+    field: Field,
+    operator: Operator,
+    values: tuple[Value, ...],
+    policies: Policies,
+    found: list[Diagnostic],
+) -> bool:
+    """Whether a request can have one of `values`, where the values that requests can have are known."""
+    domain = _domain(policy, field, policies)
+    if domain is None or operator not in (Operator.EQ, Operator.NE, Operator.IN):
+        return True
+    outside = [(number, value) for number, value in enumerate(values) if value not in domain]
+    for number, value in outside:
+        place = policy.at(*loc, number) if operator is Operator.IN else policy.at(*loc)
+        never = "the rule can never match" if operator is Operator.EQ else "no request has it"
+        said = f"{field} '{value}' is outside {', '.join(domain)}: {never}"
+        found.append(error("P227", place, said, nearest(str(value), domain)))
+    return not outside
+
+
+def _domain(policy: Policy[ModelOrchestrator], field: Field, policies: Policies) -> tuple[str, ...] | None:
+    if field is Field.USER_TIER:
+        return policies.platform.body.spec.tiers if policies.platform else PlatformSpec().tiers
+    if field is Field.MODEL:
+        # A request that names a model goes to it before any rule is asked; what is left names the orchestrator.
+        return (policy.body.metadata.name,)
+    return METHODS if field is Field.METHOD else None
+
+
+def _route_settings(
+    policy: Policy[ModelOrchestrator],
+    loc: Loc,
+    spec: RuleSpec,
+    targets: tuple[Target, ...],
+    policies: Policies,
+    found: list[Diagnostic],
+) -> RouteSpec | None:
+    """What the rule's one route decides: its own settings laid on those of its targets, which must agree (P216)."""
+    models = {p.body.metadata.name: p.body.spec.traffic for p in policies.of(InferenceModel)}
+    traffic = [(target.model, models[target.model]) for target in targets if target.model in models]
+    if not traffic or len(traffic) < len(targets):
+        return None
+    own = spec.traffic
+    first_name, first = traffic[0]
+    for name, other in traffic[1:]:
+        for field in ("retries", "timeouts"):
+            stated = own is not None and field in own.model_fields_set
+            if not stated and getattr(first, field) != getattr(other, field):
+                said = f"targets {first_name}, {name} differ in {field}"
+                hint = f"set it on the rule: traffic: {{{field}: …}}"
+                found.append(error("P216", policy.at(*loc, "targets"), said, hint))
+    base = RouteSpec(retries=first.retries, timeouts=first.timeouts)
+    return base if own is None else _laid_on(base, own)
+
+
+def _laid_on(base: P, over: P) -> P:
+    """`over`'s stated values on `base`, leaf by leaf."""
+    changes = {}
+    for field in over.model_fields_set:
+        value, below = getattr(over, field), getattr(base, field)
+        changes[field] = _laid_on(below, value) if isinstance(value, Part) and isinstance(below, Part) else value
+    return base.model_copy(update=changes)
+
+
+def _shown_fields() -> list[str]:
+    return [f"{f}.<name>" if f is Field.HEADER else f"{f}.<key>" if f is Field.METADATA else str(f) for f in Field]
+
+
+def _literal(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _is_plain(text: str) -> bool:
+    """What Envoy compares is a header's bytes, without the spaces around them."""
+    return text.isascii() and text.isprintable() and text == text.strip()
+
+
+def _regex_problem(pattern: str) -> str:
+    """Why RE2 would not take `pattern`; Python knows more than RE2 does, so what it adds is refused by name."""
+    try:
+        re.compile(pattern)
+    except re.error as problem:
+        return str(problem)
+    if re.search(r"\(\?(=|!|<=|<!|P=|>|\()", pattern) or re.search(r"\\[1-9]", pattern):
+        return "it has no look-around and no back-references"
+    return ""

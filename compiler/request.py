@@ -1,0 +1,136 @@
+"""A request as routing sees it: what the body pass finds, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from compiler.fleet import LengthUnit
+
+OPENAI_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+_CAPABILITY = re.compile(r"[a-z0-9][a-z0-9.-]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    host: str = "*"
+    """Without the port."""
+    method: str = "POST"
+    path: str = "/v1/chat/completions"
+    """Without the query."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By name in lower case."""
+    model: str | None = None
+    """From the header `model-name`, else the path, else the body; `None` where none of them names one."""
+    prompt_length: int | None = None
+    """Code points of all its text; `None` for a request without a prompt."""
+    max_tokens: int | None = None
+    capabilities: frozenset[str] = frozenset()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    stream: bool = False
+
+    @property
+    def user_tier(self) -> str | None:
+        return self.headers.get("x-user-tier")
+
+
+class MalformedRequestError(ValueError):
+    """A body that is answered 400 before any route is asked; the text says why."""
+
+
+def read_request(
+    method: str, path: str, headers: Mapping[str, str], body: bytes, length_unit: LengthUnit = LengthUnit.CHARACTERS
+) -> Request:
+    """What the gateway's pass over a request finds in it. Raises MalformedRequestError.
+
+    `path` may have a query. The body is read where it is JSON: on OpenAI's paths always, elsewhere by content-type.
+    """
+    plain_path = re.split(r"[?#]", path, maxsplit=1)[0]
+    lower = {name.lower(): value for name, value in headers.items()}
+    host = re.sub(r":\d+\Z", "", lower.get("host", "*"))
+    document: Mapping[str, Any] = {}
+    if method == "POST" and (plain_path in OPENAI_PATHS or _is_json(lower.get("content-type", ""))):
+        document = _document(body, plain_path in OPENAI_PATHS)
+    named = lower.get("model-name") or _path_model(plain_path)
+    asked = ",".join([lower.get("x-capability", ""), *_strings(document.get("capabilities"))])
+    metadata = document.get("metadata")
+    return Request(
+        host=host,
+        method=method,
+        path=plain_path,
+        headers=lower,
+        model=named or _body_model(document),
+        prompt_length=_prompt_length(document, length_unit),
+        max_tokens=_whole(document.get("max_tokens"), document.get("max_completion_tokens")),
+        capabilities=frozenset(name for part in asked.split(",") if _CAPABILITY.match(name := part.strip(" \t"))),
+        metadata={k: v for k, v in metadata.items() if isinstance(v, str)} if isinstance(metadata, dict) else {},
+        stream=document.get("stream") is True,
+    )
+
+
+def _document(body: bytes, required: bool) -> Mapping[str, Any]:
+    if not body and not required:
+        return {}
+    try:
+        document = json.loads(body)
+    except ValueError as problem:
+        raise MalformedRequestError(f"The request body is not valid JSON: {problem}") from None
+    if not isinstance(document, dict):
+        if required:
+            raise MalformedRequestError("The request body is not a JSON object")
+        return {}
+    return document
+
+
+def _body_model(document: Mapping[str, Any]) -> str | None:
+    """Null and the empty string name nothing."""
+    model = document.get("model")
+    if model is not None and not isinstance(model, str):
+        raise MalformedRequestError("model is not a string")
+    return model or None
+
+
+def _prompt_length(document: Mapping[str, Any], unit: LengthUnit) -> int | None:
+    prompts = [key for key in ("messages", "prompt", "input") if key in document]
+    if not prompts:
+        return None
+    texts = [text for key in prompts for text in _texts(key, document[key])]
+    return sum(len(text) if unit is LengthUnit.CHARACTERS else len(text.encode("utf-8", "replace")) for text in texts)
+
+
+def _texts(key: str, value: Any) -> Iterator[str]:
+    """The text of a chat's messages, in one piece or in parts; of a completion's prompt; of what is to be embedded."""
+    if key != "messages":
+        yield from [value] if isinstance(value, str) else _strings(value)
+        return
+    for message in value if isinstance(value, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, str):
+            yield content
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and isinstance(part.get("text"), str):
+                yield part["text"]
+
+
+def _strings(value: Any) -> Iterator[str]:
+    return (item for item in value if isinstance(item, str)) if isinstance(value, list) else iter(())
+
+
+def _whole(*values: Any) -> int | None:
+    """The first that is a whole number, from 0."""
+    whole = (v for v in values if isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 10**15)
+    return next(whole, None)
+
+
+def _path_model(path: str) -> str | None:
+    found = re.match(r"/v1/models/([^/]+)", path)
+    return unquote(found[1]) if found else None
+
+
+def _is_json(content_type: str) -> bool:
+    subtype = re.match(r"\s*application/([^\s;]+)", content_type.lower())
+    return subtype is not None and (subtype[1] == "json" or subtype[1].endswith("+json"))

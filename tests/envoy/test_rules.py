@@ -1,0 +1,172 @@
+"""Rules on a real Envoy mean what `evaluate` says they mean."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compiler.evaluate import evaluate
+from compiler.fleet import (
+    Condition,
+    Endpoint,
+    Field,
+    Fleet,
+    LengthUnit,
+    Model,
+    Operator,
+    Orchestrator,
+    Rule,
+    Target,
+    Tier,
+)
+from compiler.fleet.rules import OPERATORS, TYPES, FieldType, Value
+from compiler.request import read_request
+from tests.envoy.served import Served, served
+from tests.envoy.upstream import upstreams
+from tests.xds.translate.fleets import ORIGIN, fleet, model, version
+
+FLEETS, REQUESTS = 50, 200
+CHAT = "/v1/chat/completions"
+WORDS = ("chat", "code", "chat-code", "cod", "a.b", "x|y", "pro", "free", "enterprise", "POST", "日")
+HEADERS = ("x-team", "x-user-tier", "x-region")
+CAPABILITIES = ("chat", "code", "vision", "chat-code")
+TEXTS = ("", "hello", "héllo", "日本語のテキスト", "👍🏽", 'quote " and \\ and \n', "a" * 40)
+
+
+@dataclass(frozen=True)
+class Sent:
+    path: str
+    headers: dict[str, str]
+    body: bytes = b""
+    method: str = "POST"
+
+
+def decided(of: Fleet, sent: Sent) -> set[tuple[str, str]]:
+    """Model and version of every answer that `evaluate` allows; empty for none."""
+    unit = of.gateways[0].orchestrator.prompt_length_unit if of.gateways[0].orchestrator else LengthUnit.CHARACTERS
+    request = read_request(sent.method, sent.path, sent.headers, sent.body, unit)
+    return {(chosen.model, chosen.version) for chosen in evaluate(of, request, of.gateways[0]).targets}
+
+
+def seen(running: Served, sent: Sent) -> set[tuple[str, str]]:
+    answer = running.request(sent.method, sent.path, sent.body, sent.headers)
+    if answer.status == 404:
+        assert answer.error["code"] == "model_not_found"
+        return set()
+    assert answer.status == 200, answer
+    return {(answer.headers["x-turnout-model"], answer.headers["x-turnout-version"])}
+
+
+class Chance:
+    """Fleets and requests from a seed, drawn from few words so that they often meet."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def fleet(self, port: int) -> Fleet:
+        models = [self.model(f"m{n}", port) for n in range(self.random.randint(2, 5))]
+        names = [m.name for m in models]
+        rules = tuple(self.rule(n, names) for n in range(self.random.randint(1, 8)))
+        unit = self.random.choice(list(LengthUnit))
+        default = self.targets(names) if self.random.random() < 0.7 else ()
+        return fleet(*models, orchestrator=Orchestrator("auto", rules, unit, default, ORIGIN))
+
+    def model(self, name: str, port: int) -> Model:
+        endpoints = (Endpoint("127.0.0.1", port, "", Tier.ACTIVE, 1),)
+        first = self.random.choice((100, 60, 1))
+        versions = [version("1", endpoints=endpoints, weight=first)]
+        if first < 100:
+            versions.append(version("2", endpoints=endpoints, weight=100 - first))
+        return model(name, tuple(versions))
+
+    def targets(self, names: list[str]) -> tuple[Target, ...]:
+        chosen = self.random.sample(names, self.random.choice((1, 1, 2)))
+        return tuple(Target(name, 100 // len(chosen)) for name in chosen)
+
+    def rule(self, number: int, names: list[str]) -> Rule:
+        conditions = tuple(self.condition() for _ in range(self.random.choice((0, 1, 1, 1, 2, 3))))
+        base = model("base")
+        return Rule(f"rule-{number}", conditions, self.targets(names), base.retries, base.timeouts, ORIGIN)
+
+    def condition(self) -> Condition:
+        field = self.random.choice(list(Field))
+        operator = self.random.choice(OPERATORS[TYPES[field]])
+        count = self.random.randint(1, 3) if operator is Operator.IN else 1
+        values = tuple(self.value(field, operator) for _ in range(count))
+        key = {Field.HEADER: self.random.choice(HEADERS), Field.METADATA: self.random.choice(("team", "tier"))}
+        return Condition(field, key.get(field, ""), operator, values, ORIGIN)
+
+    def value(self, field: Field, operator: Operator) -> Value:
+        match TYPES[field]:
+            case FieldType.INTEGER:
+                return self.random.choice((0, 1, 2, 5, 16, 40, 41, 100))
+            case FieldType.BOOLEAN:
+                return self.random.random() < 0.5
+            case FieldType.SET:
+                return self.random.choice(CAPABILITIES)
+        if operator is Operator.REGEX:
+            return self.random.choice(("c.*", "chat|code", "[a-z.]+", "pro(vision)?", "/v1/(chat/)?completions"))
+        if field is Field.PATH:
+            return self.random.choice((CHAT, "/v1/completions", "/v1", "chat", "/v1/models"))
+        if field is Field.METHOD:
+            return self.random.choice(("POST", "GET"))
+        return self.random.choice(tuple(word for word in WORDS if word.isascii()))
+
+    def request(self) -> Sent:
+        document: dict[str, Any] = {}
+        if self.random.random() < 0.4:
+            document["model"] = self.random.choice(("auto", "m0", "m1", "nobody", "", None))
+        if self.random.random() < 0.8:
+            count = self.random.randint(0, 3)
+            document["messages"] = [{"role": "user", "content": self.content()} for _ in range(count)]
+        else:
+            document[self.random.choice(("prompt", "input"))] = self.random.choice((*TEXTS, list(TEXTS), [1, 2, 3]))
+        if self.random.random() < 0.4:
+            key = self.random.choice(("max_tokens", "max_completion_tokens"))
+            document[key] = self.random.choice((1, 5, 40, 2.5, None))
+        if self.random.random() < 0.4:
+            document["capabilities"] = self.random.sample(CAPABILITIES, self.random.randint(0, 3))
+        if self.random.random() < 0.4:
+            document["metadata"] = {key: self.random.choice((*WORDS, 5)) for key in ("team", "tier", "other")}
+        if self.random.random() < 0.5:
+            document["stream"] = self.random.choice((True, False, "true", None))
+        headers = {name: self.random.choice(WORDS[:-1]) for name in HEADERS if self.random.random() < 0.4}
+        if self.random.random() < 0.3:
+            headers["x-capability"] = ",".join(self.random.sample(CAPABILITIES, 2))
+        path = self.random.choice((CHAT, CHAT, "/v1/completions", "/v1/embeddings?a=chat", f"{CHAT}?code", "/other"))
+        ascii_only = self.random.random() < 0.5
+        body = json.dumps(document, ensure_ascii=ascii_only).encode()
+        return Sent(path, {**headers, "content-type": "application/json"}, body)
+
+    def content(self) -> Any:
+        if self.random.random() < 0.6:
+            return self.random.choice((*TEXTS, None))
+        return [{"type": "text", "text": self.random.choice(TEXTS)} for _ in range(2)] + [{"type": "image_url"}]
+
+
+def disagreements(of: Fleet, requests: Iterable[Sent], folder: Path) -> list[str]:
+    sent = list(requests)
+    with served(of, folder) as running, ThreadPoolExecutor(4) as pool:
+        answers = pool.map(lambda one: seen(running, one), sent)
+        expected = [decided(of, one) for one in sent]
+        return [
+            f"{one}\nenvoy {answer}, evaluate {want}"
+            for one, answer, want in zip(sent, answers, expected, strict=True)
+            if (not answer) != (not want) or not answer <= want
+        ]
+
+
+@pytest.mark.parametrize("seed", range(FLEETS))
+def test_a_real_envoy_chooses_what_evaluate_allows(seed: int, tmp_path: Path) -> None:
+    chance = Chance(seed)
+    with upstreams("all") as servers:
+        of = chance.fleet(servers["all"].port)
+        found = disagreements(of, [chance.request() for _ in range(REQUESTS)], tmp_path)
+    assert not found, f"{len(found)} of {REQUESTS}\n{of.gateways[0].orchestrator}\n" + "\n".join(found[:3])
