@@ -116,6 +116,9 @@ def _host_diagnostics(gateway: Gateway) -> Iterator[Diagnostic]:
             "requests are routed by header model-name and path, with the longer of both total timeouts",
             f"own Envoys for {host}",
         )
+        for rule in gateway.orchestrator.rules if gateway.orchestrator else ():
+            said = f"Istio cannot express for {host}: rule '{rule.name}'"
+            yield error("P301", rule.origin, said, f"own Envoys for {host}")
     if hosts:
         yield info("P310", gateway.origin, "Istio has no active probes; readiness stands in")
 
