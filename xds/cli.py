@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from xds import commands
-from xds.commands import FAILED, FAULT, INTERRUPTED, OK, USAGE
+from xds.commands import FAILED, FAULT, INTERRUPTED, UNREAD, USAGE
 
 Command = Callable[[argparse.Namespace], int]
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
@@ -20,20 +21,19 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  #
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status: see `commands`."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    command: Command | None = getattr(options, "command", None)
-    if command is None:
-        parser.print_help()
-        return USAGE
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that has no Chinese, and no ×
     try:
-        return command(options)
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (`turnout show … | head`); Python would complain again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return UNREAD
     except OSError as problem:
         where = f": {problem.filename}" if problem.filename else ""
         print(f"turnout: {problem.strerror or problem}{where}", file=sys.stderr)
@@ -42,6 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print("turnout: this is a fault of turnout, not of your policies", file=sys.stderr)
         return FAULT
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    command: Command | None = getattr(options, "command", None)
+    if command is None:
+        parser.print_help()
+        return USAGE
+    return command(options)
 
 
 def _parser() -> argparse.ArgumentParser:

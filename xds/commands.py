@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from compiler.pipeline import Compiled
 
-OK, FAILED, USAGE, FAULT, INTERRUPTED = 0, 1, 2, 70, 130
-"""Exit statuses: fine; the policies have errors, or `rendered/` is stale; wrong usage; a fault of ours; Ctrl-C."""
+OK, FAILED, USAGE, FAULT, INTERRUPTED, UNREAD = 0, 1, 2, 70, 130, 141
+"""Exit statuses: fine; the policies have errors, or `rendered/` is stale; wrong usage; a fault of ours; Ctrl-C; nobody
+reads the output, as a shell says it of other programs."""
 
 
 def check(options: argparse.Namespace) -> int:
