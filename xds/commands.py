@@ -27,6 +27,7 @@ def compile_(options: argparse.Namespace) -> int:
     """Writes `rendered/`, or with --check says how it differs."""
     from compiler.pipeline import manifests
     from compiler.render import drift, write
+    from compiler.report import summary
 
     compiled = _compiled(options)
     if compiled.fleet is None:
@@ -41,6 +42,9 @@ def compile_(options: argparse.Namespace) -> int:
         return FAILED if difference else OK
     write(files, options.output)
     print(f"{options.output}: {len(files)} files")
+    if compiled.diagnostics:
+        said = f"{options.policies}: {summary(compiled.diagnostics)}; turnout check shows them"
+        print(said, file=sys.stderr)
     return OK
 
 
