@@ -6,10 +6,13 @@ import ast
 import inspect
 import json
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+
 from compiler.kinds import KINDS
-from compiler.kinds.values import Part
+from compiler.kinds.values import Part, duration_text
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -22,8 +25,20 @@ def schemas() -> Mapping[str, str]:
     return {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in files.items()}
 
 
+class _Generator(GenerateJsonSchema):
+    def encode_default(self, dft: Any) -> Any:
+        """As policy would write it: pydantic writes PT10S, and null for what is left out."""
+        return duration_text(dft) if isinstance(dft, timedelta) else _without_nulls(super().encode_default(dft))
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
 def _schema(kind: type[Part]) -> dict[str, Any]:
-    schema = kind.model_json_schema(by_alias=True)
+    schema = kind.model_json_schema(by_alias=True, schema_generator=_Generator)
     words = dict(_docstrings())
     for name, part in [(kind.__name__, schema), *schema.get("$defs", {}).items()]:
         for field, described in part.get("properties", {}).items():
@@ -33,7 +48,7 @@ def _schema(kind: type[Part]) -> dict[str, Any]:
 
 
 def _tidy(schema: Any) -> Any:
-    """Without what pydantic adds: titles, and null as a value (absent is said by leaving a key out)."""
+    """Without what pydantic adds: titles, null as a value, and defaults of maps, which their fields have already."""
     if isinstance(schema, list):
         return [_tidy(item) for item in schema]
     if not isinstance(schema, dict):
@@ -41,7 +56,8 @@ def _tidy(schema: Any) -> Any:
     kept = {
         key: {name: _tidy(value) for name, value in part.items()} if key in ("properties", "$defs") else _tidy(part)
         for key, part in schema.items()
-        if not (key == "title" and isinstance(part, str)) and not (key == "default" and part is None)
+        if not (key == "title" and isinstance(part, str))
+        and not (key == "default" and (part is None or "$ref" in schema))
     }
     options = [option for option in kept.pop("anyOf", []) if option != {"type": "null"}]
     return {**options[0], **kept} if len(options) == 1 else {**kept, "anyOf": options} if options else kept
@@ -74,7 +90,7 @@ def _docstrings() -> Iterator[tuple[tuple[str, str], str]]:
     Pydantic can do this itself at import, but that reads every module's source at each start of the command.
     """
     for part in _parts(Part):
-        for base in part.__mro__:
+        for base in reversed(part.__mro__):  # a class's own words come after those it inherits
             if issubclass(base, Part) and base is not Part:
                 tree = ast.parse(inspect.getsource(base))
                 yield from _fields(part, tree.body[0])

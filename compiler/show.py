@@ -13,7 +13,7 @@ from compiler.diagnostics import Position
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import VersionSpec
 from compiler.link import Settings
-from compiler.link.models import Alternative, effective_versions
+from compiler.link.models import Alternative, effective_versions, endpoints_of
 from compiler.link.recovery import recoveries
 from compiler.nodes import Node, at
 from compiler.report import shown
@@ -39,10 +39,10 @@ def model_values(policy: Policy[InferenceModel], policies: Policies, settings: S
     metadata = policy.body.metadata.model_dump(by_alias=True, exclude_none=True)
     inherited = _Origins(policies, root)
     if policy.body.spec.versions is None:
-        return list(inherited.values({"metadata": metadata, "spec": specs[0]}, policy.node, ()))
+        return list(inherited.values({"metadata": metadata, "spec": specs[0]}, policy.node, (), ()))
     own = {info.alias or name for name, info in VersionSpec.model_fields.items()} - {"name", "weight"}
     shared = _common([{key: value for key, value in spec.items() if key not in own | {"version"}} for spec in specs])
-    values = list(inherited.values({"metadata": metadata, "spec": shared}, policy.node, ()))
+    values = list(inherited.values({"metadata": metadata, "spec": shared}, policy.node, (), ()))
     for index, ((version, _), spec) in enumerate(zip(views, specs, strict=True)):
         alone = {key: value for key, value in spec.items() if key in own} | _beyond(spec, shared, own | {"version"})
         values += inherited.version(index, version, alone, policy)
@@ -79,16 +79,15 @@ class _Origins:
     policies: Policies
     root: Path
 
-    def values(self, tree: Any, node: Node, loc: Loc, prefix: Loc = ()) -> Iterator[Value]:
-        """The leaves of `tree` at `loc` of the policy `node`, shown below `prefix`."""
+    def values(self, tree: Any, node: Node, loc: Loc, path: Loc) -> Iterator[Value]:
+        """The leaves of `tree`, which stands at `loc` of the policy `node` and is shown at `path`."""
         if isinstance(tree, dict) and tree:
             for key, value in tree.items():
-                yield from self.values(value, node, (*loc, key), prefix)
+                yield from self.values(value, node, (*loc, key), (*path, key))
         elif isinstance(tree, list | tuple) and any(isinstance(item, dict) for item in tree):
             for index, item in enumerate(tree):
-                yield from self.values(item, node, (*loc, index), prefix)
+                yield from self.values(item, node, (*loc, index), (*path, index))
         else:
-            path = (*prefix, *loc[1:]) if prefix else loc
             yield Value(path, tree, self._origin(node, loc))
 
     def version(
@@ -97,8 +96,13 @@ class _Origins:
         prefix: Loc = ("spec", "versions", index)
         yield Value((*prefix, "name"), version.policy.body.spec.version, shown(version.origin, self.root))
         yield Value((*prefix, "weight"), version.weight, self._origin(policy.node, (*prefix, "weight")))
+        node, endpoints = version.policy.node, endpoints_of(policy, version)
         for key, value in spec.items():
-            yield from self.values(value, version.policy.node, ("spec", key), prefix)
+            if key == "endpoints" and endpoints:
+                for shown_index, ((written, _), item) in enumerate(zip(endpoints, value, strict=True)):
+                    yield from self.values(item, node, ("spec", key, written), (*prefix, key, shown_index))
+            else:
+                yield from self.values(value, node, ("spec", key), (*prefix, key))
 
     def _origin(self, node: Node, loc: Loc) -> str:
         found, exact = at(node, loc)

@@ -187,7 +187,8 @@ def main() -> int:
     keep = parser.parse_args().keep
     # A shell starts what it runs in the background deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     display = Display()
     with tempfile.TemporaryDirectory(prefix="turnout-demo-") as folder, Processes(Path(folder)) as processes:
         try:

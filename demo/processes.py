@@ -125,9 +125,9 @@ class Processes:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the block is left: in the middle of a start they would orphan what starts."""
+    """Signals that end us wait until the block is left: in the middle of a start they would orphan what starts."""
     arrived: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in numbers}
     try:
         yield
@@ -157,10 +157,10 @@ def free_port() -> int:
     Below the range that outgoing connections take theirs from. From within it, a connection could occupy the port of a
     server that is down, or be one to itself: on loopback a health check of a dead port then succeeds now and then.
     """
-    return next(port for port in _candidates if _is_free(port))
+    return next(port for port in _candidates if is_free(port))
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

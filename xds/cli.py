@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeAlias
 
 from xds import commands
-from xds.commands import FAILED, FAULT, INTERRUPTED, OK, USAGE
+from xds.commands import FAILED, FAULT, INTERRUPTED, UNREAD, USAGE
 
 Command = Callable[[argparse.Namespace], int]
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
@@ -20,20 +22,19 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  #
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status: see `commands`."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    command: Command | None = getattr(options, "command", None)
-    if command is None:
-        parser.print_help()
-        return USAGE
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that has no Chinese, and no ×
     try:
-        return command(options)
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (`turnout show … | head`); Python would complain again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return UNREAD
     except OSError as problem:
         where = f": {problem.filename}" if problem.filename else ""
         print(f"turnout: {problem.strerror or problem}{where}", file=sys.stderr)
@@ -42,6 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print("turnout: this is a fault of turnout, not of your policies", file=sys.stderr)
         return FAULT
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    command: Command | None = getattr(options, "command", None)
+    if command is None:
+        parser.print_help()
+        return USAGE
+    return command(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,7 +103,7 @@ def _compile(subparsers: Subparsers) -> None:
     _policies(parser)
     parser.add_argument("-o", "--output", type=Path, default=Path("rendered"), metavar="DIR", help="default: rendered")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 with a diff when DIR differs")
-    _format(parser, "text", "json", "github")
+    parser.set_defaults(format="text")
 
 
 def _show(subparsers: Subparsers) -> None:
@@ -154,7 +165,9 @@ def _bootstrap(subparsers: Subparsers) -> None:
         "--xds", type=_host_port, default="127.0.0.1:18000", metavar="HOST:PORT", help="the control server"
     )
     parser.add_argument("--port", type=_port, metavar="N", help="listen here; default: the policy's port")
-    parser.add_argument("--address", metavar="ADDR", help="listen on this address; default: all (sidecar: loopback)")
+    parser.add_argument(
+        "--address", type=_ip, metavar="ADDR", help="listen on this address; default: all (sidecar: loopback)"
+    )
     parser.add_argument(
         "--secrets",
         metavar="DIR",
@@ -202,19 +215,30 @@ def _format(parser: argparse.ArgumentParser, *formats: str) -> None:
 
 
 def _address(text: str) -> tuple[str, int]:
+    """Where to listen: port 0 is any free one, no address is loopback."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not colon or not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT")
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _host_port(text: str) -> str:
-    _address(text)
+    """Where to connect to."""
+    host, port = _address(text)
+    if text.startswith(":") or not host or not port:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
     return text
 
 
+def _ip(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from None
+
+
 def _port(text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) <= 65535:
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port")
     return int(text)
 

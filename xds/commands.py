@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from compiler.pipeline import Compiled
 
-OK, FAILED, USAGE, FAULT, INTERRUPTED = 0, 1, 2, 70, 130
-"""Exit statuses: fine; the policies have errors, or `rendered/` is stale; wrong usage; a fault of ours; Ctrl-C."""
+OK, FAILED, USAGE, FAULT, INTERRUPTED, UNREAD = 0, 1, 2, 70, 130, 141
+"""Exit statuses: fine; the policies have errors, or `rendered/` is stale; wrong usage; a fault of ours; Ctrl-C; nobody
+reads the output, as a shell says it of other programs."""
 
 
 def check(options: argparse.Namespace) -> int:
@@ -26,6 +27,7 @@ def compile_(options: argparse.Namespace) -> int:
     """Writes `rendered/`, or with --check says how it differs."""
     from compiler.pipeline import manifests
     from compiler.render import drift, write
+    from compiler.report import summary
 
     compiled = _compiled(options)
     if compiled.fleet is None:
@@ -40,6 +42,9 @@ def compile_(options: argparse.Namespace) -> int:
         return FAILED if difference else OK
     write(files, options.output)
     print(f"{options.output}: {len(files)} files")
+    if compiled.diagnostics:
+        said = f"{options.policies}: {summary(compiled.diagnostics)}; turnout check shows them"
+        print(said, file=sys.stderr)
     return OK
 
 

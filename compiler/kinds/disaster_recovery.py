@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from compiler.kinds.values import Count, Duration, Metadata, Name, Part, Positive, later
+from compiler.kinds.values import Count, Document, Duration, Name, Part, Positive, later
 
 
 class RecoverySpec(Part):
@@ -18,15 +18,16 @@ class RecoverySpec(Part):
     warm_standby: Count = 0
     """Instances with the weights in host memory."""
     cold_standby: Count = 0
-    """Instances that start from nothing."""
-    rto: Positive | None = later("Longest outage after a fault.")
+    """Instances that load the weights from storage when they are needed."""
+    rto: Positive | None = later("Longest outage after a fault; the compiler will prove that it holds.")
     rpo: Duration | None = later("Accepted requests that may be lost.")
 
 
 class AzFailoverSpec(Part):
     strategy: Literal["active-active", "active-passive"] = "active-active"
+    """active-active: every tier in every zone. active-passive: standbys stand in a zone of their own."""
     active_zones: tuple[Name, ...] = ()
-    """Zones of the active tier. Default: all."""
+    """Zones of the active tier. Empty is all."""
     standby_zone: Name | None = None
     """Zone of every standby tier; active-passive only."""
     health_check_interval: Positive | None = later("Between looks at a zone (10s).")
@@ -35,29 +36,40 @@ class AzFailoverSpec(Part):
 
 
 class FaultTimesSpec(Part):
+    """Measured times of one kind of fault."""
+
     detection: Duration | None = None
+    """From the fault until it is seen. Default: from `base`."""
     switch: Duration | None = None
+    """From then until a survivor answers. Default: from `base`."""
 
 
 class FaultModelSpec(Part):
     base: Literal["computed", "sources"] = "computed"
+    """computed: from the fleet's own probes and tiers. sources: fixed times, whatever standbys there are."""
     pod_crash: FaultTimesSpec | None = None
+    """An instance dies."""
     node_loss: FaultTimesSpec | None = None
+    """A node dies with all its instances."""
     gpu_fault: FaultTimesSpec | None = None
+    """A GPU fails while its instance still listens."""
     zone_loss: FaultTimesSpec | None = None
+    """A zone is lost, or cut off."""
     model_corrupt: FaultTimesSpec | None = None
+    """The weights are damaged: every instance that has loaded them fails."""
 
 
 class DisasterRecoverySpec(Part):
     models: Annotated[tuple[RecoverySpec, ...], Field(min_length=1)]
+    """Models with standbys; each in one entry of one policy."""
     az_failover: AzFailoverSpec = AzFailoverSpec()
+    """Which tier runs in which zone."""
     fault_model: FaultModelSpec | None = later("How long faults take to be seen and mended.")
 
 
-class DisasterRecovery(Part):
+class DisasterRecovery(Document):
     """What stands by for which models when instances, nodes or zones are lost."""
 
-    api_version: Literal["turnout.dev/v1"]
     kind: Literal["DisasterRecovery"]
-    metadata: Metadata
     spec: DisasterRecoverySpec
+    """Standbys by model, and zones."""

@@ -13,9 +13,9 @@ from compiler.kinds.values import (
     Bytes,
     Cores,
     Count,
+    Document,
     Duration,
     Image,
-    Metadata,
     ModelPathText,
     Name,
     Part,
@@ -34,10 +34,11 @@ class ResourcesSpec(Part):
     gpu_type: Text = "a100-80g"
     """From the GPU catalogue (Platform.gpuCatalogue adds to it)."""
     gpu_count: Annotated[int, Field(ge=0, le=16)] = 1
+    """GPUs of an instance, all on one node."""
     gpu_memory: Bytes | None = None
-    """A total, only checked. Default: gpuCount x the catalogue's."""
+    """Of all the instance's GPUs together; only checked. Default: gpuCount x the catalogue's."""
     cpu: Cores | None = None
-    """Default: 8 for each GPU, 8 without one."""
+    """Cores: `8`, or `500m`. Default: 8 for each GPU, 8 without one."""
     memory: Annotated[Bytes, Field(ge=1)] | None = None
     """Without /dev/shm. Default: 32Gi for each GPU, 32Gi without one."""
 
@@ -51,122 +52,158 @@ class ConfigSpec(Part):
     max_batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
     """Sequences an instance works on at a time."""
     tensor_parallel: Annotated[int, Field(ge=1, le=16)] | None = None
-    """Default: gpuCount."""
+    """GPUs that share each layer; divides gpuCount. Default: gpuCount."""
     quantization: Literal["none", "awq", "gptq", "fp8", "int8", "int4"] = "none"
+    """How the weights are held. int4 means a checkpoint in awq or gptq."""
     dtype: Literal["auto", "float16", "bfloat16", "float32", "fp16", "bf16", "fp32"] = "auto"
-    """fp16, bf16 and fp32 are read as the long names."""
+    """Of weights and activations; auto is the checkpoint's own. fp16, bf16 and fp32 are read as the long names."""
     gpu_memory_utilization: Annotated[float, Field(ge=0.1, le=1)] = 0.9
+    """Share of each GPU's memory that the engine may take, 0.1-1."""
     shm: Bytes | None = None
     """/dev/shm, added to the memory limit. Default: 8Gi for each GPU, 8Gi without one."""
     extra_args: tuple[Text, ...] = ()
-    """Passed to the engine last."""
+    """Arguments for the engine that have no field here, passed last and as they stand."""
 
 
 class ColdStartSpec(Part):
-    warm: Positive | None = later("Load time from host memory (S90: 30s); for the recovery proof.")
+    warm: Positive | None = later("Load time from host memory; for the recovery proof (30s).")
     cold: Positive = timedelta(seconds=300)
-    """Load time from storage; the start-up probe allows a quarter more."""
-    preload_to_shm: bool | None = later("Keeps the weights in the node's shared memory (S117).")
+    """Load time from storage, at the worst; the start-up probe allows a quarter more."""
+    preload_to_shm: bool | None = later("Keeps the weights in the node's shared memory.")
 
 
 class MetricSpec(Part):
     name: Literal["qps", "latency", "gpu_utilization", "queue_length", "running_requests", "kv_usage"]
+    """latency is the 95th percentile in milliseconds; utilization and usage are percent."""
     target: Annotated[float, Field(gt=0)]
+    """For each instance; for latency, of the whole model."""
 
 
 class ScaleSpec(Part):
     stabilization_window: Duration = timedelta(seconds=60)
+    """How long a wish to scale must last."""
     pods: Annotated[int, Field(ge=1)] = 1
+    """Instances at a time."""
     period: Positive = timedelta(seconds=60)
+    """Between two steps."""
 
 
 class AutoscalingSpec(Part):
     enabled: bool = True
+    """false keeps the settings and does not scale."""
     min_replicas: Count | None = None
+    """Fewest active instances. Default: replicas."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Most active instances."""
     metrics: tuple[MetricSpec, ...] = ()
+    """What is measured; the one that asks for most instances decides."""
     scale_up: ScaleSpec | None = None
+    """How fast instances are added."""
     scale_down: ScaleSpec | None = None
+    """How fast instances are taken away."""
 
 
 class ExpectedQpsSpec(Part):
     typical: Annotated[float, Field(ge=0)] | None = None
+    """On an ordinary day."""
     min: Annotated[float, Field(ge=0)] | None = None
+    """In the quietest hour: few requests show a fault late."""
 
 
 class EndpointSpec(Part):
     """An instance given by hand, for the embedded mode; never rendered."""
 
     address: Address
+    """An IP address."""
     port: Port
+    """1-65535."""
     zone: Name | None = None
+    """Where it runs, as DisasterRecovery names zones."""
     tier: Literal["active", "hot", "warm", "cold"] = "active"
+    """Which instances are asked first: a tier gets requests when those before it are not well."""
     version: Text | None = None
-    """Required on a model with several versions."""
+    """Which version it runs. Required on a model with several."""
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Share of requests beside the other instances of its tier."""
 
 
 class WorkloadSpec(Part):
     """What runs: for a model, each of its versions, and `Platform.defaults`."""
 
     framework: Literal["vllm", "sglang", "tgi", "triton", "tensorrt-llm"] = "vllm"
+    """The engine. It decides the image, the arguments and the health path."""
     image: Image | None = None
-    """Pinned by tag or digest. Default: one for each framework."""
+    """Pinned by tag or digest. Default: a release of the framework's own."""
     model_path: ModelPathText | None = None
     """Where the weights lie. Default: `hf://<modelName>`."""
     replicas: Count = 1
     """Active instances; standbys (DisasterRecovery) come on top."""
     resources: ResourcesSpec = ResourcesSpec()
+    """What one instance gets of its node."""
     config: ConfigSpec = ConfigSpec()
+    """The engine's own settings."""
     cold_start: ColdStartSpec = ColdStartSpec()
-    autoscaling: AutoscalingSpec | None = later("Replicas by load (S40, S106).")
+    """How long an instance takes until it can answer."""
+    autoscaling: AutoscalingSpec | None = later("Replicas by load.")
 
 
 class DefaultsSpec(WorkloadSpec):
     """The part of an InferenceModel that `Platform.defaults` may set for all."""
 
     type: Literal["llm", "embedding", "multimodal", "specialized"] = "llm"
+    """What the model does; an embedding model's engine is started as one."""
     pool: Name | None = later("The GPU pool it runs in.")
     tenant: Name | None = later("For whom alone it runs.")
-    capabilities: tuple[Name, ...] | None = later("What requests may ask for (S25).")
+    capabilities: tuple[Name, ...] | None = later("What requests may ask for.")
     expected_qps: ExpectedQpsSpec | None = later("Requests a second of the whole model, for proofs.")
     traffic: TrafficSpec = TrafficSpec()
+    """How requests travel to the model."""
 
 
 class VersionSpec(Part):
     """One of several versions. It inherits the model's spec; what stands here wins."""
 
     name: Name
+    """In quotes where it looks like a number: 1.10 without them is 1.1."""
     weight: Percent | None = None
-    """Share of the model's requests; all versions sum to 100. One version alone may leave it out."""
+    """Share of the model's requests in percent; all versions sum to 100. One version alone may leave it out."""
     model_name: Text | None = None
+    """Other weights under the same public name. Default: the model's."""
     framework: Literal["vllm", "sglang", "tgi", "triton", "tensorrt-llm"] | None = None
+    """Another engine. Default: the model's."""
     image: Image | None = None
+    """Another image. Default: the model's."""
     model_path: ModelPathText | None = None
+    """Other weights. Default: the model's."""
     replicas: Count | None = None
+    """Active instances of this version. Default: the model's."""
     resources: ResourcesSpec | None = None
+    """What differs from the model's, leaf by leaf."""
     config: ConfigSpec | None = None
-    autoscaling: AutoscalingSpec | None = later("Replicas by load (S40, S106).")
+    """What differs from the model's, leaf by leaf."""
+    autoscaling: AutoscalingSpec | None = later("Replicas by load.")
     cold_start: ColdStartSpec | None = None
+    """What differs from the model's, leaf by leaf."""
     endpoints: tuple[EndpointSpec, ...] | None = None
+    """This version's instances, instead of the model's."""
 
 
 class InferenceModelSpec(DefaultsSpec):
     model_name: Text
-    """The weights' id, as their publisher writes it. Never a label (B16)."""
+    """The weights' id, as their publisher writes it: `meta-llama/Llama-2-70b-chat-hf`."""
     aliases: tuple[Name, ...] = ()
-    """Further names for clients."""
+    """Further names by which clients may ask for it."""
     version: Name | None = None
     """Of a model with one version. Default: "1"."""
     versions: Annotated[tuple[VersionSpec, ...], Field(min_length=1)] | None = None
     """Several versions of one public name, with weights."""
     endpoints: tuple[EndpointSpec, ...] = ()
+    """Instances for Turnout's own Envoys, where nothing else lists them."""
 
 
-class InferenceModel(Part):
+class InferenceModel(Document):
     """One model that clients can ask for. `metadata.name` and `modelName` are enough."""
 
-    api_version: Literal["turnout.dev/v1"]
     kind: Literal["InferenceModel"]
-    metadata: Metadata
     spec: InferenceModelSpec
+    """What runs, and how requests travel to it."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from compiler.kinds.inference_model import DefaultsSpec
-from compiler.kinds.values import HostName, LabelValue, Metadata, Name, Namespace, Part, Shape, Text, later
+from compiler.kinds.values import Document, HostName, LabelValue, Name, Namespace, Part, Shape, Text, later
 
 ReleaseText = Annotated[str, Shape(r"^[0-9]{1,4}\.[0-9]{1,4}\Z", "no release: major.minor", '"1.34"')]
 CarrierText = Literal["envoy", "istio"]
@@ -17,38 +17,49 @@ class DataPlaneSpec(Part):
     """Who carries a host's traffic; one carrier for each host."""
 
     default: CarrierText = "envoy"
+    """envoy: Turnout's own, over xDS. istio: rendered VirtualServices and DestinationRules."""
     hosts: dict[HostName, CarrierText] = Field(default={})
+    """Hosts of gateways that another one carries."""
 
 
 class VersionsSpec(Part):
     """Of what the rendered objects meet."""
 
     kubernetes: ReleaseText = "1.34"
+    """Of the cluster's API server, in quotes."""
     istio: ReleaseText = "1.28"
+    """Of istiod, in quotes."""
     envoy: ReleaseText = "1.40"
+    """Of Turnout's own Envoys, in quotes."""
 
 
 class ImagesSpec(Part):
     registries: tuple[Text, ...] = ()
-    """Where images may come from; empty is anywhere."""
+    """Where images may come from: hosts, or hosts with a path. Empty is anywhere."""
     require_digest: bool = False
+    """Whether a tag is not enough: tags can be moved."""
 
 
 class GpuSpec(Part):
     label: LabelValue
     """The nodes' `nvidia.com/gpu.product`."""
     memory_gi_b: Annotated[int, Field(ge=1, le=4096)]
+    """Of one GPU, in GiB."""
 
 
 class PlatformSpec(Part):
     namespace: Namespace = "ai-inference"
+    """Of every rendered object whose policy names none."""
     data_plane: DataPlaneSpec = DataPlaneSpec()
+    """Who carries which host."""
     versions: VersionsSpec = VersionsSpec()
+    """What the rendered objects meet; what it cannot do is refused."""
     images: ImagesSpec = ImagesSpec()
+    """Which images models may run."""
     gpu_catalogue: dict[Text, GpuSpec] = Field(default={})
     """Added to the built-in catalogue; a type of the same name replaces its entry."""
     defaults: DefaultsSpec = DefaultsSpec()
-    """A model's own value wins, leaf by leaf."""
+    """For all models; a model's own value wins, leaf by leaf."""
     tiers: Annotated[tuple[Name, ...], Field(min_length=1)] = ("free", "pro", "enterprise")
     """Every value that user_tier can have."""
     autoscaler: Literal["hpa", "keda"] | None = later("What scales replicas.")
@@ -59,10 +70,9 @@ class PlatformSpec(Part):
     staged_config: Literal["disabled", "enabled", "automatic"] | None = later("Whether a few Envoys go first.")
 
 
-class Platform(Part):
+class Platform(Document):
     """What is the same for the whole fleet."""
 
-    api_version: Literal["turnout.dev/v1"]
     kind: Literal["Platform"]
-    metadata: Metadata
     spec: PlatformSpec = PlatformSpec()
+    """Every field has a default."""

@@ -38,8 +38,11 @@ class HashKeySpec(Part):
     """What decides the instance; one of the three."""
 
     header: Token | None = None
+    """A request header: of a session or a user, never x-request-id, which is new each time."""
     cookie: Token | None = None
+    """A cookie that the client already has."""
     query_parameter: Text | None = None
+    """A parameter of the URL."""
 
 
 class SlowStartSpec(Part):
@@ -51,53 +54,67 @@ class SlowStartSpec(Part):
 
 class LoadBalancingSpec(Part):
     strategy: Literal["least_connections", "round_robin", "weighted_random", "consistent_hash"] = "least_connections"
-    """weighted_random is weighted round robin: Envoy's RANDOM ignores weights."""
+    """Which instance gets a request. weighted_random goes round by weight: Envoy's RANDOM ignores weights."""
     hash_key: HashKeySpec | None = None
-    """Required by consistent_hash, refused by the others."""
+    """What keeps a client on its instance. Required by consistent_hash, refused by the others."""
     algorithm: Literal["maglev", "ringHash"] = "maglev"
     """Of consistent_hash. maglev moves only the keys of a lost instance."""
     slow_start: SlowStartSpec = SlowStartSpec()
+    """Fewer requests for a new instance at first."""
 
 
 class HealthCheckSpec(Part):
+    """How Envoy looks after each instance; for Kubernetes, its readiness probe."""
+
     path: UrlPath | None = None
     """Default: the engine's, /health or /v2/health/ready."""
     interval: Positive = timedelta(seconds=10)
+    """Between two looks."""
     timeout: Positive = timedelta(seconds=5)
+    """How long a look may take; no longer than interval."""
     failure_threshold: Annotated[int, Field(ge=1, le=100)] = 3
+    """Failed looks in a row until an instance gets no more requests."""
     success_threshold: Annotated[int, Field(ge=1, le=100)] = 2
+    """Good looks in a row until it gets them again."""
 
 
 class OutlierDetectionSpec(Part):
+    """Which instances are left out for the answers they give to real requests."""
+
     consecutive_5xx_errors: Annotated[int, Field(ge=0, le=1000)] = 5
     """In a row before an instance is ejected; 0 is off."""
     interval: Positive = timedelta(seconds=10)
+    """Between two looks at who may come back."""
     base_ejection_time: Positive = timedelta(seconds=60)
+    """How long the first ejection lasts; each further one is longer by as much."""
     max_ejection_percent: Percent = 100
-    """The sources' 50 ejects none of one."""
+    """Share of the instances that may be out at a time. 50 ejects none of one."""
 
 
 class ConnectionPoolSpec(Part):
     """Limits of one Envoy towards a version of the model. 0 is no limit."""
 
     max_connections: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    """Default: maxBatchSize x (replicas + standbys, or endpoints if those are more)."""
+    """To all instances. Default: maxBatchSize x (replicas + standbys, or endpoints if those are more)."""
     http1_max_pending_requests: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    """Default: maxBatchSize."""
+    """Requests that wait for a connection. Default: maxBatchSize."""
     http2_max_requests: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    """Default: as maxConnections."""
+    """Requests at work. Default: maxBatchSize x (replicas + standbys, or endpoints if those are more)."""
     max_requests_per_connection: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """After so many a connection is closed."""
     connect_timeout: Positive = timedelta(seconds=1)
+    """How long it may take to connect to an instance."""
 
 
 class RetriesSpec(Part):
     """Before the first byte of an answer, on another instance. Never after it."""
 
     attempts: Annotated[int, Field(ge=0, le=20)] = 3
-    """Tries after the first."""
+    """Tries after the first; 0 is none."""
     retry_on: Annotated[str, AfterValidator(_retry_on)] = "connect-failure,refused-stream,reset,500,502,503"
     """Envoy's words and status codes. `reset` saves the requests of an instance that dies while it works."""
     backoff: Positive = timedelta(milliseconds=25)
+    """Before the first retry, about; it doubles up to ten times as much."""
 
 
 class StreamTimeoutsSpec(Part):
@@ -108,51 +125,70 @@ class StreamTimeoutsSpec(Part):
     idle: Positive = timedelta(minutes=5)
     """Longest silence within the stream."""
     total: Positive = timedelta(hours=1)
+    """The whole answer."""
 
 
 class UnaryTimeoutsSpec(Part):
     """Of any other request. It has no first-byte limit: the whole generation comes before the first byte."""
 
     total: Positive = timedelta(minutes=5)
+    """The whole answer, all tries together."""
 
 
 class TimeoutsSpec(Part):
     stream: StreamTimeoutsSpec = StreamTimeoutsSpec()
+    """Of a request with `"stream": true` in its body."""
     unary: UnaryTimeoutsSpec = UnaryTimeoutsSpec()
+    """Of any other request."""
 
 
 class MirrorSpec(Part):
     model: Text
+    """Who gets the copies."""
     version: Text | None = None
+    """Which version of it. Default: as its weights say."""
     percent: Percent
+    """Share of the requests that is copied."""
 
 
 class DelaySpec(Part):
     percent: Percent
+    """Share of the requests that wait."""
     duration: Positive
+    """How long they wait."""
 
 
 class AbortSpec(Part):
     percent: Percent
+    """Share of the requests that fail."""
     status: Annotated[int, Field(ge=200, le=599)]
+    """What they are answered."""
 
 
 class FaultSpec(Part):
     delay: DelaySpec | None = None
+    """Requests that wait."""
     abort: AbortSpec | None = None
+    """Requests that fail."""
 
 
 class RouteSpec(Part):
     """What a route decides; a rule may set it for its own requests."""
 
     retries: RetriesSpec = RetriesSpec()
+    """When a request is tried again."""
     timeouts: TimeoutsSpec = TimeoutsSpec()
-    mirror: MirrorSpec | None = later("A copy of some requests to another model or version (S84).")
-    fault: FaultSpec | None = later("Delays and errors for drills (S86).")
+    """How long an answer may take."""
+    mirror: MirrorSpec | None = later("A copy of some requests to another model or version.")
+    fault: FaultSpec | None = later("Delays and errors for drills.")
 
 
 class TrafficSpec(RouteSpec):
     load_balancing: LoadBalancingSpec = LoadBalancingSpec()
+    """Which instance gets a request."""
     health_check: HealthCheckSpec = HealthCheckSpec()
+    """How instances are looked after."""
     outlier_detection: OutlierDetectionSpec = OutlierDetectionSpec()
+    """Which instances are left out for the errors they answer."""
     connection_pool: ConnectionPoolSpec = ConnectionPoolSpec()
+    """How much of a version's capacity one Envoy may use."""

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -34,6 +34,7 @@ _QUALIFIED_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
 _HOST = re.compile(r"(\*|(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)\Z")
 _IMAGE = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9._:/]*?(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?\Z")
+LONGEST_NAME = 40
 OWN_PREFIX = "turnout.dev/"
 
 MODEL_PATH = re.compile(r"(pvc|s3|gs|hf|oci|host)://(\S+)\Z")
@@ -153,15 +154,16 @@ def cores_text(millicores: int) -> str:
 
 def _name(text: str) -> str:
     if not _NAME.match(text):
-        raise refuse("P115", f"{quoted(text)} is no name: {name_problem(text)}", "lower-case letters, digits, - and .")
+        hint = "a shorter name" if len(text) > LONGEST_NAME else "lower-case letters, digits, - and ."
+        raise refuse("P115", f"{quoted(text)} is no name: {name_problem(text)}", hint)
     return text
 
 
 def name_problem(text: str) -> str:
     if not text:
         return "it is empty"
-    if len(text) > 40:
-        return f"it has {len(text)} characters, 40 are the limit"
+    if len(text) > LONGEST_NAME:
+        return f"it has {len(text):,} characters, {LONGEST_NAME} are the limit"
     if not text[0].isascii() or not (text[0].isdigit() or text[0].islower()):
         return f"it begins with {text[0]!r}"
     bad = next((c for c in text if not (c.isascii() and (c.isdigit() or c.islower() or c in "-."))), None)
@@ -229,7 +231,8 @@ def _model_path(text: str) -> str:
     return text
 
 
-_QUANTITY_SCHEMA = {"anyOf": [{"type": "string", "pattern": _QUANTITY.pattern.replace("\\Z", "$")}, {"type": "number"}]}
+_QUANTITY_PATTERN = "^" + _QUANTITY.pattern.replace("\\Z", "$")
+_QUANTITY_SCHEMA = {"anyOf": [{"type": "string", "pattern": _QUANTITY_PATTERN}, {"type": "number"}]}
 
 Duration = Annotated[
     timedelta,
@@ -276,7 +279,7 @@ class SecretRef(Part):
     """Names a secret; its value never stands in policy."""
 
     name: Name
-    """A Kubernetes Secret."""
+    """The Kubernetes Secret; for Turnout's own Envoys, the folder of that name on their machine."""
     key: Text | None = None
     """An entry of it, where one is meant."""
 
@@ -285,8 +288,19 @@ class Metadata(Part):
     name: Name
     """Unique among policies of its kind."""
     namespace: Namespace | None = None
-    """Default: Platform's."""
+    """Of the objects rendered from this policy. Default: Platform's."""
     labels: dict[MetadataKey, LabelValue] = {}
     """Put on every object rendered from this policy."""
     annotations: dict[MetadataKey, str] = {}
-    """Likewise."""
+    """Put on every object rendered from this policy; any text may be their value."""
+
+
+class Document(Part):
+    """What every policy document begins with."""
+
+    api_version: Literal["turnout.dev/v1"]
+    """The version of the policy language."""
+    kind: str
+    """What the document describes."""
+    metadata: Metadata
+    """Its name, and what Kubernetes is told with every object made of it."""

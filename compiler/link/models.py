@@ -132,10 +132,16 @@ def _effective(
     found: list[Diagnostic],
 ) -> InferenceModelSpec:
     spec = alternative.policy.body.spec
-    several = policy.body.spec.versions is not None
-    name = spec.version or "1"
-    own = tuple(e for e in spec.endpoints if not several or e.version in (None, name))
+    own = tuple(item for _, item in endpoints_of(policy, alternative))
     return effective(spec, gpu(alternative.policy, platform, found), recovery.standbys if recovery else 0, own)
+
+
+def endpoints_of(policy: Policy[InferenceModel], alternative: Alternative) -> list[tuple[int, EndpointSpec]]:
+    """The endpoints of one version, each with its index in the list where policy has it."""
+    spec = alternative.policy.body.spec
+    several = policy.body.spec.versions is not None
+    own = (None, spec.version or "1")
+    return [(index, item) for index, item in enumerate(spec.endpoints) if not several or item.version in own]
 
 
 def _alternatives(policy: Policy[InferenceModel], policies: Policies, found: list[Diagnostic]) -> list[Alternative]:

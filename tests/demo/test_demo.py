@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from demo.processes import ROOT, poll
 
 DEMO = (sys.executable, "-m", "demo")
@@ -24,7 +26,8 @@ def alive(pid: int) -> bool:
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_demo_that_is_ended_leaves_nothing_behind(number: signal.Signals, status: int, tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     demo = subprocess.Popen(
         DEMO, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -32,11 +35,11 @@ def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
     try:
         assert poll(lambda: len(children(demo.pid)) >= 4 or demo.poll() is not None, 60)
         started = children(demo.pid)
-        demo.send_signal(signal.SIGINT)
+        demo.send_signal(number)
         said, _ = demo.communicate(timeout=30)
     finally:
         demo.kill()
-    assert demo.returncode == 130, said
+    assert demo.returncode == status, said
     assert "Traceback" not in said
     assert poll(lambda: not any(map(alive, started)), 5)
     assert not list(tmp_path.iterdir())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from demo.processes import EPHEMERAL_FROM, is_free
 
 ENVOY = Path(sys.executable).with_name("envoy")
 START_TIMEOUT = 30.0
@@ -25,20 +27,14 @@ class EnvoyStateError(AssertionError):
 
 
 def free_port(following: int = 0) -> int:
-    """A port of 127.0.0.1 that was free just now, and as many after it."""
+    """A port of 127.0.0.1 that is free, and as many after it.
+
+    Below the range of outgoing connections, one of which could otherwise take the port of a server that is down.
+    """
     while True:
-        sockets: list[socket.socket] = []
-        try:
-            sockets.append(socket.create_server(("127.0.0.1", 0)))
-            first: int = sockets[0].getsockname()[1]
-            sockets += [socket.create_server(("127.0.0.1", first + step)) for step in range(1, following + 1)]
-        except (OSError, OverflowError):
-            continue
-        else:
+        first = random.randrange(10_000, EPHEMERAL_FROM - following)
+        if all(is_free(port) for port in range(first, first + following + 1)):
             return first
-        finally:
-            for taken in sockets:
-                taken.close()
 
 
 @dataclass

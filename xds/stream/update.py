@@ -49,7 +49,7 @@ Step = tuple[Update, StreamState]
 
 def next_update(state: StreamState, snapshot: Snapshot) -> Step | None:
     """The next response and the stream's state once it is sent; `None` when there is nothing to say for now."""
-    if all(_content(sub, snapshot[type_]) for type_, sub in state.subscriptions.items()):
+    if all(_at_rest(sub, snapshot[type_]) for type_, sub in state.subscriptions.items()):
         return None
     return (
         _next(state, snapshot, ResourceType.RUNTIME)
@@ -60,14 +60,14 @@ def next_update(state: StreamState, snapshot: Snapshot) -> Step | None:
     )
 
 
-def _content(sub: Subscription, wanted: ResourceSet) -> bool:
+def _at_rest(sub: Subscription, wanted: ResourceSet) -> bool:
     restless = sub.owed or sub.unanswered or sub.refused or sub.suspects
     return not restless and sub.offered.version == wanted.version
 
 
 def _next(state: StreamState, snapshot: Snapshot, type_: ResourceType) -> Step | None:
     sub = state.subscriptions.get(type_)
-    if sub is None or _content(sub, snapshot[type_]):
+    if sub is None or _at_rest(sub, snapshot[type_]):
         return None
     offer = _offer(state, snapshot, type_)
     return None if offer is None else _sent(state, snapshot, type_, offer)
@@ -134,7 +134,7 @@ def _moved_on(state: StreamState, snapshot: Snapshot, type_: ResourceType) -> bo
     sub = state.subscriptions.get(type_)
     if sub is None:
         return not (state.opening and wanted)
-    if _content(sub, wanted):
+    if _at_rest(sub, wanted):
         return not sub.outstanding
     return not sub.outstanding and not sub.quarantine(wanted) and _offer(state, snapshot, type_) is None
 

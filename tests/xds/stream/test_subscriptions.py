@@ -170,6 +170,25 @@ def test_delta_after_a_reconnect_sends_what_differs_and_names_what_is_gone() -> 
     assert found[-1].removed == ("gone",)
 
 
+def test_delta_after_a_reconnect_says_that_a_name_does_not_exist_that_was_never_answered() -> None:
+    client = Client(DELTA, AB)
+    client.ask(ENDPOINT, "a", "nope", versions={"a": AB[ENDPOINT]["a"].version})
+    assert [update.removed for update in client.updates()] == [("nope",)]
+
+
+def test_what_a_client_claims_to_have_is_never_served_to_another() -> None:
+    """Of a claim only names and versions are known; the bodies are not."""
+    changed = snapshot({"a": 7})
+    claiming = Client(DELTA, changed)
+    claiming.ask(CLUSTER, versions=versions(AB[CLUSTER]))
+    claiming.settle()
+    other = subscribed(SOTW, CLUSTER)
+    other.snapshot = changed
+    listed = other.updates()[0]
+    assert names([listed]) == [("a", "b")]
+    assert all(resource.body for resource in listed.resources)
+
+
 @both
 def test_nothing_is_sent_after_a_reconnect_when_nothing_has_changed(variant: Variant) -> None:
     client = Client(variant, AB)
