@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from compiler.fleet import LengthUnit
 
@@ -42,15 +44,50 @@ class MalformedRequestError(ValueError):
     """A body that is answered 400 before any route is asked; the text says why."""
 
 
-def read_request(
-    method: str, path: str, headers: Mapping[str, str], body: bytes, length_unit: LengthUnit = LengthUnit.CHARACTERS
-) -> Request:
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request as a client sends it."""
+
+    method: str
+    path: str
+    """With its query, if there is one."""
+    headers: tuple[tuple[str, str], ...]
+    """Names in lower case."""
+    body: bytes
+
+
+def parse_curl(line: str) -> Sent:
+    """The request that a curl command sends. Raises ValueError for what is no curl command, or takes files."""
+    words = shlex.split(line)
+    if words[:1] != ["curl"]:
+        raise ValueError("a curl line begins with curl")
+    parser = argparse.ArgumentParser(prog="curl", add_help=False, exit_on_error=False)
+    parser.add_argument("url")
+    parser.add_argument("-X", "--request")
+    parser.add_argument("-H", "--header", action="append", default=[])
+    parser.add_argument("-d", "--data", "--data-raw", "--data-binary", "--json", action="append", default=[])
+    try:
+        known, _ = parser.parse_known_args(words[1:])  # -s, -N and their like do not change what is sent
+    except (argparse.ArgumentError, SystemExit) as problem:
+        raise ValueError(f"not understood as a curl line: {problem}") from None
+    if any(part.startswith("@") for part in known.data):
+        raise ValueError("a body from a file: --body FILE")
+    url = urlsplit(known.url if "//" in known.url else f"//{known.url}")
+    given = [(name.strip().lower(), value.strip()) for name, colon, value in (h.partition(":") for h in known.header)]
+    host = [] if any(name == "host" for name, _ in given) else [("host", url.netloc)]
+    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    method = known.request or ("POST" if known.data else "GET")
+    return Sent(method, path, (*host, *given), "&".join(known.data).encode())
+
+
+def read_request(sent: Sent, length_unit: LengthUnit = LengthUnit.CHARACTERS) -> Request:
     """What the gateway's pass over a request finds in it. Raises MalformedRequestError.
 
-    `path` may have a query. The body is read where it is JSON: on OpenAI's paths always, elsewhere by content-type.
+    The body is read where it is JSON: on OpenAI's paths always, elsewhere by content-type.
     """
-    plain_path = re.split(r"[?#]", path, maxsplit=1)[0]
-    lower = {name.lower(): value for name, value in headers.items()}
+    method, body = sent.method, sent.body
+    plain_path = re.split(r"[?#]", sent.path, maxsplit=1)[0]
+    lower = dict(sent.headers)
     host = re.sub(r":\d+\Z", "", lower.get("host", "*"))
     document: Mapping[str, Any] = {}
     if method == "POST" and (plain_path in OPENAI_PATHS or _is_json(lower.get("content-type", ""))):

@@ -13,14 +13,19 @@ import pytest
 
 import compiler.fleet as parts
 from compiler.diagnostics import Position
+from compiler.evaluate import evaluate
 from compiler.fleet import Fleet
 from compiler.pipeline import compile_policies, manifests
+from compiler.prove import prove
+from compiler.request import Request
 from xds.admin.status import status
 from xds.control import Policy
 from xds.snapshot import ResourceType
 from xds.translate import Group, group_names, snapshot
 
 POLICIES = Path(__file__).parent / "golden" / "every-field" / "policies"
+
+REQUESTS = (Request(), Request(model="llama"), Request(prompt_length=3000, headers={"x-team": "a"}))
 
 Path_ = tuple[str | int, ...]
 
@@ -44,8 +49,9 @@ def outputs(of: Fleet) -> Mapping[str, object]:
 
 
 def told(of: Fleet) -> object:
-    """Lines of policy that no file and no resource of its own stands for are told by `/status`."""
-    return status(Policy(), of, (), lambda _: None)
+    """What no file and no resource of its own stands for: told by `/status`, by explanations and by proofs."""
+    explained = [evaluate(of, request, gateway) for gateway in of.gateways for request in REQUESTS]
+    return status(Policy(), of, (), lambda _: None), explained, prove(of)
 
 
 def places(value: Any, path: Path_ = ()) -> Iterator[tuple[str, Path_]]:
@@ -88,6 +94,8 @@ def other(value: Any, of: Fleet) -> Any:
         case str():
             names = [model.name for model in of.models]
             return names[names.index(value) - 1] if value in names else f"{value}x"
+        case (str() | int() as only,):
+            return (other(only, of),)
         case tuple():
             return value[:-1] if value else ("x",)
         case None:
@@ -115,7 +123,7 @@ def reacts(before: Mapping[str, object], of: Fleet, path: Path_) -> bool:
     if after_fleet == of:
         return False
     try:
-        return outputs(after_fleet) != before or (path[-1] == "origin" and told(after_fleet) != told(of))
+        return outputs(after_fleet) != before or (path[-1] in ("origin", "priority") and told(after_fleet) != told(of))
     except (KeyError, ValueError):
         return path[0] == "models"  # others refer to a model that is gone, or has another name
 

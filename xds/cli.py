@@ -63,13 +63,14 @@ def _parser() -> argparse.ArgumentParser:
         "  turnout check                          all problems of policies/, in one run\n"
         "  turnout compile                        write rendered/ for Argo CD\n"
         "  turnout show model/llama-70b           the effective policy, with the line of each value\n"
+        "  turnout explain --body chat.json       where a request goes, and why\n"
         "  turnout serve                          the control server for Envoy\n"
         "  turnout bootstrap --node gw-1 --cluster public > envoy.json && envoy -c envoy.json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"turnout {_version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_check, _compile, _show, _serve, _bootstrap, _schema):
+    for add in (_check, _compile, _show, _explain, _serve, _bootstrap, _schema):
         add(subparsers)
     return parser
 
@@ -117,6 +118,30 @@ def _show(subparsers: Subparsers) -> None:
     )
     parser.add_argument("what", metavar="model/NAME")
     _policies(parser)
+    _format(parser, "text", "json")
+
+
+def _explain(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "explain",
+        commands.explain,
+        "say where a request goes, and why",
+        "turnout explain --body chat.json --tier pro\n"
+        "turnout explain --header 'model-name: llama-70b' --path /v1/embeddings\n"
+        "turnout explain --curl \"curl https://inference.example.com/v1/models/llama-70b/predict -d '{}'\"\n"
+        "turnout explain policies --body chat.json --format json",
+        "Each step that was tried comes with its reason and its policy line; the answer is what Envoy does.",
+    )
+    _policies(parser)
+    parser.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="of the request")
+    parser.add_argument("--tier", help="the user's tier: header x-user-tier")
+    parser.add_argument("--capability", action="append", default=[], metavar="C", help="needed: header x-capability")
+    parser.add_argument("--body", metavar="FILE", help="its JSON; - is standard input")
+    parser.add_argument("--path", default="/v1/chat/completions", help="default: /v1/chat/completions")
+    parser.add_argument("--method", default="POST", help="default: POST")
+    parser.add_argument("--curl", metavar="LINE", help="a whole curl command instead of the above")
+    parser.add_argument("--gateway", metavar="NAME", help="default: the one that serves the host")
     _format(parser, "text", "json")
 
 

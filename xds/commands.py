@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from compiler.pipeline import Compiled
+    from compiler.request import Sent
 
 OK, FAILED, USAGE, FAULT, INTERRUPTED, UNREAD = 0, 1, 2, 70, 130, 141
 """Exit statuses: fine; the policies have errors, or `rendered/` is stale; wrong usage; a fault of ours; Ctrl-C; nobody
@@ -69,6 +70,61 @@ def show(options: argparse.Namespace) -> int:
     values = model_values(found[name], compiled.policies, settings(compiled.policies, []), options.policies)
     print(as_json(name, values) if options.format == "json" else as_text(values), end="")
     return OK
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Where the request goes. Exit status 1 when nobody serves it, or the policies have errors."""
+    from compiler import explain as explained
+    from compiler.evaluate import evaluate, gateway_of
+    from compiler.fleet import LengthUnit
+    from compiler.report import shown
+    from compiler.request import MalformedRequestError, parse_curl, read_request
+
+    compiled = _compiled(options)
+    if compiled.fleet is None:
+        print(f"turnout: {options.policies} have errors: run turnout check", file=sys.stderr)
+        return FAILED
+    gateways = {gateway.name: gateway for gateway in compiled.fleet.gateways}
+    try:
+        sent = parse_curl(options.curl) if options.curl else _sent(options)
+        host = dict(sent.headers).get("host", "")
+        if options.gateway is not None and options.gateway not in gateways:
+            raise ValueError(f"no gateway '{options.gateway}'; there is {', '.join(gateways)}")
+    except ValueError as problem:
+        print(f"turnout: {problem}", file=sys.stderr)
+        return USAGE
+    # A request given by flags names no host; then the gateway where something can be chosen is meant.
+    likely = next((g for g in gateways.values() if g.orchestrator), compiled.fleet.gateways[0])
+    gateway = gateways.get(options.gateway) or (gateway_of(compiled.fleet, host.split(":")[0]) if host else likely)
+    try:
+        request = read_request(sent, gateway.length_unit if gateway else LengthUnit.CHARACTERS)
+    except MalformedRequestError as problem:
+        print(f"400 before any route is asked: {problem}")
+        return FAILED
+    decision = evaluate(compiled.fleet, request, gateway)
+    words = explained.as_json if options.format == "json" else explained.as_text
+    print(words(request, decision, lambda position: shown(position, options.policies)), end="")
+    return OK if decision.targets else FAILED
+
+
+def _sent(options: argparse.Namespace) -> Sent:
+    """The request that the flags describe. Raises ValueError for a header without a colon."""
+    from compiler.request import Sent
+
+    headers = []
+    for header in options.header:
+        name, colon, value = header.partition(":")
+        if not colon:
+            raise ValueError(f"{header!r} is not 'NAME: VALUE'")
+        headers.append((name.strip().lower(), value.strip()))
+    if options.tier:
+        headers.append(("x-user-tier", options.tier))
+    if options.capability:
+        headers.append(("x-capability", ",".join(options.capability)))
+    body = b"{}"
+    if options.body:
+        body = sys.stdin.buffer.read() if options.body == "-" else Path(options.body).read_bytes()
+    return Sent(options.method, options.path, tuple(headers), body)
 
 
 def schema(options: argparse.Namespace) -> int:

@@ -50,6 +50,8 @@ class Rule:
     """Sends requests that meet all its conditions to its targets."""
 
     name: str
+    priority: int
+    """The highest that matches decides."""
     conditions: tuple[Condition, ...]
     """All must hold; none at all holds for every request."""
     targets: tuple[Target, ...]
@@ -85,3 +87,7 @@ class Gateway:
     labels: tuple[tuple[str, str], ...]
     annotations: tuple[tuple[str, str], ...]
     origin: Position
+
+    @property
+    def length_unit(self) -> LengthUnit:
+        return LengthUnit.CHARACTERS if self.orchestrator is None else self.orchestrator.prompt_length_unit

@@ -24,6 +24,7 @@ P = TypeVar("P", bound=Part)
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+\Z")
+_METADATA_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 _TYPE_NAMES = {
     FieldType.TEXT: "string",
     FieldType.INTEGER: "integer",
@@ -39,7 +40,7 @@ def rules(
     """By priority, the highest first; equal ones in policy order, which matters to none that may both match (P421)."""
     specs = policy.body.spec.routing.rules or ()
     names: dict[str, Position] = {}
-    built: list[tuple[int, Rule]] = []
+    built: list[Rule] = []
     for index, spec in enumerate(specs):
         name = spec.name or f"rule-{index + 1}"
         place = policy.at("spec", "routing", "rules", index, "name")
@@ -48,8 +49,8 @@ def rules(
         names.setdefault(name, place)
         rule = _rule(policy, index, name, spec, policies, members, found)
         if rule is not None:
-            built.append((spec.priority, rule))
-    return tuple(rule for _, rule in sorted(built, key=lambda pair: -pair[0]))
+            built.append(rule)
+    return tuple(sorted(built, key=lambda rule: -rule.priority))
 
 
 def _rule(
@@ -71,7 +72,7 @@ def _rule(
     route = _route_settings(policy, loc, spec, targets, policies, found)
     if route is None or len(conditions) < len(spec.conditions):
         return None
-    return Rule(name, tuple(conditions), targets, retries(route), timeouts(route), policy.at(*loc))
+    return Rule(name, spec.priority, tuple(conditions), targets, retries(route), timeouts(route), policy.at(*loc))
 
 
 def _targets(
@@ -115,16 +116,22 @@ def _condition(
     place = policy.at(*loc, "field")
     fields = [str(f) for f in Field]
     if name not in fields or (name in (Field.HEADER, Field.METADATA)) != bool(key):
+        near = nearest(name, fields) or "header.<name> for others"
+        hint = "header.<name> or metadata.<key>" if name in fields else near
         said = f"{dotted((*loc, 'field'))}: '{spec.field}' is not one of {', '.join(_shown_fields())}"
-        found.append(error("P103", place, said, nearest(name, fields) or "header.<name> or metadata.<key> for others"))
+        found.append(error("P103", place, said, hint))
         return None
     field = Field(name)
     if field is Field.HEADER and not _HEADER.match(key.lower()):
         found.append(error("P115", place, f"'{key}' is no name: no header is called so", "header.x-team"))
         return None
+    if field is Field.METADATA and not _METADATA_KEY.match(key):
+        said = f"'{key}' is no name: a metadata key of a rule is lower-case letters, digits, - and _"
+        found.append(error("P115", place, said, "metadata.team"))
+        return None
     kind, operator = TYPES[field], Operator(spec.operator)
     if operator not in OPERATORS[kind]:
-        said = f"{operator} does not fit {spec.field}, a {_TYPE_NAMES[kind]}"
+        said = f"{operator} does not fit {spec.field}, {article(_TYPE_NAMES[kind])}"
         found.append(error("P106", policy.at(*loc, "operator"), said, ", ".join(OPERATORS[kind])))
         return None
     values = _values(policy, (*loc, "value"), operator, kind, spec.value, found)
@@ -158,14 +165,14 @@ def _values(
             found.append(error("P102", place, said, f'"{_literal(item)}"' if python is str else ""))
             return None
         if python is int and not 0 <= int(str(item)) < 2**53:
-            found.append(error("P104", place, f"{dotted(loc)}: {item} is outside 0 to 2^53"))
+            found.append(error("P104", place, f"{dotted(loc)}: {item} is out of range: 0 to 2^53"))
             return None
         if python is str and not (_is_plain(str(item)) and item):
-            said = f"{dotted(loc)}: {item!r} is outside what a header can hold"
+            said = f"{dotted(loc)}: {item!r} is out of range: a header cannot hold it"
             found.append(error("P104", place, said, "printable ASCII without spaces around it"))
             return None
         if operator is Operator.REGEX and (problem := _regex_problem(str(item))):
-            found.append(error("P104", place, f"{dotted(loc)}: {item!r} is outside RE2: {problem}"))
+            found.append(error("P104", place, f"{dotted(loc)}: {item!r} is no regular expression of RE2: {problem}"))
             return None
     return tuple(given)
 
@@ -180,6 +187,9 @@ def _in_domain(
     found: list[Diagnostic],
 ) -> bool:
     """Whether a request can have one of `values`, where the values that requests can have are known."""
+    if operator is Operator.LT and values[0] == 0:
+        found.append(error("P227", policy.at(*loc), f"{field} is never less than 0: the rule can never match"))
+        return False
     domain = _domain(policy, field, policies)
     if domain is None or operator not in (Operator.EQ, Operator.NE, Operator.IN):
         return True
@@ -187,7 +197,8 @@ def _in_domain(
     for number, value in outside:
         place = policy.at(*loc, number) if operator is Operator.IN else policy.at(*loc)
         never = "the rule can never match" if operator is Operator.EQ else "no request has it"
-        said = f"{field} '{value}' is outside {', '.join(domain)}: {never}"
+        why = "a request that names a model goes there before any rule" if field is Field.MODEL else never
+        said = f"{field} '{value}' is outside {', '.join(domain)}: {why}"
         found.append(error("P227", place, said, nearest(str(value), domain)))
     return not outside
 

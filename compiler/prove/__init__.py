@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 from compiler.diagnostics import Diagnostic
 from compiler.fleet import Fleet
-from compiler.prove import requests, resilience
+from compiler.prove import requests, resilience, rules
 
-PROOFS: tuple[Callable[[Fleet], Iterator[Diagnostic]], ...] = (resilience.findings, requests.findings)
+PROOFS: tuple[Callable[[Fleet], Iterator[Diagnostic]], ...] = (resilience.findings, requests.findings, rules.findings)
 
 
 def prove(fleet: Fleet) -> list[Diagnostic]:

@@ -21,7 +21,9 @@ from tests.compiler.policies import codes, document, fleet, linked, model
 
 FLEET = {
     "InferenceModel": model(spec="versions: [{name: '1', weight: 100}]"),
-    "ModelOrchestrator": document("ModelOrchestrator", "auto", "models: [{name: chat, weight: 100}]"),
+    "ModelOrchestrator": document(
+        "ModelOrchestrator", "auto", "models: [{name: chat, weight: 100}]\nrouting: {rules: [{target: chat}]}"
+    ),
     "DisasterRecovery": document(
         "DisasterRecovery", "recovery", "models: [{name: chat, hotStandby: 1}]\nazFailover: {}"
     ),
@@ -39,8 +41,6 @@ EXAMPLES: dict[str, Any] = {
     "preloadToShm": True,
     "mirror": {"model": "chat", "percent": 1},
     "fault": {"abort": {"percent": 1, "status": 503}},
-    "promptLengthUnit": "bytes",
-    "rules": [{"target": "chat"}],
     "fallback": {"chain": [{"model": "chat"}]},
     "priority": "high",
     "rto": "10s",
@@ -52,7 +52,6 @@ EXAMPLES: dict[str, Any] = {
     "authentication": {"apiKey": {}},
     "replicas": 3,
     "resources": {"cpu": 2},
-    "tiers": ["free"],
     "autoscaler": "keda",
     "prometheus": {"address": "http://prometheus:9090"},
     "tracing": {"otlp": "http://otel:4318"},
@@ -135,9 +134,9 @@ def test_a_field_of_later_in_the_defaults_is_told_once_however_many_models_there
 
 def test_a_field_of_later_is_checked_all_the_same() -> None:
     assert codes(model(spec="autoscaling: {maxReplicas: many}")) == ["P102", "P116"]
-    rules = "rules: [{target: chatt}, {targets: [{model: chat, weight: 90}]}]"
-    spec = f"models: [{{name: chat}}]\nrouting: {{defaultModel: chat, {rules}}}"
-    assert codes(model(), document("ModelOrchestrator", "auto", spec)) == ["P116", "P202", "P203"]
+    chain = "fallback: {chain: [{model: chatt}]}"
+    spec = f"models: [{{name: chat}}]\nrouting: {{defaultModel: chat, {chain}}}"
+    assert codes(model(), document("ModelOrchestrator", "auto", spec)) == ["P116", "P203"]
 
 
 def test_an_invalid_model_is_no_dangling_one() -> None:

@@ -6,7 +6,6 @@ import json
 import random
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from compiler.fleet import (
     Tier,
 )
 from compiler.fleet.rules import OPERATORS, TYPES, FieldType, Value
-from compiler.request import read_request
+from compiler.request import Sent, read_request
 from tests.envoy.served import Served, served
 from tests.envoy.upstream import upstreams
 from tests.xds.translate.fleets import ORIGIN, fleet, model, version
@@ -40,23 +39,14 @@ CAPABILITIES = ("chat", "code", "vision", "chat-code")
 TEXTS = ("", "hello", "héllo", "日本語のテキスト", "👍🏽", 'quote " and \\ and \n', "a" * 40)
 
 
-@dataclass(frozen=True)
-class Sent:
-    path: str
-    headers: dict[str, str]
-    body: bytes = b""
-    method: str = "POST"
-
-
 def decided(of: Fleet, sent: Sent) -> set[tuple[str, str]]:
     """Model and version of every answer that `evaluate` allows; empty for none."""
-    unit = of.gateways[0].orchestrator.prompt_length_unit if of.gateways[0].orchestrator else LengthUnit.CHARACTERS
-    request = read_request(sent.method, sent.path, sent.headers, sent.body, unit)
+    request = read_request(sent, of.gateways[0].length_unit)
     return {(chosen.model, chosen.version) for chosen in evaluate(of, request, of.gateways[0]).targets}
 
 
 def seen(running: Served, sent: Sent) -> set[tuple[str, str]]:
-    answer = running.request(sent.method, sent.path, sent.body, sent.headers)
+    answer = running.request(sent.method, sent.path, sent.body, dict(sent.headers))
     if answer.status == 404:
         assert answer.error["code"] == "model_not_found"
         return set()
@@ -93,7 +83,7 @@ class Chance:
     def rule(self, number: int, names: list[str]) -> Rule:
         conditions = tuple(self.condition() for _ in range(self.random.choice((0, 1, 1, 1, 2, 3))))
         base = model("base")
-        return Rule(f"rule-{number}", conditions, self.targets(names), base.retries, base.timeouts, ORIGIN)
+        return Rule(f"rule-{number}", -number, conditions, self.targets(names), base.retries, base.timeouts, ORIGIN)
 
     def condition(self) -> Condition:
         field = self.random.choice(list(Field))
@@ -143,7 +133,7 @@ class Chance:
         path = self.random.choice((CHAT, CHAT, "/v1/completions", "/v1/embeddings?a=chat", f"{CHAT}?code", "/other"))
         ascii_only = self.random.random() < 0.5
         body = json.dumps(document, ensure_ascii=ascii_only).encode()
-        return Sent(path, {**headers, "content-type": "application/json"}, body)
+        return Sent("POST", path, (*headers.items(), ("content-type", "application/json")), body)
 
     def content(self) -> Any:
         if self.random.random() < 0.6:
