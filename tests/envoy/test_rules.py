@@ -160,3 +160,79 @@ def test_a_real_envoy_chooses_what_evaluate_allows(seed: int, tmp_path: Path) ->
         of = chance.fleet(servers["all"].port)
         found = disagreements(of, [chance.request() for _ in range(REQUESTS)], tmp_path)
     assert not found, f"{len(found)} of {REQUESTS}\n{of.gateways[0].orchestrator}\n" + "\n".join(found[:3])
+
+
+BODIES: tuple[dict[str, Any], ...] = (
+    {},
+    {"model": "auto"},
+    {"prompt": "12345", "max_tokens": 4},
+    {"prompt": "123456", "max_tokens": 5},
+    {"prompt": "1234567", "max_tokens": 6, "stream": True},
+    {"messages": [{"content": [{"type": "text", "text": "日本"}, {"type": "text", "text": "\U0001f44d 5"}]}]},
+    {"prompt": "\u00e9" * 6, "capabilities": ["chat", "code"], "metadata": {"team": "chat"}},
+    {"capabilities": ["chat-code"], "metadata": {"team": "chat-code"}},
+)
+SAMPLES: dict[FieldType, tuple[Value, ...]] = {
+    FieldType.TEXT: ("chat", "chat-code"),
+    FieldType.INTEGER: (5, 6, 4),
+    FieldType.SET: ("chat", "vision"),
+    FieldType.BOOLEAN: (True,),
+}
+TEXT_SAMPLES: dict[Field, tuple[str, ...]] = {
+    Field.PATH: (CHAT, "/v1/completions"),
+    Field.METHOD: ("POST", "GET"),
+    Field.MODEL: ("auto", "other"),
+}
+
+
+def cells() -> Iterator[Condition]:
+    """Every operator of every field, with values at, under and over what the requests have."""
+    for asked in Field:
+        key = {Field.HEADER: "x-team", Field.METADATA: "team"}.get(asked, "")
+        samples = TEXT_SAMPLES.get(asked, SAMPLES[TYPES[asked]])
+        for operator in OPERATORS[TYPES[asked]]:
+            chosen = [samples] if operator is Operator.IN else [(sample,) for sample in samples]
+            for values in (*chosen, (False,)) if TYPES[asked] is FieldType.BOOLEAN else chosen:
+                yield Condition(asked, key, operator, values, ORIGIN)
+
+
+@pytest.mark.parametrize("unit", list(LengthUnit))
+def test_every_operator_of_every_field_means_the_same_to_envoy(unit: LengthUnit, tmp_path: Path) -> None:
+    """One rule a cell, told apart by a header; what it does not match goes to the default."""
+    base = model("base")
+    with upstreams("all") as servers:
+        endpoints = (Endpoint("127.0.0.1", servers["all"].port, "", Tier.ACTIVE, 1),)
+        hit, miss = (model(name, (version("1", endpoints=endpoints),)) for name in ("hit", "miss"))
+        rules = tuple(
+            Rule(
+                name=f"cell-{number}",
+                priority=-number,
+                conditions=(Condition(Field.HEADER, "x-cell", Operator.EQ, (str(number),), ORIGIN), cell),
+                targets=(Target("hit", 100),),
+                retries=base.retries,
+                timeouts=base.timeouts,
+                origin=ORIGIN,
+            )
+            for number, cell in enumerate(cells())
+        )
+        of = fleet(hit, miss, orchestrator=Orchestrator("auto", rules, unit, (Target("miss", 100),), ORIGIN))
+        requests = [
+            Sent("POST", path, (("x-cell", str(number)), *headers, ("content-type", "application/json")), body)
+            for number in range(len(rules))
+            for path, headers, body in shapes()
+        ]
+        found = disagreements(of, requests, tmp_path)
+        hits = sum(decided(of, request) == {("hit", "1")} for request in requests)
+    assert not found, f"{len(found)} of {len(requests)}\n" + "\n".join(found[:3])
+    assert hits > len(rules), "cells that match nothing show nothing"
+
+
+def shapes() -> Iterator[tuple[str, tuple[tuple[str, str], ...], bytes]]:
+    team = (("x-team", "chat"), ("x-user-tier", "chat-code"))
+    for number, body in enumerate(BODIES):
+        path = f"{CHAT}?q=/v1/completions" if number % 2 else CHAT
+        yield (
+            path,
+            team if number % 3 else (),
+            json.dumps(body, ensure_ascii=number % 2 == 0).encode("utf-8", "surrogatepass"),
+        )
