@@ -12,7 +12,9 @@ from compiler.kinds import InferenceModel, ModelOrchestrator
 from compiler.kinds.gateway import GatewaySpec
 from compiler.kinds.model_orchestrator import MemberSpec, RuleSpec
 from compiler.link.platform import Settings
-from compiler.link.references import dangling, nearest, weights_sum
+from compiler.link.references import dangling, weights_sum
+from compiler.nodes import dotted
+from compiler.spelling import nearest
 
 IMPLICIT = "default"
 """The gateway there is when policy has none: every host, port 8080, HTTP, all models."""
@@ -254,9 +256,8 @@ def _check_member(
     found: list[Diagnostic],
 ) -> None:
     if name not in members:
-        field = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc)[1:]
         hint = nearest(name, members) or f"one of {', '.join(members)}"
-        found.append(error("P203", policy.at(*loc), f"{field}: no member '{name}'", hint))
+        found.append(error("P203", policy.at(*loc), f"{dotted(loc)}: no member '{name}'", hint))
 
 
 def _check_alike(policy: Policy[ModelOrchestrator], models: list[Model], found: list[Diagnostic]) -> None:
