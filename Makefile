@@ -21,7 +21,7 @@ help: ## list these targets
 setup: $(READY) ## make .venv from the lock, with plain pip; the other targets do it themselves
 
 $(READY): requirements-dev.lock pyproject.toml
-	@echo "Setting up $(VENV): about a minute, once"
+	@echo "Setting up $(VENV): one or two minutes, once"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --require-hashes -r requirements-dev.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .

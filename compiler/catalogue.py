@@ -28,7 +28,7 @@ GPUS: Mapping[str, Gpu] = {
 }
 
 FOREIGN_GPU_PREFIX = "nvidia.com/"
-"""The sources write `nvidia.com/a100-80g`, which is no label of any node (B16)."""
+"""`nvidia.com/a100-80g` is often written for a GPU's type, and is no label of any node."""
 
 IMAGES: Mapping[Framework, str] = {
     Framework.VLLM: "vllm/vllm-openai:v0.11.0",
@@ -50,3 +50,76 @@ SLEEPING_ENGINES = frozenset({Framework.VLLM})
 """Engines that can put their weights into host memory and wake again, so that a warm standby may run."""
 
 MAINTENANCE_ONLY = frozenset({Framework.TGI})
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An argument that Turnout itself gives to an engine; given twice, the engine takes the last or stops."""
+
+    field: str
+    """Of policy, that decides the value; empty where Turnout decides it alone."""
+    when: tuple[str, ...] = ()
+    """The field's values at which it is given; for modelPath its scheme. Empty is always."""
+    also: tuple[str, ...] = ()
+    """Other names by which the engine knows it."""
+
+
+_TGI_QUANTIZED = ("awq", "gptq", "fp8", "int8")
+_NAMED_DTYPES = ("float16", "bfloat16", "float32")
+
+FLAGS: Mapping[Framework, Mapping[str, Flag]] = {
+    Framework.VLLM: {
+        "--host": Flag(""),
+        "--port": Flag(""),
+        "--served-model-name": Flag("aliases"),
+        "--max-model-len": Flag("config.maxSeqLen"),
+        "--max-num-seqs": Flag("config.maxBatchSize"),
+        "--tensor-parallel-size": Flag("config.tensorParallel", also=("-tp",)),
+        "--dtype": Flag("config.dtype"),
+        "--quantization": Flag("config.quantization", when=("fp8",), also=("-q",)),
+        "--gpu-memory-utilization": Flag("config.gpuMemoryUtilization"),
+        "--load-format": Flag("modelPath", when=("s3", "gs")),
+        "--runner": Flag("type", when=("embedding",)),
+    },
+    Framework.SGLANG: {
+        "--model-path": Flag("modelPath", also=("--model",)),
+        "--host": Flag(""),
+        "--port": Flag(""),
+        "--served-model-name": Flag("metadata.name"),
+        "--context-length": Flag("config.maxSeqLen"),
+        "--max-running-requests": Flag("config.maxBatchSize"),
+        "--tp-size": Flag("config.tensorParallel", also=("--tensor-parallel-size", "--tp")),
+        "--dtype": Flag("config.dtype"),
+        "--quantization": Flag("config.quantization", when=("fp8",)),
+        "--mem-fraction-static": Flag("config.gpuMemoryUtilization"),
+    },
+    Framework.TGI: {
+        "--model-id": Flag("modelPath"),
+        "--hostname": Flag(""),
+        "--port": Flag("", also=("-p",)),
+        "--max-total-tokens": Flag("config.maxSeqLen"),
+        "--max-concurrent-requests": Flag("config.maxBatchSize"),
+        "--num-shard": Flag("config.tensorParallel"),
+        "--dtype": Flag("config.dtype", when=_NAMED_DTYPES),
+        "--quantize": Flag("config.quantization", when=_TGI_QUANTIZED),
+        "--cuda-memory-fraction": Flag("config.gpuMemoryUtilization"),
+    },
+    Framework.TENSORRT_LLM: {
+        "--host": Flag(""),
+        "--port": Flag(""),
+        "--max-seq-len": Flag("config.maxSeqLen"),
+        "--max-batch-size": Flag("config.maxBatchSize"),
+        "--tp-size": Flag("config.tensorParallel"),
+        "--kv-cache-free-gpu-memory-fraction": Flag("config.gpuMemoryUtilization"),
+    },
+    Framework.TRITON: {
+        "--model-repository": Flag("modelPath", also=("--model-store",)),
+        "--http-port": Flag(""),
+    },
+}
+"""Those that take a value, by their names with dashes for underscores. `compiler.emit.engines` gives them."""
+
+
+def flag_name(argument: str) -> str:
+    """`--max-model-len` of `--max_model_len=3`."""
+    return argument.partition("=")[0].replace("_", "-")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -14,18 +11,15 @@ from pydantic_core import ErrorDetails
 
 from compiler.diagnostics import Diagnostic, Position, error, warning
 from compiler.kinds import API_VERSION, KINDS, InferenceModel, Platform
-from compiler.kinds.values import bytes_text, duration_text, quoted
-from compiler.nodes import Mapped, Node, Scalar, Sequence, article, at, merge, plain, type_name, value_type, without
+from compiler.kinds.part import part_of
+from compiler.nodes import Loc, Mapped, Node, Scalar, Sequence, at, dotted, key_position, merge, plain, told, without
+from compiler.schema_problems import described, schema_problem
+from compiler.spelling import nearest
 
-Loc = tuple[str | int, ...]
 K = TypeVar("K", bound=BaseModel)
 
 MOST_PROBLEMS = 1_000
 """That are told of one document; a hint for each of 50,000 unknown keys would take a minute."""
-LONGEST_WORD = 60
-"""Longer ones are no misspellings of a field or value, and comparing them takes long."""
-LIKELY, POSSIBLE = 0.85, 0.6
-"""How alike two words are, from 0 to 1: a slip of the pen, and a guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +36,7 @@ class Policy(Generic[K]):
 
     def key(self, *loc: str | int) -> Position:
         """Where the key of the value at `loc` stands."""
-        return _key_position(self.node, loc)
+        return key_position(self.node, loc)
 
     def either(self, loc: Loc, first: str, second: str) -> Position:
         """Where one of two values below `loc` stands that do not fit each other: the first, unless it is a default."""
@@ -110,20 +104,21 @@ def decode(documents: Iterable[Mapped], complete: bool = True) -> tuple[Policies
 def _kind(document: Mapped, found: list[Diagnostic]) -> type[BaseModel] | None:
     version, kind = document.entries.get("apiVersion"), document.entries.get("kind")
     names = {k.__name__: k for k in KINDS}
+    current = isinstance(version, Scalar) and version.value == API_VERSION
     if version is None:
         found.append(error("P113", document.position, "'apiVersion' is missing", f"apiVersion: {API_VERSION}"))
-    elif plain(version) != API_VERSION:
-        said = f"unknown apiVersion {_shown(version)}"
+    elif not current:
+        said = f"unknown apiVersion {described(version)}"
         found.append(error("P114", version.position, said, f"did you mean '{API_VERSION}'?"))
     if kind is None:
         found.append(error("P113", document.position, "'kind' is missing", f"one of {', '.join(sorted(names))}"))
         return None
-    known = plain(kind) if isinstance(kind, Scalar) else None
+    known = kind.value if isinstance(kind, Scalar) else None
     if known not in names:
-        hint = _did_you_mean(known, names) or f"one of {', '.join(sorted(names))}"
-        found.append(error("P114", kind.position, f"unknown kind {_shown(kind)}", hint))
+        hint = nearest(known, names) or f"one of {', '.join(sorted(names))}"
+        found.append(error("P114", kind.position, f"unknown kind {described(kind)}", hint))
         return None
-    return names[known] if version is not None and plain(version) == API_VERSION else None
+    return names[known] if current else None
 
 
 def _policy(kind: type[K], node: Mapped, found: list[Diagnostic]) -> Policy[K] | None:
@@ -133,7 +128,7 @@ def _policy(kind: type[K], node: Mapped, found: list[Diagnostic]) -> Policy[K] |
         body = kind.model_validate(plain(node))
     except ValidationError as invalid:
         details = [d for d in invalid.errors(include_url=False) if d["loc"] not in nulls]
-        problems += [_diagnostic(d, kind, node) for d in details[:MOST_PROBLEMS] if not _emptied(d)]
+        problems += [schema_problem(d, kind, node) for d in details[:MOST_PROBLEMS] if not _emptied(d)]
     found.extend(problems)
     return None if problems else Policy(body, node)
 
@@ -220,195 +215,9 @@ def _later(schema: type[BaseModel], node: Node, loc: Loc) -> Iterator[Diagnostic
             said = f"'{dotted((*loc, key))}' has no effect in this version of turnout"
             yield warning("P116", node.keys[key], said)
             continue
-        inner = _part(info.annotation)
+        inner = part_of(info.annotation)
         value = node.entries[key]
         if inner is not None:
             items = enumerate(value.items) if isinstance(value, Sequence) else [(None, value)]
             for index, item in items:
                 yield from _later(inner, item, (*loc, key) if index is None else (*loc, key, index))
-
-
-def _part(annotation: Any) -> type[BaseModel] | None:
-    """The schema that `annotation` holds: itself, as an option, or as the items of a list."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in typing.get_args(annotation):
-        if (part := _part(argument)) is not None:
-            return part
-    return None
-
-
-def _schema_at(schema: type[BaseModel], loc: Loc) -> type[BaseModel] | None:
-    for step in loc:
-        if isinstance(step, int):
-            continue
-        fields = {info.alias or name: info for name, info in schema.model_fields.items()}
-        part = _part(fields[step].annotation) if step in fields else None
-        if part is None:
-            return None
-        schema = part
-    return schema
-
-
-def _diagnostic(details: ErrorDetails, kind: type[BaseModel], root: Mapped) -> Diagnostic:
-    loc: Loc = tuple(step for step in details["loc"] if step != "[key]")
-    node, exact = at(root, loc)
-    context: dict[str, Any] = details.get("ctx", {})
-    name, code = told(loc), details["type"]
-    if code == "missing":
-        parent = at(root, loc[:-1])[0]
-        return error("P113", parent.position, f"'{name}' is missing", _missing_hint(loc))
-    if code == "extra_forbidden":
-        return _unknown_field(loc, kind, root)
-    if code[0] == "P" and code[1:].isdigit():
-        place = _key_position(root, loc) if details["loc"][-1:] == ("[key]",) else node.position
-        return error(code, place, f"{name}: {context['message']}", context["hint"])
-    if code == "literal_error" and isinstance(value := details["input"], str):
-        return _not_one_of(name, value, _literals(context["expected"]), node.position)
-    wanted = _WANTED.get(code)
-    if wanted is not None or code == "literal_error":
-        return _wrong_type(name, details["input"], wanted or "string", node if exact else None, node.position)
-    return error("P104", node.position, f"{name}: {_outside(details, node)}")
-
-
-_WANTED = {
-    "string_type": "string",
-    "int_type": "integer",
-    "int_from_float": "integer",
-    "float_type": "number",
-    "decimal_type": "number",
-    "bool_type": "boolean",
-    "tuple_type": "list",
-    "list_type": "list",
-    "dict_type": "map",
-    "model_type": "map",
-    "model_attributes_type": "map",
-    "is_instance_of": "string",
-    "time_delta_type": "duration",
-}
-
-
-def _unknown_field(loc: Loc, kind: type[BaseModel], root: Mapped) -> Diagnostic:
-    schema = _schema_at(kind, loc[:-1])
-    key = str(loc[-1])
-    fields = [info.alias or name for name, info in schema.model_fields.items()] if schema else []
-    elsewhere = next(_places(kind, key, ()), None)
-    hint = (
-        _did_you_mean(key, fields, LIKELY)
-        or (f"did you mean '{elsewhere}'?" if elsewhere else "")
-        or _did_you_mean(key, fields)
-        or (f"fields: {', '.join(fields)}" if fields else "")
-    )
-    if key == "<<":
-        hint = "YAML 1.2 has no merge keys: Platform.defaults, or a version of the model"
-    return error("P101", _key_position(root, loc), f"unknown field '{told(loc)}'", hint)
-
-
-def _places(schema: type[BaseModel], key: str, loc: Loc) -> Iterator[str]:
-    """Where else below `schema` a field called `key` exists."""
-    for name, info in schema.model_fields.items():
-        alias = info.alias or name
-        if alias == key:
-            yield dotted((*loc, alias))
-        elif (part := _part(info.annotation)) is not None:
-            yield from _places(part, key, (*loc, alias))
-
-
-def _not_one_of(name: str, value: str, allowed: list[str], place: Position) -> Diagnostic:
-    said = f"{name}: {quoted(value)} is not one of {', '.join(allowed)}"
-    return error("P103", place, said, _did_you_mean(value, allowed))
-
-
-def _wrong_type(name: str, value: object, wanted: str, node: Node | None, place: Position) -> Diagnostic:
-    shown = _shown(node) if node is not None else repr(value)
-    got = type_name(node) if node is not None else value_type(value)
-    hint = ""
-    if wanted == "string" and got in ("integer", "number", "boolean"):
-        hint = f'"{shown}"'
-    elif wanted == "boolean" and isinstance(value, str):
-        hint = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower(), "true or false")
-    elif wanted in ("integer", "number") and isinstance(value, str) and value.replace("_", "").isdigit():
-        hint = str(int(value.replace("_", "")))
-    elif wanted == "duration" and got == "integer":
-        hint = f"{shown}s"
-    elif wanted == "list":
-        hint = f"[{shown}]" if isinstance(value, str) else "items in [ ], or each behind a -"
-    elif wanted == "map":
-        hint = "key: value"
-    what = f"{shown} is {article(got)}" if isinstance(node, Scalar) else f"this is {article(got)}"
-    return error("P102", place, f"{name}: {what}, not {article(wanted)}", hint)
-
-
-def _outside(details: ErrorDetails, node: Node) -> str:
-    context: dict[str, Any] = details.get("ctx", {})
-    shown = _shown(node)
-    match details["type"]:
-        case "greater_than_equal":
-            return f"{shown} is out of range: at least {_bound(context['ge'], node)}"
-        case "greater_than":
-            return f"{shown} is out of range: more than {_bound(context['gt'], node)}"
-        case "less_than_equal":
-            return f"{shown} is out of range: at most {_bound(context['le'], node)}"
-        case "less_than":
-            return f"{shown} is out of range: less than {_bound(context['lt'], node)}"
-        case "string_too_short" | "too_short":
-            return "it is empty"
-    return f"{shown}: {details['msg']}"
-
-
-def _bound(value: object, node: Node) -> str:
-    if isinstance(value, timedelta):
-        return duration_text(value)
-    written_with_unit = isinstance(node, Scalar) and isinstance(node.value, str)
-    return bytes_text(value) if isinstance(value, int) and written_with_unit else str(value)
-
-
-def _key_position(root: Mapped, loc: Loc) -> Position:
-    parent = at(root, loc[:-1])[0]
-    if isinstance(parent, Mapped) and loc and loc[-1] in parent.keys:
-        return parent.keys[str(loc[-1])]
-    return parent.position
-
-
-def _missing_hint(loc: Loc) -> str:
-    return {
-        "metadata": "metadata: {name: …}",
-        "modelName": "the weights' id, as in modelName: org/name",
-        "spec": "spec: {…}",
-    }.get(str(loc[-1]), "")
-
-
-def _did_you_mean(value: object, candidates: Iterable[str], likeness: float = POSSIBLE) -> str:
-    if not isinstance(value, str) or len(value) > LONGEST_WORD:
-        return ""
-    folded = {candidate.lower(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(value.lower(), folded, n=1, cutoff=likeness)
-    return f"did you mean '{folded[close[0]]}'?" if close else ""
-
-
-def _literals(expected: str) -> list[str]:
-    # Pydantic writes the allowed values as "'a', 'b' or 'c'".
-    return [part for part in expected.split("'") if part and part not in (", ", " or ")]
-
-
-def dotted(loc: Loc) -> str:
-    """`spec.versions[0].weight`."""
-    text = ""
-    for step in loc:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text
-
-
-def told(loc: Loc) -> str:
-    """`dotted` for a message: without the length that keys may have by mistake."""
-    return dotted(tuple(step[:57] + "…" if isinstance(step, str) and len(step) > 60 else step for step in loc))
-
-
-def _shown(node: Node) -> str:
-    """`node` as it stands in an error: a scalar as written, a collection by its size."""
-    if isinstance(node, Scalar):
-        if isinstance(node.value, str):
-            return quoted(node.value)
-        return "null" if node.value is None else node.text
-    count = len(node.items) if isinstance(node, Sequence) else len(node.entries)
-    return f"a {type_name(node)} of {count}"

@@ -9,7 +9,7 @@ from typing import Any
 from compiler.diagnostics import Position
 from compiler.evaluate import Decision, Stage, Step
 from compiler.fleet import Retries, Timeouts
-from compiler.kinds.values import duration_text
+from compiler.kinds.measures import duration_text
 from compiler.request import Request
 
 Place = Callable[[Position], str]

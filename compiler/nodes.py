@@ -29,6 +29,8 @@ class Mapped(NamedTuple):
 
 
 Node = Scalar | Sequence | Mapped
+Loc = tuple[str | int, ...]
+"""The way to a value: keys and indexes."""
 
 
 def plain(node: Node) -> Any:
@@ -54,7 +56,7 @@ def without(node: Mapped, *keys: str) -> Mapped:
     return Mapped({k: v for k, v in node.entries.items() if k not in keys}, node.keys, node.position)
 
 
-def at(node: Node, path: tuple[str | int, ...]) -> tuple[Node, bool]:
+def at(node: Node, path: Loc) -> tuple[Node, bool]:
     """The node at `path` below `node`, or its nearest ancestor that exists; and whether it was found itself."""
     for step in path:
         if isinstance(node, Mapped) and isinstance(step, str) and step in node.entries:
@@ -64,6 +66,27 @@ def at(node: Node, path: tuple[str | int, ...]) -> tuple[Node, bool]:
         else:
             return node, False
     return node, True
+
+
+def key_position(root: Mapped, loc: Loc) -> Position:
+    """Where the key of the value at `loc` stands; where its parent does, when it has none."""
+    parent = at(root, loc[:-1])[0]
+    if isinstance(parent, Mapped) and loc and loc[-1] in parent.keys:
+        return parent.keys[str(loc[-1])]
+    return parent.position
+
+
+def dotted(loc: Loc) -> str:
+    """`spec.versions[0].weight`."""
+    text = ""
+    for step in loc:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def told(loc: Loc) -> str:
+    """`dotted` for a message: without the length that keys may have by mistake."""
+    return dotted(tuple(step[:57] + "…" if isinstance(step, str) and len(step) > 60 else step for step in loc))
 
 
 def type_name(node: Node) -> str:

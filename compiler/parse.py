@@ -20,8 +20,10 @@ from compiler.nodes import Mapped, Node, Scalar, Sequence, article, type_name
 
 MAX_DEPTH = 100
 MAX_NODES = 100_000
+"""Of one document, aliases counted in full."""
+MAX_NODES_OF_FILE = 500_000
 MAX_DOCUMENTS = 10_000
-"""Of one file; the other limits hold for each document."""
+"""Of one file."""
 MAX_PROBLEMS = 1_000
 """Of one file, as YAML; what comes after them is not read."""
 
@@ -102,6 +104,7 @@ class _Builder:
     open_anchors: set[str] = field(default_factory=set)
     nodes: int = 0
     """Of the current document, aliases counted in full."""
+    nodes_of_file: int = 0
     deepest: int = 0
     """The greatest depth within the node at hand, aliases followed."""
 
@@ -216,9 +219,13 @@ class _Builder:
 
     def _count(self, nodes: int, position: Position) -> None:
         self.nodes += nodes
+        self.nodes_of_file += nodes
         if self.nodes > MAX_NODES:
             said = f"over {MAX_NODES:,} values in one document, aliases counted in full"
             raise _UnreadableError(error("P004", position, said, "several documents, fewer aliases"))
+        if self.nodes_of_file > MAX_NODES_OF_FILE:
+            said = f"over {MAX_NODES_OF_FILE:,} values in one file, aliases counted in full"
+            raise _UnreadableError(error("P004", position, said, "several files, fewer aliases"))
 
     def _position(self, mark: Any) -> Position:
         return Position(self.file, mark.line + 1, mark.column + 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,8 @@ from compiler.yaml_text import yaml_text
 HEADER = "# Rendered by turnout; do not edit."
 KUSTOMIZATION = "kustomization.yaml"
 INDEX = "index.json"
+STAGING = ".turnout-staging"
+"""Where files wait until all are written: within the folder, because that may be a mount point."""
 
 
 def rendered_files(objects: Iterable[Object]) -> dict[str, bytes]:
@@ -39,28 +40,37 @@ def rendered_files(objects: Iterable[Object]) -> dict[str, bytes]:
 def write(files: Mapping[str, bytes], directory: Path) -> None:
     """Make `directory` hold `files`, and none that an earlier run rendered.
 
-    Files that are right already are not touched, nor are files of others. Raises OSError; the folder is then as it
-    was before: everything is written beside it first, and what has been moved in is moved back out.
+    Files that are right already are not touched, nor are files of others. Raises OSError; after that, or after Ctrl-C,
+    the folder is as it was before: everything is staged first, and what has been moved in is moved back out. A process
+    that is killed while it moves leaves some files old and some new, until the next run.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    staging = directory / STAGING
+    if staging.exists():
+        shutil.rmtree(staging)
+    try:
+        _swap(files, directory, staging / "after", staging / "before")
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Path) -> None:
     changed = {file: data for file, data in files.items() if _read(directory / file) != data}
     gone = [file for file in _rendered_earlier(directory) if file not in files]
-    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.resolve().parent) as beside:
-        staged, before = Path(beside, "after"), Path(beside, "before")
-        for file, data in changed.items():
-            _parent_made(staged / file).write_bytes(data)
-        for file in (*changed, *gone):
-            if (directory / file).exists():
-                shutil.copy2(directory / file, _parent_made(before / file))
-        try:
-            for file in changed:
-                (staged / file).replace(_parent_made(directory / file))
-            for file in gone:
-                (directory / file).unlink()
-        except OSError:
-            _restore(directory, before, (*changed, *gone))
-            _remove_empty_folders(directory, changed)
-            raise
+    for file, data in changed.items():
+        _parent_made(staged / file).write_bytes(data)
+    for file in (*changed, *gone):
+        if (directory / file).exists():
+            shutil.copy2(directory / file, _parent_made(before / file))
+    try:
+        for file in changed:
+            (staged / file).replace(_parent_made(directory / file))
+        for file in gone:
+            (directory / file).unlink()
+    except BaseException:
+        _restore(directory, before, (*changed, *gone))
+        _remove_empty_folders(directory, changed)
+        raise
     _remove_empty_folders(directory, gone)
 
 
@@ -95,10 +105,10 @@ def _index(by_key: Mapping[str, Object]) -> str:
 
 
 def _rendered_earlier(directory: Path) -> Iterator[str]:
-    """Files below `directory` that begin with our header."""
+    """Files below `directory` that begin with our header, less what a run that was killed has left in staging."""
     first_line = f"{HEADER}\n".encode()
     for path in sorted(directory.rglob("*.yaml")):
-        if path.is_file():
+        if path.is_file() and STAGING not in path.relative_to(directory).parts[:1]:
             with path.open("rb") as file:
                 if file.read(len(first_line)) == first_line:
                     yield path.relative_to(directory).as_posix()

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from compiler.kinds import KINDS
-from compiler.kinds.values import Part, duration_text
+from compiler.kinds.measures import duration_text
+from compiler.kinds.part import Part
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compiler.decode import Loc, Policies, Policy, dotted
+from compiler.decode import Policies, Policy
 from compiler.diagnostics import Position
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import VersionSpec
 from compiler.link import Settings
-from compiler.link.models import Alternative, effective_versions, endpoints_of
+from compiler.link.endpoints import endpoints_of
+from compiler.link.models import Alternative, effective_versions
 from compiler.link.recovery import recoveries
-from compiler.nodes import Node, at
+from compiler.nodes import Loc, Node, at, dotted
 from compiler.report import shown
 
 
@@ -96,7 +97,7 @@ class _Origins:
         prefix: Loc = ("spec", "versions", index)
         yield Value((*prefix, "name"), version.policy.body.spec.version, shown(version.origin, self.root))
         yield Value((*prefix, "weight"), version.weight, self._origin(policy.node, (*prefix, "weight")))
-        node, endpoints = version.policy.node, endpoints_of(policy, version)
+        node, endpoints = version.policy.node, endpoints_of(policy, version.policy)
         for key, value in spec.items():
             if key == "endpoints" and endpoints:
                 for shown_index, ((written, _), item) in enumerate(zip(endpoints, value, strict=True)):

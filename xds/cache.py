@@ -37,7 +37,6 @@ class Prepared:
     fleet: Fleet
     groups: Mapping[str, Snapshot]
     """By group name, at the placement that policy gives."""
-    placed: Mapping[Group, Snapshot]
 
 
 class Snapshots:
@@ -45,6 +44,7 @@ class Snapshots:
         self._translation = translation
         self._prepared: Prepared | None = None
         self._placed: OrderedDict[Group, Snapshot] = OrderedDict()
+        self._placed_before: Mapping[Group, Snapshot] = {}
         self._remembered: OrderedDict[str, ResourceSet] = OrderedDict()
 
     @property
@@ -56,27 +56,23 @@ class Snapshots:
         return {} if self._prepared is None else self._prepared.groups
 
     def prepared(self, fleet: Fleet) -> Prepared:
-        """What `replace` takes. It may be called in another thread: it changes nothing here."""
+        """What `replace` takes. It may be called in another thread: it changes nothing here, and reads nothing that
+        `get` changes."""
         old = self.groups
         groups = {
             name: _sharing(self._translation.snapshot(fleet, Group(name)), old.get(name))
             for name in self._translation.group_names(fleet)
         }
-        asked = {
-            group: _sharing(self._translation.place(groups[group.name], fleet, group), before)
-            for group, before in list(self._placed.items())
-            if group.name in groups
-        }
-        return Prepared(fleet, groups, asked)
+        return Prepared(fleet, groups)
 
     def replace(self, prepared: Prepared) -> None:
         self._prepared = prepared
-        self._placed = OrderedDict(prepared.placed)
-        for snapshot in (*prepared.groups.values(), *prepared.placed.values()):
+        self._placed, self._placed_before = OrderedDict(), self._placed
+        for snapshot in prepared.groups.values():
             self._remember(snapshot)
 
     def get(self, group: Group) -> Snapshot | None:
-        """`None` before a fleet is loaded. Raises UnknownGroupError."""
+        """`None` before a fleet is loaded. Raises UnknownGroupError, PlacementError."""
         found = self._placed.get(group)
         if found is not None or self._prepared is None:
             return found
@@ -84,14 +80,18 @@ class Snapshots:
         if base is None:
             raise UnknownGroupError(group.name)
         placed = self._translation.place(base, self._prepared.fleet, group)
+        before = self._placed_before.get(group)
+        if before is not None:
+            listeners = _shared(placed[ResourceType.LISTENER], before[ResourceType.LISTENER])
+            placed = Snapshot({**placed.sets, ResourceType.LISTENER: listeners})
         self._placed[group] = placed
         if len(self._placed) > PLACEMENTS:
             self._placed.popitem(last=False)
-        self._remember(placed)
         return placed
 
     def known(self, version: str) -> ResourceSet | None:
-        """The set that was served under this version, now or lately."""
+        """The set that was served under this version, now or lately, to Envoys that have no placement of their own:
+        a thousand placements would crowd out all the rest."""
         return self._remembered.get(version)
 
     def _remember(self, snapshot: Snapshot) -> None:

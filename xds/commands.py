@@ -30,6 +30,10 @@ def compile_(options: argparse.Namespace) -> int:
     from compiler.render import drift, write
     from compiler.report import summary
 
+    policies, output = options.policies.resolve(), options.output.resolve()
+    if output == policies or output.is_relative_to(policies):
+        print(f"turnout: {options.output} lies in {options.policies}: what is rendered would be read", file=sys.stderr)
+        return USAGE
     compiled = _compiled(options)
     if compiled.fleet is None:
         _report(compiled, options, sys.stderr)
@@ -52,14 +56,15 @@ def compile_(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     from compiler.kinds import InferenceModel
     from compiler.link import settings
-    from compiler.link.references import nearest
     from compiler.show import as_json, as_text, model_values
+    from compiler.spelling import nearest
 
-    compiled = _compiled(options)
     kind, slash, name = options.what.partition("/")
     if kind != "model" or not slash:
-        print(f"turnout: '{options.what}' is not model/NAME", file=sys.stderr)
+        likely = f"; did you mean model/{name or options.what}?"
+        print(f"turnout: '{options.what}' is not model/NAME{likely}", file=sys.stderr)
         return USAGE
+    compiled = _compiled(options)
     found = {p.body.metadata.name: p for p in compiled.policies.of(InferenceModel)}
     if name not in found:
         if compiled.fleet is None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from compiler.diagnostics import Diagnostic
+from compiler.diagnostics import Diagnostic, Severity
 from compiler.fleet import Fleet
 from xds.admin.metrics import Metrics
-from xds.cache import Snapshots
-from xds.observe.events import PoliciesRead
+from xds.cache import Prepared, Snapshots
+from xds.observe.events import PoliciesRead, fault
+
+AGAIN = 1.0
+"""Seconds until policies that could not be translated are tried again."""
 
 log = logging.getLogger(__name__)
 
@@ -45,24 +49,57 @@ class Control:
         self._snapshots, self._publish, self._metrics = snapshots, publish, metrics
 
     async def run(self, events: AsyncIterator[PoliciesRead]) -> None:
-        async for event in events:
-            served = event.fleet is not None and await self._serve(event.fleet, event)
-            self._metrics.compiled(event.seconds, ok=served)
-            if not served:
-                self.policy = replace(self.policy, health=Health.BROKEN, diagnostics=event.diagnostics)
-                stays = self.policy.digest or "nothing"
-                log.error("policy broken errors=%d serving=%s", len(event.diagnostics), stays)
-
-    async def _serve(self, fleet: Fleet, event: PoliciesRead) -> bool:
+        again: asyncio.Task[None] | None = None
         try:
-            prepared = await asyncio.to_thread(self._snapshots.prepared, fleet)
+            async for event in events:
+                if again is not None:
+                    again.cancel()
+                again = await self._take(event)
+        finally:
+            if again is not None:
+                again.cancel()
+
+    async def _take(self, event: PoliciesRead) -> asyncio.Task[None] | None:
+        """The task that tries again what failed through no fault of the policies."""
+        if event.fleet is None:
+            self._broken(event, event.diagnostics)
+            return None
+        try:
+            prepared = await self._prepared(event.fleet)
         except Exception:
             log.exception("translation failed digest=%s", event.digest)
-            return False
+            self._broken(event, (*event.diagnostics, fault(event.folder, "the translation for Envoy")))
+            return asyncio.create_task(self._take_again(event, event.fleet))
+        self._metrics.compiled(event.seconds, ok=True)
+        self._serve(prepared, event)
+        return None
+
+    async def _take_again(self, event: PoliciesRead, fleet: Fleet) -> None:
+        while True:
+            await asyncio.sleep(AGAIN)
+            with suppress(Exception):  # it has been said
+                prepared = await self._prepared(fleet)
+                break
+        self._serve(prepared, event)
+
+    async def _prepared(self, fleet: Fleet) -> Prepared:
+        return await asyncio.to_thread(self._snapshots.prepared, fleet)
+
+    def _broken(self, event: PoliciesRead, diagnostics: tuple[Diagnostic, ...]) -> None:
+        self._metrics.compiled(event.seconds, ok=False)
+        self.policy = replace(self.policy, health=Health.BROKEN, diagnostics=diagnostics)
+        errors, stays = _count(diagnostics, Severity.ERROR), self.policy.digest or "nothing"
+        log.error("policy broken errors=%d serving=%s", errors, stays)
+
+    def _serve(self, prepared: Prepared, event: PoliciesRead) -> None:
         self._snapshots.replace(prepared)
         self.policy = Policy(Health.OK, event.digest, datetime.now(UTC), event.diagnostics)
         self._metrics.serving(event.digest)
         self._publish(event.saved_at)
-        found = f"models={len(fleet.models)} gateways={len(fleet.gateways)} warnings={len(event.diagnostics)}"
+        models, gateways = len(prepared.fleet.models), len(prepared.fleet.gateways)
+        found = f"models={models} gateways={gateways} warnings={_count(event.diagnostics, Severity.WARNING)}"
         log.info("policy loaded digest=%s %s compile_ms=%.0f", event.digest, found, event.seconds * 1000)
-        return True
+
+
+def _count(diagnostics: Iterable[Diagnostic], severity: Severity) -> int:
+    return sum(found.severity is severity for found in diagnostics)

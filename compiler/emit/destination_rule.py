@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from compiler.emit.durations import duration
 from compiler.emit.names import FAILOVER_PRIORITY
-from compiler.emit.quantity import duration
 from compiler.fleet import (
     ConnectionPool,
     HashAlgorithm,

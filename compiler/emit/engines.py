@@ -1,4 +1,4 @@
-"""How each inference server is started: command and arguments, and what it cannot be told (B21).
+"""How each inference server is started: command and arguments, and what it cannot be told.
 
 Engines take arguments, not variables of their own: a variable that an engine does not read is ignored in silence.
 """

@@ -55,7 +55,7 @@ def _carried_versions(fleet: Fleet) -> tuple[tuple[Model, Version], ...]:
 
 
 def _destination_rule(model: Model, version: Version) -> Object:
-    # One host each, no wildcard and no subsets: of two rules for one host only the more specific one counts (B26).
+    # One host each, no wildcard and no subsets: of two rules for one host only the more specific one counts.
     body = {
         "apiVersion": _API_VERSION,
         "kind": "DestinationRule",

@@ -124,6 +124,6 @@ def _running(version: Version, tier: Tier) -> int:
 
 
 def _standby_note(version: Version, tier: Tier) -> dict[str, str]:
-    """How many instances a promotion starts, where the tier itself keeps none running (B28)."""
+    """How many instances a promotion starts, where the tier itself keeps none running."""
     waits = tier is not Tier.ACTIVE and _running(version, tier) == 0
     return {"turnout.dev/standby-replicas": str(_count(version, tier))} if waits else {}

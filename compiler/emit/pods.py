@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
 from compiler.emit.names import CONTAINER_PORT, failover_labels, model_owner, version_annotations, version_labels
-from compiler.emit.quantity import bytes_quantity, cores_quantity, whole_seconds
 from compiler.emit.volumes import volume_mounts, volumes
 from compiler.fleet import Model, Tier, Version, slug
+from compiler.quantity import bytes_text, cores_text
 
 _GPU = "nvidia.com/gpu"
 _STARTUP_PERIOD = timedelta(seconds=5)
@@ -101,12 +102,12 @@ def _container(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
 
 def _resources(version: Version) -> dict[str, Any]:
     resources = version.resources
-    # /dev/shm is charged to the container (B19).
-    memory = bytes_quantity(resources.memory + resources.shm)
+    # /dev/shm is charged to the container.
+    memory = bytes_text(resources.memory + resources.shm)
     gpus = {_GPU: str(resources.gpu_count)} if resources.gpu_count else {}
     # No CPU limit: a throttled engine leaves its GPUs idle between steps, and idle cores are nobody's gain.
     return {
-        "requests": {"cpu": cores_quantity(resources.cpu), "memory": memory, **gpus},
+        "requests": {"cpu": cores_text(resources.cpu), "memory": memory, **gpus},
         "limits": {"memory": memory, **gpus},
     }
 

@@ -6,8 +6,8 @@ import json
 from datetime import timedelta
 from typing import Any
 
+from compiler.emit.durations import duration
 from compiler.emit.names import SERVICE_PORT, service_host
-from compiler.emit.quantity import duration
 from compiler.fleet import Fleet, Gateway, Retries, Route, Share, Timeouts, routes
 
 _MODEL_HEADER = "model-name"
@@ -94,7 +94,7 @@ def _destinations(shares: tuple[Share, ...]) -> list[dict[str, Any]]:
 def _timeout(timeouts: Timeouts) -> timedelta:
     # Without the body nothing tells a stream from a whole answer, so the longer limit stands for both: the shorter one
     # would cut streams. For the same reason there is no perTryTimeout: a whole answer's first byte comes after its
-    # generation, which a try's limit would kill and start again (B25).
+    # generation, which a try's limit would kill and start again.
     return max(timeouts.stream_total, timeouts.unary_total)
 
 

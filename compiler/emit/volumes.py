@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from compiler.emit.quantity import bytes_quantity
 from compiler.fleet import ModelPath, Scheme, Version
+from compiler.quantity import bytes_text
 
 _MOUNT = "/models"
 
@@ -53,4 +53,4 @@ def _weights(path: ModelPath) -> list[dict[str, Any]]:
 
 def _shared_memory(size: int) -> list[dict[str, Any]]:
     # The container runtime gives 64 MiB of /dev/shm; tensor-parallel workers exchange through it and need more.
-    return [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": bytes_quantity(size)}}] if size else []
+    return [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": bytes_text(size)}}] if size else []

@@ -52,7 +52,7 @@ class Scheme(StrEnum):
 
 
 class Tier(StrEnum):
-    """How ready an instance is (S90). The order is the order in which Envoy prefers them."""
+    """How ready an instance is. The order is the order in which Envoy prefers them."""
 
     ACTIVE = "active"
     HOT = "hot"
@@ -71,7 +71,7 @@ class ModelPath:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The inference server of one instance and its arguments (B21: engines take arguments, not variables)."""
+    """The inference server of one instance and its arguments; engines read no variables of ours."""
 
     framework: Framework
     image: str
@@ -96,14 +96,14 @@ class Resources:
     """Of one instance."""
 
     gpu_product: str
-    """The nodes' label `nvidia.com/gpu.product`, as GPU feature discovery writes it (B16)."""
+    """The nodes' label `nvidia.com/gpu.product`, as GPU feature discovery writes it."""
     gpu_count: int
     cpu: int
     """Thousandths of a core."""
     memory: int
     """Bytes, without /dev/shm."""
     shm: int
-    """Bytes of /dev/shm; they count to the container's memory limit (B19)."""
+    """Bytes of /dev/shm; they count to the container's memory limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Version:
     weight: int
     """Share of the model's requests in percent points, 0-100; a model's versions sum to 100."""
     model_name: str
-    """The weights' own id (`meta-llama/Llama-2-70b-chat-hf`); an annotation, never a label (B16)."""
+    """The weights' own id (`meta-llama/Llama-2-70b-chat-hf`); an annotation: a label takes no `/`."""
     engine: Engine
     resources: Resources
     cold_start: ColdStart
@@ -154,7 +154,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Zones:
-    """Which zones a model's tiers run in (S92). Empty `active`: all zones."""
+    """Which zones a model's tiers run in. Empty `active`: all zones."""
 
     active: tuple[str, ...]
     standby: str | None

@@ -6,8 +6,8 @@ from compiler.kinds.disaster_recovery import DisasterRecovery
 from compiler.kinds.gateway import Gateway
 from compiler.kinds.inference_model import InferenceModel
 from compiler.kinds.model_orchestrator import ModelOrchestrator
+from compiler.kinds.part import Part
 from compiler.kinds.platform import Platform
-from compiler.kinds.values import Part
 
 API_VERSION = "turnout.dev/v1"
 

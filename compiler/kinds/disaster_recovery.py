@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from compiler.kinds.values import Count, Document, Duration, Name, Part, Positive, later
+from compiler.kinds.measures import Duration, Positive
+from compiler.kinds.part import Document, Part, later
+from compiler.kinds.values import Count, Name
 
 
 class RecoverySpec(Part):

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from compiler.kinds.values import Bytes, Cores, Document, HostName, Name, Part, Port, SecretRef, Text, later
+from compiler.kinds.measures import Bytes, Cores
+from compiler.kinds.part import Document, Part, SecretRef, later
+from compiler.kinds.values import HostName, Name, Port, Text
 
 
 class TlsSpec(Part):

@@ -7,25 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from compiler.kinds.measures import Bytes, Cores, Duration, Positive, PositiveUpToADay
+from compiler.kinds.part import Document, Part, later
 from compiler.kinds.traffic import TrafficSpec
-from compiler.kinds.values import (
-    Address,
-    Bytes,
-    Cores,
-    Count,
-    Document,
-    Duration,
-    Image,
-    ModelPathText,
-    Name,
-    Part,
-    Percent,
-    Port,
-    Positive,
-    Shape,
-    Text,
-    later,
-)
+from compiler.kinds.values import Address, Count, Image, ModelPathText, Name, Percent, Port, Shape, Text
+
+WeightsId = Annotated[
+    Text, Shape(r"^[A-Za-z0-9_./][!-~]*\Z", "no id: letters, digits and signs, no spaces", "org/name")
+]
 
 
 class ResourcesSpec(Part):
@@ -66,8 +55,8 @@ class ConfigSpec(Part):
 
 
 class ColdStartSpec(Part):
-    warm: Positive | None = later("Load time from host memory; for the recovery proof (30s).")
-    cold: Positive = timedelta(seconds=300)
+    warm: PositiveUpToADay | None = later("Load time from host memory; for the recovery proof (30s).")
+    cold: PositiveUpToADay = timedelta(seconds=300)
     """Load time from storage, at the worst; the start-up probe allows a quarter more."""
     preload_to_shm: bool | None = later("Keeps the weights in the node's shared memory.")
 
@@ -167,7 +156,7 @@ class VersionSpec(Part):
     """In quotes where it looks like a number: 1.10 without them is 1.1."""
     weight: Percent | None = None
     """Share of the model's requests in percent; all versions sum to 100. One version alone may leave it out."""
-    model_name: Text | None = None
+    model_name: WeightsId | None = None
     """Other weights under the same public name. Default: the model's."""
     framework: Literal["vllm", "sglang", "tgi", "triton", "tensorrt-llm"] | None = None
     """Another engine. Default: the model's."""
@@ -189,7 +178,7 @@ class VersionSpec(Part):
 
 
 class InferenceModelSpec(DefaultsSpec):
-    model_name: Text
+    model_name: WeightsId
     """The weights' id, as their publisher writes it: `meta-llama/Llama-2-70b-chat-hf`."""
     aliases: tuple[Name, ...] = ()
     """Further names by which clients may ask for it."""

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from compiler.kinds.part import Document, Part, later
 from compiler.kinds.traffic import RouteSpec
-from compiler.kinds.values import Document, Name, Part, Percent, Text, later
+from compiler.kinds.values import Name, Percent, Text
 
 
 class MemberSpec(Part):

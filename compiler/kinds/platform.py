@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from compiler.kinds.inference_model import DefaultsSpec
-from compiler.kinds.values import Document, HostName, LabelValue, Name, Namespace, Part, Shape, Text, later
+from compiler.kinds.part import Document, Part, later
+from compiler.kinds.values import HostName, LabelValue, Name, Namespace, Shape, Text
 
 ReleaseText = Annotated[str, Shape(r"^[0-9]{1,4}\.[0-9]{1,4}\Z", "no release: major.minor", '"1.34"')]
 CarrierText = Literal["envoy", "istio"]

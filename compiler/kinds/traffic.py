@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from compiler.kinds.values import Duration, Part, Percent, Positive, Text, Token, UrlPath, later, quoted, refuse
+from compiler.kinds.measures import Duration, Positive, PositiveUpToADay, PositiveUpToAnHour
+from compiler.kinds.part import Part, later
+from compiler.kinds.values import Percent, Text, Token, UrlPath, quoted, refuse
 
 _RETRY_CONDITIONS = (
     "5xx",
@@ -68,9 +70,9 @@ class HealthCheckSpec(Part):
 
     path: UrlPath | None = None
     """Default: the engine's, /health or /v2/health/ready."""
-    interval: Positive = timedelta(seconds=10)
+    interval: PositiveUpToADay = timedelta(seconds=10)
     """Between two looks."""
-    timeout: Positive = timedelta(seconds=5)
+    timeout: PositiveUpToADay = timedelta(seconds=5)
     """How long a look may take; no longer than interval."""
     failure_threshold: Annotated[int, Field(ge=1, le=100)] = 3
     """Failed looks in a row until an instance gets no more requests."""
@@ -83,9 +85,9 @@ class OutlierDetectionSpec(Part):
 
     consecutive_5xx_errors: Annotated[int, Field(ge=0, le=1000)] = 5
     """In a row before an instance is ejected; 0 is off."""
-    interval: Positive = timedelta(seconds=10)
+    interval: PositiveUpToADay = timedelta(seconds=10)
     """Between two looks at who may come back."""
-    base_ejection_time: Positive = timedelta(seconds=60)
+    base_ejection_time: PositiveUpToADay = timedelta(seconds=60)
     """How long the first ejection lasts; each further one is longer by as much."""
     max_ejection_percent: Percent = 100
     """Share of the instances that may be out at a time. 50 ejects none of one."""
@@ -102,7 +104,7 @@ class ConnectionPoolSpec(Part):
     """Requests at work. Default: maxBatchSize x (replicas + standbys, or endpoints if those are more)."""
     max_requests_per_connection: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """After so many a connection is closed."""
-    connect_timeout: Positive = timedelta(seconds=1)
+    connect_timeout: PositiveUpToAnHour = timedelta(seconds=1)
     """How long it may take to connect to an instance."""
 
 
@@ -113,7 +115,7 @@ class RetriesSpec(Part):
     """Tries after the first; 0 is none."""
     retry_on: Annotated[str, AfterValidator(_retry_on)] = "connect-failure,refused-stream,reset,500,502,503"
     """Envoy's words and status codes. `reset` saves the requests of an instance that dies while it works."""
-    backoff: Positive = timedelta(milliseconds=25)
+    backoff: PositiveUpToAnHour = timedelta(milliseconds=25)
     """Before the first retry, about; it doubles up to ten times as much."""
 
 

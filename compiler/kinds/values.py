@@ -1,62 +1,35 @@
-"""The scalar types of the policy language: durations, quantities, names. Each refuses with its own code."""
+"""The texts of the policy language: names, hosts, images, paths. Each refuses with its own code."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from dataclasses import dataclass
-from datetime import timedelta
-from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    PlainSerializer,
-    WithJsonSchema,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h)\Z")
-_UNIT = {"ms": timedelta(milliseconds=1), "s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
-_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?\Z")
-_DECIMAL = {"m": Decimal("0.001"), "": Decimal(1)} | {unit: Decimal(1000) ** n for n, unit in enumerate("kMGTP", 1)}
-_BINARY = {f"{unit}i": Decimal(1024) ** n for n, unit in enumerate("KMGTP", 1)}
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,38}[a-z0-9])?\Z")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 _QUALIFIED_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
+_CLAIM = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
+_BUCKET = re.compile(r"[a-z0-9][-a-z0-9._]{1,220}[a-z0-9]\Z")
+_HF_ID = re.compile(r"[A-Za-z0-9_][-A-Za-z0-9_.]{0,95}(/[A-Za-z0-9_][-A-Za-z0-9_.]{0,95})?\Z")
 _HOST = re.compile(r"(\*|(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)\Z")
 _IMAGE = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9._:/]*?(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?\Z")
 LONGEST_NAME = 40
+LONGEST_IMAGE = 255
 OWN_PREFIX = "turnout.dev/"
 
 MODEL_PATH = re.compile(r"(pvc|s3|gs|hf|oci|host)://(\S+)\Z")
-
-
-def camel_case(field: str) -> str:
-    """`max_seq_len` as policy spells it: `maxSeqLen`. Digits keep the case of what follows: `consecutive5xxErrors`."""
-    first, *others = field.split("_")
-    return first + "".join(word[:1].upper() + word[1:] for word in others)
-
-
-class Part(BaseModel):
-    """A map in a policy. Unknown keys are refused; values are never converted from another type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=camel_case)
-
-
-def later(description: str, **constraints: Any) -> Any:
-    """A field whose effect comes with a later version: accepted, checked, and answered with P116."""
-    return Field(
-        default=None, description=f"{description} No effect yet.", json_schema_extra={"x-later": True}, **constraints
-    )
 
 
 def refuse(code: str, message: str, hint: str = "") -> PydanticCustomError:
@@ -85,71 +58,9 @@ class Shape:
         return text
 
 
-def _positive(duration: timedelta) -> timedelta:
-    if not duration:
-        raise refuse("P104", "0s is out of range: more than 0s")
-    return duration
-
-
 def quoted(text: str) -> str:
     """`text` in quotes, signs that do not print escaped, cut where it is too long for a message."""
     return repr(text if len(text) <= 60 else text[:57] + "…")
-
-
-def parse_duration(text: object) -> object:
-    if not isinstance(text, str):
-        return text  # the type check that follows says what is wrong
-    found = _DURATION.match(text)
-    if found is None:
-        raise refuse("P105", f"{quoted(text)} is no duration", "60s, not 1min")
-    return int(found[1]) * _UNIT[found[2]]
-
-
-def duration_text(duration: timedelta) -> str:
-    """`duration` in its largest whole unit: `5m`, `90s`, `0s`."""
-    milliseconds = duration // timedelta(milliseconds=1)
-    for unit in ("h", "m", "s"):
-        size = _UNIT[unit] // timedelta(milliseconds=1)
-        if milliseconds % size == 0 and (milliseconds or unit == "s"):
-            return f"{milliseconds // size}{unit}"
-    return f"{milliseconds}ms"
-
-
-def parse_quantity(value: object) -> object:
-    """A Kubernetes quantity as an exact number of bytes, or of thousandths for `cpu`."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return value
-    text = str(value)
-    found = _QUANTITY.match(text)
-    if found is None:
-        raise refuse("P104", f"{quoted(text)} is no quantity", "32Gi, 500m or 8")
-    return Decimal(found[1]) * (_DECIMAL | _BINARY)[found[2] or ""]
-
-
-def _whole_bytes(number: Decimal) -> int:
-    if number != number.to_integral_value():
-        raise refuse("P104", f"{number} bytes are no whole number", "32Gi")
-    return int(number)
-
-
-def _whole_millicores(number: Decimal) -> int:
-    if not number:
-        raise refuse("P104", "0 is out of range: more than 0", "500m or 8")
-    if number * 1000 != (number * 1000).to_integral_value():
-        raise refuse("P104", f"{number} cores are finer than 1m", "500m or 8")
-    return int(number * 1000)
-
-
-def bytes_text(size: int) -> str:
-    """`size` in the largest binary unit that keeps it whole."""
-    for unit in reversed(_BINARY):
-        if size and size % int(_BINARY[unit]) == 0:
-            return f"{size // int(_BINARY[unit])}{unit}"
-    return str(size)
-
-
-def cores_text(millicores: int) -> str:
-    return f"{millicores}m" if millicores % 1000 else str(millicores // 1000)
 
 
 def _name(text: str) -> str:
@@ -212,8 +123,7 @@ def _address(text: str) -> str:
 
 
 def _image(text: str) -> str:
-    found = _IMAGE.match(text)
-    if found is None or len(text) > 255:
+    if len(text) > LONGEST_IMAGE or (found := _IMAGE.match(text)) is None:
         raise refuse("P109", f"{quoted(text)} is not pinned: it names no image", "registry/name:tag or name@sha256:…")
     tag = found[1]
     if found[2] is None and tag in (None, ":latest"):
@@ -226,33 +136,40 @@ def _model_path(text: str) -> str:
     found = MODEL_PATH.match(text)
     if found is None:
         raise refuse("P112", f"{quoted(text)} is no model path", "pvc:// s3:// gs:// hf:// oci:// or host://")
-    if found[1] == "host" and not found[2].startswith("/"):
-        raise refuse("P112", f"{quoted(text)} is no model path: a host path begins with /", "host:///models/llama")
+    if problem := _location_problem(found[1], found[2]):
+        raise refuse("P112", f"{quoted(text)} is no model path: {problem}", _MODEL_PATH_EXAMPLES[found[1]])
     return text
 
 
-_QUANTITY_PATTERN = "^" + _QUANTITY.pattern.replace("\\Z", "$")
-_QUANTITY_SCHEMA = {"anyOf": [{"type": "string", "pattern": _QUANTITY_PATTERN}, {"type": "number"}]}
+_MODEL_PATH_EXAMPLES = {
+    "pvc": "pvc://models/llama-70b",
+    "s3": "s3://models/llama-70b",
+    "gs": "gs://models/llama-70b",
+    "hf": "hf://meta-llama/Llama-2-70b-chat-hf",
+    "oci": "oci://ghcr.io/acme/llama-70b:1",
+    "host": "host:///models/llama",
+}
 
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(parse_duration),
-    PlainSerializer(duration_text),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["500ms", "30s", "5m", "1h"]}),
-]
-Positive = Annotated[Duration, AfterValidator(_positive)]
-Bytes = Annotated[
-    int,
-    BeforeValidator(lambda value: _whole_bytes(n) if isinstance(n := parse_quantity(value), Decimal) else n),
-    PlainSerializer(bytes_text),
-    WithJsonSchema({**_QUANTITY_SCHEMA, "examples": ["32Gi"]}),
-]
-Cores = Annotated[
-    int,
-    BeforeValidator(lambda value: _whole_millicores(n) if isinstance(n := parse_quantity(value), Decimal) else n),
-    PlainSerializer(cores_text),
-    WithJsonSchema({**_QUANTITY_SCHEMA, "examples": ["8", "500m"]}),
-]
+
+def _location_problem(scheme: str, location: str) -> str:
+    """What is wrong with what follows `scheme://`, or nothing."""
+    first, _, inside = location.partition("/")
+    match scheme:
+        case "pvc" if not _CLAIM.match(first):
+            return f"{quoted(first)} is no name of a claim: lower-case letters, digits, - and ."
+        case "s3" | "gs" if not _BUCKET.match(first):
+            return f"{quoted(first)} is no bucket: lower-case letters, digits, - and ., 3 at least"
+        case "hf" if not _HF_ID.match(location):
+            return f"{quoted(location)} is no id: org/name"
+        case "oci" if len(location) > LONGEST_IMAGE or not _IMAGE.match(location):
+            return f"{quoted(location)} names no image"
+        case "host" if first:
+            return "a host path begins with /"
+    if scheme in ("pvc", "host") and ".." in inside.split("/"):
+        return "'..' leads out of it"
+    return ""
+
+
 Percent = Annotated[int, Field(ge=0, le=100)]
 Token = Annotated[
     str,
@@ -273,34 +190,3 @@ HostName = Annotated[str, AfterValidator(_host)]
 Address = Annotated[str, AfterValidator(_address)]
 Image = Annotated[str, AfterValidator(_image)]
 ModelPathText = Annotated[str, AfterValidator(_model_path)]
-
-
-class SecretRef(Part):
-    """Names a secret; its value never stands in policy."""
-
-    name: Name
-    """The Kubernetes Secret; for Turnout's own Envoys, the folder of that name on their machine."""
-    key: Text | None = None
-    """An entry of it, where one is meant."""
-
-
-class Metadata(Part):
-    name: Name
-    """Unique among policies of its kind."""
-    namespace: Namespace | None = None
-    """Of the objects rendered from this policy. Default: Platform's."""
-    labels: dict[MetadataKey, LabelValue] = {}
-    """Put on every object rendered from this policy."""
-    annotations: dict[MetadataKey, str] = {}
-    """Put on every object rendered from this policy; any text may be their value."""
-
-
-class Document(Part):
-    """What every policy document begins with."""
-
-    api_version: Literal["turnout.dev/v1"]
-    """The version of the policy language."""
-    kind: str
-    """What the document describes."""
-    metadata: Metadata
-    """Its name, and what Kubernetes is told with every object made of it."""

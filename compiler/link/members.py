@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compiler.decode import Loc, Policy, dotted
+from compiler.decode import Policy
 from compiler.diagnostics import Diagnostic, error
 from compiler.kinds import ModelOrchestrator
 from compiler.kinds.model_orchestrator import MemberSpec
-from compiler.link.references import nearest
+from compiler.nodes import Loc, dotted
+from compiler.spelling import nearest
 
 
 def check_member(

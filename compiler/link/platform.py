@@ -12,7 +12,8 @@ from compiler.fleet import Carrier
 from compiler.kinds import Gateway, InferenceModel
 from compiler.kinds.platform import PlatformSpec
 from compiler.kinds.values import quoted
-from compiler.link.references import dangling, nearest
+from compiler.link.references import dangling
+from compiler.spelling import nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ OLDEST_ISTIO = (1, 27)
 """The first whose DestinationRule has `retryBudget`; without it three retries at a time are all (Envoy's default)."""
 OLDEST_KUBERNETES = (1, 30)
 """The first with the sleep action of lifecycle hooks on by default."""
+KUBERNETES_OF_IMAGE_VOLUMES = (1, 35)
+"""The first with image volumes on by default; 1.33 and 1.34 have them off.
+
+https://kubernetes.io/docs/tasks/configure-pod-container/image-volumes
+"""
 
 
 def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
@@ -52,10 +58,12 @@ def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
     )
     if policy is not None:
         if result.istio < OLDEST_ISTIO:
-            found.append(_too_old(policy.at("spec", "versions", "istio"), "retryBudget", "Istio", "1.27", result.istio))
+            place = policy.at("spec", "versions", "istio")
+            found.append(too_old(place, "retryBudget", "Istio", OLDEST_ISTIO, result.istio))
         if result.kubernetes < OLDEST_KUBERNETES:
             place = policy.at("spec", "versions", "kubernetes")
-            found.append(_too_old(place, "the sleep before a pod stops", "Kubernetes", "1.30", result.kubernetes))
+            sleep = "the sleep before a pod stops"
+            found.append(too_old(place, sleep, "Kubernetes", OLDEST_KUBERNETES, result.kubernetes))
         _check_hosts(policies, found)
     return result
 
@@ -80,8 +88,9 @@ def _release(text: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _too_old(place: Position, feature: str, product: str, needs: str, has: tuple[int, int]) -> Diagnostic:
-    return error("P302", place, f"{feature} needs {product} {needs}; Platform says {has[0]}.{has[1]}")
+def too_old(place: Position, feature: str, product: str, needs: tuple[int, int], has: tuple[int, int]) -> Diagnostic:
+    said = f"{feature} needs {product} {needs[0]}.{needs[1]}; Platform says {has[0]}.{has[1]}"
+    return error("P302", place, said)
 
 
 def _check_hosts(policies: Policies, found: list[Diagnostic]) -> None:

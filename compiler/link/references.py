@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
-from compiler.decode import LONGEST_WORD
 from compiler.diagnostics import Diagnostic, Position, error
-
-
-def nearest(name: str, candidates: Iterable[str]) -> str:
-    """`did you mean 'x'?` for the closest of `candidates`, or nothing."""
-    if len(name) > LONGEST_WORD:
-        return ""
-    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else ""
+from compiler.spelling import nearest
 
 
 def dangling(field: str, kind: str, name: str, place: Position, known: Iterable[str]) -> Diagnostic:

@@ -6,19 +6,20 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-from compiler.decode import Loc, Policies, Policy, dotted
+from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error
 from compiler.fleet import Condition, Field, FieldType, Operator, Rule, Target
 from compiler.fleet.rules import OPERATORS, TYPES, Value
 from compiler.kinds import InferenceModel, ModelOrchestrator
 from compiler.kinds.model_orchestrator import ConditionSpec, MemberSpec, RuleSpec
+from compiler.kinds.part import Part
 from compiler.kinds.platform import PlatformSpec
 from compiler.kinds.traffic import RouteSpec
-from compiler.kinds.values import Part
 from compiler.link.members import check_member
-from compiler.link.references import nearest, weights_sum
+from compiler.link.references import weights_sum
 from compiler.link.traffic import retries, timeouts
-from compiler.nodes import article, value_type
+from compiler.nodes import Loc, article, dotted, value_type
+from compiler.spelling import nearest
 
 P = TypeVar("P", bound=Part)
 
@@ -230,7 +231,7 @@ def _route_settings(
     for name, other in traffic[1:]:
         for field in ("retries", "timeouts"):
             stated = own is not None and field in own.model_fields_set
-            if not stated and getattr(first, field) != getattr(other, field):
+            if policies.platform_known and not stated and getattr(first, field) != getattr(other, field):
                 said = f"targets {first_name}, {name} differ in {field}"
                 hint = f"set it on the rule: traffic: {{{field}: …}}"
                 found.append(error("P216", policy.at(*loc, "targets"), said, hint))

@@ -19,8 +19,8 @@ from compiler.fleet import (
 )
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import InferenceModelSpec
+from compiler.kinds.measures import duration_text
 from compiler.kinds.traffic import HashKeySpec, RouteSpec, TrafficSpec, retry_words
-from compiler.kinds.values import duration_text
 
 
 def load_balancing(policy: Policy[InferenceModel], spec: TrafficSpec, found: list[Diagnostic]) -> LoadBalancing:
@@ -81,6 +81,9 @@ def check_traffic(policy: Policy[InferenceModel], spec: InferenceModelSpec, foun
         place = policy.either(("spec", "traffic", "timeouts", "stream"), "idle", "firstByte")
         said = f"idle {duration_text(idle)} cuts before firstByte {duration_text(first)}"
         found.append(warning("P414", place, said, f"idle: {duration_text(first)} or more"))
+    if traffic.retries.attempts and not retry_words(traffic.retries.retry_on):
+        place = policy.at("spec", "traffic", "retries", "retryOn")
+        found.append(error("P104", place, "spec.traffic.retries.retryOn: it is empty", "attempts: 0"))
     pool = traffic.connection_pool
     for name, limit in (("maxConnections", pool.max_connections), ("http2MaxRequests", pool.http2_max_requests)):
         if limit and limit < batch:

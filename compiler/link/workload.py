@@ -1,13 +1,19 @@
-"""What runs: a version's effective spec as parts of the fleet."""
+"""What runs: a version's effective spec as parts of the fleet, and whether it fits itself and the platform."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
-from compiler.catalogue import Gpu
+from compiler.catalogue import FLAGS, MAINTENANCE_ONLY, Gpu, flag_name
+from compiler.decode import Policy
+from compiler.diagnostics import Diagnostic, error, warning
 from compiler.fleet import ColdStart, Endpoint, Engine, Framework, ModelPath, Quantization, Resources, Scheme, Tier
+from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import EndpointSpec, InferenceModelSpec
 from compiler.kinds.values import MODEL_PATH
+from compiler.link.effective import GIB
+from compiler.link.platform import KUBERNETES_OF_IMAGE_VOLUMES, Settings, gpu, too_old
+from compiler.quantity import bytes_text
 
 T = TypeVar("T")
 
@@ -28,10 +34,10 @@ def engine(spec: InferenceModelSpec) -> Engine:
     )
 
 
-def resources(spec: InferenceModelSpec, gpu: Gpu) -> Resources:
+def resources(spec: InferenceModelSpec, each: Gpu) -> Resources:
     needs = spec.resources
     return Resources(
-        gpu_product=gpu.product,
+        gpu_product=each.product,
         gpu_count=needs.gpu_count,
         cpu=_given(needs.cpu),
         memory=_given(needs.memory),
@@ -45,6 +51,79 @@ def cold_start(spec: InferenceModelSpec) -> ColdStart:
 
 def endpoint(spec: EndpointSpec) -> Endpoint:
     return Endpoint(spec.address, spec.port, spec.zone or "", Tier(spec.tier), spec.weight)
+
+
+def check_workload(
+    policy: Policy[InferenceModel], spec: InferenceModelSpec, platform: Settings, found: list[Diagnostic]
+) -> None:
+    _check_gpus(policy, spec, platform, found)
+    _check_image(policy, str(spec.image), platform, found)
+    if _scheme(spec) is Scheme.OCI and platform.kubernetes < KUBERNETES_OF_IMAGE_VOLUMES:
+        place, needs = policy.at("spec", "modelPath"), KUBERNETES_OF_IMAGE_VOLUMES
+        found.append(too_old(place, "modelPath oci://", "Kubernetes", needs, platform.kubernetes))
+    _check_extra_args(policy, spec, found)
+    if Framework(spec.framework) in MAINTENANCE_ONLY:
+        place = policy.at("spec", "framework")
+        found.append(warning("P410", place, f"{spec.framework} is in maintenance mode", "vllm or sglang"))
+
+
+def _check_gpus(
+    policy: Policy[InferenceModel], spec: InferenceModelSpec, platform: Settings, found: list[Diagnostic]
+) -> None:
+    needs, config = spec.resources, spec.config
+    has = gpu(policy, platform, []).memory_gib * needs.gpu_count * GIB
+    if needs.gpu_memory is not None and has and needs.gpu_memory != has:
+        place = policy.at("spec", "resources", "gpuMemory")
+        given, real = bytes_text(needs.gpu_memory), bytes_text(has)
+        said = f"gpuMemory {given}: {needs.gpu_count} × {needs.gpu_type} have {real}"
+        found.append(error("P209", place, said, "leave gpuMemory out"))
+    tensor_parallel = config.tensor_parallel or 1
+    if needs.gpu_count and needs.gpu_count % tensor_parallel:
+        place = policy.at("spec", "config", "tensorParallel")
+        said = f"tensorParallel {tensor_parallel} does not divide gpuCount {needs.gpu_count}"
+        found.append(error("P210", place, said, f"tensorParallel: {needs.gpu_count}"))
+
+
+def _check_image(policy: Policy[InferenceModel], image: str, platform: Settings, found: list[Diagnostic]) -> None:
+    place = policy.at("spec", "image")
+    if platform.require_digest and "@sha256:" not in image:
+        said = f"image '{image}' is not pinned: Platform requires a digest"
+        found.append(error("P109", place, said, "name@sha256:…"))
+    registry, path = _registry(image)
+    full = f"{registry}/{path}"
+    if platform.registries and not any(full == r or full.startswith(r.rstrip("/") + "/") for r in platform.registries):
+        hint = f"one of {', '.join(platform.registries)}"
+        found.append(error("P111", place, f"registry {registry} is not allowed", hint))
+
+
+def _registry(image: str) -> tuple[str, str]:
+    """The host that `image` comes from, and the rest; a first part without dot or port is no host but a folder."""
+    first, slash, rest = image.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return first, rest
+    return "docker.io", image
+
+
+def _check_extra_args(policy: Policy[InferenceModel], spec: InferenceModelSpec, found: list[Diagnostic]) -> None:
+    """Whether an argument is given a second time that Turnout gives already."""
+    flags = FLAGS[Framework(spec.framework)]
+    names = {name: flag for first, flag in flags.items() for name in (first, *flag.also)}
+    values = {
+        "config.quantization": spec.config.quantization,
+        "config.dtype": spec.config.dtype,
+        "modelPath": _scheme(spec),
+        "type": spec.type,
+    }
+    for index, argument in enumerate(spec.config.extra_args):
+        flag = names.get(flag_name(argument))
+        if flag is not None and (not flag.when or values[flag.field] in flag.when):
+            place = policy.at("spec", "config", "extraArgs", index)
+            hint = flag.field or "leave it out: Turnout decides it"
+            found.append(error("P211", place, f"extraArgs repeats {argument.partition('=')[0]}", hint))
+
+
+def _scheme(spec: InferenceModelSpec) -> Scheme:
+    return _model_path(_given(spec.model_path)).scheme
 
 
 def _model_path(text: str) -> ModelPath:

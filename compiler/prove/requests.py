@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, warning
 from compiler.fleet import Fleet
-from compiler.kinds.values import bytes_text
+from compiler.quantity import bytes_text
 
 BYTES_PER_TOKEN = 4
 """Of English text, the least that a prompt of a full context takes."""

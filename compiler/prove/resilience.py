@@ -27,7 +27,7 @@ def _tiers(version: Version) -> int:
 
 
 def _ejection(model: Model, version: Version) -> Iterator[Diagnostic]:
-    """Envoy ejects floor(instances x percent / 100), and since 1.28 not even one where that is none (B26)."""
+    """Envoy ejects floor(instances x percent / 100), and since 1.28 not even one where that is none."""
     detection, count = model.outlier_detection, instances(version)
     if detection.consecutive_5xx_errors and count and count * detection.max_ejection_percent < 100:
         said = f"{detection.max_ejection_percent} % of {count} {'instance' if count == 1 else 'instances'} ejects none"

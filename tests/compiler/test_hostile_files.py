@@ -72,6 +72,13 @@ def alias_ladder() -> str:
     return "\n".join(rows)
 
 
+def alias_bombs(kind: str) -> str:
+    """A hundred documents, each just within what one may hold: 25 KB of text, eight million values."""
+    head = MODEL.replace("InferenceModel", kind) + "x:\n- &a [" + ", ".join("x" * 10) + "]\n"
+    levels = [f"- &{here} [{', '.join([f'*{below}'] * 10)}]\n" for below, here in pairwise("abcd")]
+    return "---\n".join([head + "".join(levels) + "- [*d, *d, *d, *d, *d, *d]\n"] * 100)
+
+
 TEXTS: dict[str, tuple[str | bytes, str]] = {
     "binary": (bytes(range(256)) * 64, "P002"),
     "an executable": (b"\x7fELF\x02\x01\x01" + bytes(5_000), "P001"),
@@ -80,6 +87,10 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
     "100,000 nested brackets": ("a: " + "[" * 100_000, "P004"),
     "3,000 nested maps": ("{a: " * 3_000 + "}" * 3_000, "P004"),
     "an alias bomb": (alias_bomb(), "P004"),
+    "a hundred alias bombs": (alias_bombs("InferenceModel"), "P004"),
+    "a hundred alias bombs of no kind": (alias_bombs("Nothing"), "P004"),
+    "an alias bomb for an apiVersion": (alias_bombs("InferenceModel").replace("turnout.dev/v1", "[]"), "P004"),
+    "flat lists": ("---\n".join([spec("{config: {extraArgs: [" + "x," * 90_000 + "]}}")] * 20), "P004"),
     "an alias ladder": (alias_ladder(), "P004"),
     "python tags": (spec("{modelName: !!python/object/apply:os.system [touch /tmp/pwned]}"), "P005"),
     "NaN": (spec("{modelName: org/chat, config: {gpuMemoryUtilization: .NaN}}"), "P007"),

@@ -18,7 +18,7 @@ import yaml
 from compiler.diagnostics import Position
 from compiler.emit import EMITTERS
 from compiler.emit.object import Object
-from compiler.render import HEADER, drift, rendered_files, write
+from compiler.render import HEADER, STAGING, drift, rendered_files, write
 from tests.compiler.emit.fleets import fleet, model, rich_fleet
 
 ROOT = Path(__file__).parents[2]
@@ -152,8 +152,11 @@ def test_an_unchanged_file_is_not_touched(tmp_path: Path) -> None:
     assert b"name: c" in (tmp_path / "models" / "b.yaml").read_bytes()
 
 
+@pytest.mark.parametrize("problem", [OSError(28, "no space left on device"), KeyboardInterrupt()], ids=["disk", "key"])
 @pytest.mark.parametrize("failing", range(1, 6))
-def test_a_failure_midway_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
+def test_a_failure_midway_leaves_the_old_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int, problem: BaseException
+) -> None:
     """The disk fails at the n-th step of five: four files moved in, one removed."""
     folder = tmp_path / "rendered"
     write(rendered_files([made("a"), made("b", file="old/b.yaml")]), folder)
@@ -166,7 +169,7 @@ def test_a_failure_midway_leaves_the_old_state(tmp_path: Path, monkeypatch: pyte
             nonlocal steps
             steps += 1
             if steps == failing:
-                raise OSError(28, "no space left on device")
+                raise problem
             return real(path, *rest)
 
         return step
@@ -174,9 +177,10 @@ def test_a_failure_midway_leaves_the_old_state(tmp_path: Path, monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", failing_step(Path.replace))
         patch.setattr(Path, "unlink", failing_step(Path.unlink))
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(type(problem)):
             write(after, folder)
     assert tree(folder) == before
+    assert not (folder / STAGING).exists()
     assert not (folder / "new").exists()
     assert list(tmp_path.iterdir()) == [folder]
     write(after, folder)
@@ -196,6 +200,36 @@ def test_a_failure_while_staging_touches_nothing(tmp_path: Path, monkeypatch: py
         write(rendered_files([made("b")]), folder)
     assert tree(folder) == before
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_nothing_is_written_outside_of_the_folder_which_may_be_a_mount_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "rendered"
+    write(rendered_files([made("a"), made("b", file="old/b.yaml")]), folder)
+    moved: list[Path] = []
+    real = Path.replace
+
+    def noted(path: Path, target: Path) -> Path:
+        moved.extend((path, target))
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
+    write(rendered_files([made("c")]), folder)
+    assert moved
+    assert all(path.is_relative_to(folder) for path in moved)
+
+
+def test_what_a_killed_run_left_is_no_orphan_and_goes_with_the_next(tmp_path: Path) -> None:
+    files = rendered_files([made("a")])
+    write(files, tmp_path)
+    left = tmp_path / STAGING / "after" / "models" / "z.yaml"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(files["models/a.yaml"])
+    assert drift(files, tmp_path) == ""
+    write(files, tmp_path)
+    assert tree(tmp_path) == files
+    assert not (tmp_path / STAGING).exists()
 
 
 # Drift

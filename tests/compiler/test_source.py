@@ -135,7 +135,7 @@ def test_a_fleet_comes_only_without_errors(tmp_path: Path) -> None:
 
 
 def test_emitters_are_asked_what_they_cannot_express(tmp_path: Path) -> None:
-    write(tmp_path, a=model("a", "framework: triton\nmodelPath: s3://a/b\nconfig: {quantization: awq}"))
+    write(tmp_path, a=model("a", "framework: triton\nmodelPath: s3://models/b\nconfig: {quantization: awq}"))
     compiled = compile_policies(tmp_path)
     assert [d.code for d in compiled.diagnostics] == ["P307"]
     assert compiled.fleet is None

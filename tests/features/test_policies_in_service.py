@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from watchfiles._rust_notify import WatchfilesRustInternalError
 
+import xds.observe.policies
+from compiler.fleet import Fleet
+from compiler.source import Sources
 from tests.features.ads import CLUSTER, ENDPOINT, RUNTIME, stream
-from tests.features.served import Folder, asynchronous, cluster, model, served, until
+from tests.features.served import DEADLINE, Folder, asynchronous, cluster, model, served, until
+from xds.cache import Prepared, Snapshots
 from xds.stream.state import Variant
 
 both = pytest.mark.parametrize("variant", list(Variant))
@@ -145,3 +153,80 @@ async def test_the_dump_shows_what_each_group_is_served(folder: Folder) -> None:
         assert code == 404
         assert json.loads(text)["groups"] == ["default", "sidecar"]
         assert len(json.loads((await server.get("/config_dump"))[1])["groups"]) == 2
+
+
+@asynchronous
+async def test_a_fault_of_the_compiler_is_shown_and_takes_nothing_away(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(root: Path, previous: Sources | None) -> NoReturn:
+        raise ZeroDivisionError
+
+    async with served(folder.path) as server:
+        good = await server.until(lambda s: s["policy"]["state"] == "ok")
+        with monkeypatch.context() as patch:
+            patch.setattr(xds.observe.policies, "compile_policies", fail)
+            folder.models("chat")
+            broken = await server.until(lambda s: s["policy"]["state"] == "broken")
+        (found,) = broken["policy"]["diagnostics"]
+        assert (found["code"], found["severity"], found["file"], found["line"]) == ("X107", "error", "policies", 0)
+        assert found["message"].startswith("the compiler fails on these policies, which is a fault of turnout")
+        assert broken["models"] == good["models"]
+        folder.models("embed")
+        await server.until(lambda s: s["policy"]["state"] == "ok")
+
+
+@asynchronous
+async def test_a_fault_of_the_translation_is_shown_and_it_is_tried_again(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = Snapshots.prepared
+    fails = True
+
+    def now_and_then(self: Snapshots, fleet: Fleet) -> Prepared:
+        if fails:
+            raise MemoryError
+        return prepared(self, fleet)
+
+    monkeypatch.setattr(Snapshots, "prepared", now_and_then)
+    async with served(folder.path) as server:
+        broken = await server.until(lambda s: s["policy"]["state"] == "broken")
+        (found,) = broken["policy"]["diagnostics"]
+        assert (found["code"], found["file"]) == ("X107", "policies")
+        assert found["message"].startswith("the translation for Envoy fails on these policies")
+        fails = False
+        status = await server.until(lambda s: s["policy"]["state"] == "ok")
+        assert status["policy"]["diagnostics"] == []
+        assert await server.metric('turnout_policy_reloads_total{result="failed"}') == 1
+
+
+@asynchronous
+async def test_edits_are_found_though_nothing_can_be_watched(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watcher says so with an exception of its own, which is no OSError."""
+
+    def unwatchable(*_: object, **__: object) -> NoReturn:
+        raise WatchfilesRustInternalError("error in underlying watcher: No space left on device")
+
+    monkeypatch.setattr(xds.observe.policies, "awatch", unwatchable)
+    async with served(folder.path) as server:
+        await server.until(lambda s: s["policy"]["state"] == "ok")
+        folder.models("chat")
+        await server.until(lambda s: len(s["models"]) == 1)
+
+
+@asynchronous
+async def test_streams_do_not_wait_while_a_folder_is_looked_through(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a network file system that hangs, it takes as long as it takes."""
+    look, goes_on = xds.observe.policies.fingerprint, threading.Event()
+
+    def slowly(root: Path) -> xds.observe.policies.Fingerprint:
+        assert goes_on.wait(DEADLINE), "the event loop waited for it"
+        return look(root)
+
+    monkeypatch.setattr(xds.observe.policies, "fingerprint", slowly)
+    async with served(folder.path) as server:
+        assert (await server.status())["policy"]["state"] == "loading"
+        goes_on.set()
+        await server.until(lambda s: s["policy"]["state"] == "ok")

@@ -126,6 +126,56 @@ async def test_nothing_is_sent_again_to_an_envoy_that_reconnects(folder: Folder,
         assert (await envoy.accepted()).type is RUNTIME
 
 
+@both
+@asynchronous
+async def test_nothing_is_sent_again_by_a_server_that_reads_the_policies_after_the_envoy_has_come(
+    folder: Folder, variant: Variant
+) -> None:
+    """Its listeners are where it wants them, which no server remembers."""
+    placed = {"turnout": {"port": 10001}}
+    async with served(folder.path) as server, stream(server.xds, variant, **placed) as envoy:
+        before = await envoy.synced()
+    hidden = folder.path.rename(folder.path.with_name("hidden"))
+    async with served(folder.path) as other, stream(other.xds, variant, **placed) as envoy:
+        for type_ in (CLUSTER, LISTENER):
+            await envoy.ask(type_, version=before[type_].version, versions=before[type_].versions)
+        await other.until(lambda s: bool(s["envoys"]) and len(s["envoys"][0]["types"]) == 2)
+        hidden.rename(folder.path)
+        await other.until(lambda s: s["policy"]["state"] == "ok")
+        await envoy.ask(RUNTIME, "turnout")
+        assert (await envoy.accepted()).type is RUNTIME
+
+
+@both
+@asynchronous
+async def test_an_envoy_that_was_cut_off_after_a_refusal_is_not_believed_while_its_old_stream_is_still_open(
+    folder: Folder, variant: Variant
+) -> None:
+    async with served(folder.path) as server, stream(server.xds, variant) as cut_off:
+        before = await cut_off.synced()
+        folder.write("models", model("chat", 9005) + "---\n" + model("embed"))
+        await cut_off.refuse(await cut_off.read(), "malformed IP address")
+        await server.until(lambda s: bool(s["envoys"][0]["types"]["endpoint"]["refused"]))
+        async with stream(server.xds, variant) as envoy:
+            await envoy.ask(CLUSTER, version=before[CLUSTER].version, versions=before[CLUSTER].versions)
+            assert (await envoy.accepted()).type is CLUSTER
+
+
+@both
+@asynchronous
+async def test_a_node_whose_listeners_have_no_port_is_told_why(folder: Folder, variant: Variant) -> None:
+    folder.write(
+        "gateway",
+        "apiVersion: turnout.dev/v1\nkind: Gateway\nmetadata: {name: two}\nspec:\n  hosts: ['*']\n"
+        "  listeners: [{port: 80, protocol: HTTP}, {port: 81, protocol: HTTP}]\n",
+    )
+    async with served(folder.path) as server, stream(server.xds, variant, cluster="two", turnout={"port": 65535}) as e:
+        await e.ask(LISTENER)
+        code, reason = await e.ended()
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert reason.startswith("X105 node gw-1: node metadata turnout.port: 65535: with 2 listeners")
+
+
 @asynchronous
 async def test_delta_names_what_has_gone_while_an_envoy_was_away(folder: Folder) -> None:
     async with served(folder.path) as server, stream(server.xds, Variant.DELTA) as envoy:

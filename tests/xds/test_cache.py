@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +14,8 @@ from compiler.pipeline import compile_policies
 from tests.features.served import model
 from xds.cache import Snapshots, UnknownGroupError
 from xds.serve import TRANSLATION
-from xds.snapshot import ResourceType
-from xds.translate.group import Group, Placement
+from xds.snapshot import ResourceType, Snapshot
+from xds.translate.group import Group, Placement, PlacementError
 
 
 def fleet(folder: Path, *texts: str) -> Fleet:
@@ -76,5 +78,63 @@ def test_versions_that_were_served_before_are_still_known(tmp_path: Path) -> Non
     loaded(snapshots, fleet(tmp_path, model("chat", 9002)))
     assert before is not None
     assignments = before[ResourceType.ENDPOINT]
-    assert snapshots.known(assignments.version) is assignments
+    assert snapshots.known(assignments.version) == assignments
     assert snapshots.known("never served") is None
+
+
+def test_a_thousand_placements_crowd_out_no_version(tmp_path: Path) -> None:
+    snapshots = loaded(Snapshots(TRANSLATION), fleet(tmp_path, model("chat", 9001)))
+    before = snapshots.groups["default"]
+    for port in range(1000):
+        snapshots.get(Group("default", Placement(10_000 + port)))
+    loaded(snapshots, fleet(tmp_path, model("chat", 9002)))
+    assert all(snapshots.known(before[type_].version) for type_ in ResourceType)
+
+
+def test_placements_are_made_again_only_for_envoys_that_are_still_there(tmp_path: Path) -> None:
+    placed: list[Group] = []
+
+    def place(of: Snapshot, fleet: Fleet, group: Group) -> Snapshot:
+        placed.append(group)
+        return TRANSLATION.place(of, fleet, group)
+
+    snapshots = loaded(Snapshots(replace(TRANSLATION, place=place)), fleet(tmp_path, model("chat", 9001)))
+    here, gone = (Group("default", Placement(port)) for port in (10_001, 10_002))
+    before, _ = (snapshots.get(group) for group in (here, gone))
+    placed.clear()
+    loaded(snapshots, fleet(tmp_path, model("chat", 9002)))
+    assert placed == []
+    after = snapshots.get(here)
+    assert placed == [here]
+    assert before is not None
+    assert after is not None
+    assert after[ResourceType.LISTENER] is before[ResourceType.LISTENER]
+
+
+def test_envoys_come_while_a_fleet_is_prepared(tmp_path: Path) -> None:
+    """In another thread: nothing that it reads may change under it."""
+    ports = iter(range(10_000, 60_000))
+
+    def place(of: Snapshot, fleet: Fleet, group: Group) -> Snapshot:
+        if threading.current_thread() is not threading.main_thread():
+            raise AssertionError("placed in the thread that prepares")
+        return TRANSLATION.place(of, fleet, group)
+
+    snapshots = loaded(Snapshots(replace(TRANSLATION, place=place)), fleet(tmp_path, model("a")))
+    snapshots.get(Group("default", Placement(next(ports))))
+    second = fleet(tmp_path, model("a", 9002))
+    with ThreadPoolExecutor(1) as thread:
+        preparing = thread.submit(snapshots.prepared, second)
+        while not preparing.done():
+            snapshots.get(Group("default", Placement(next(ports))))
+        snapshots.replace(preparing.result())
+    assert snapshots.fleet is second
+
+
+def test_a_placement_whose_last_listener_has_no_port_is_an_error_with_a_reason(tmp_path: Path) -> None:
+    gateway = "apiVersion: turnout.dev/v1\nkind: Gateway\nmetadata: {name: two}\nspec:\n  hosts: ['*']\n"
+    gateway += "  listeners: [{port: 80, protocol: HTTP}, {port: 81, protocol: HTTP}]\n"
+    snapshots = loaded(Snapshots(TRANSLATION), fleet(tmp_path, model("chat"), gateway))
+    assert snapshots.get(Group("two", Placement(65534))) is not None
+    with pytest.raises(PlacementError, match="65535: with 2 listeners the last would be at port 65536"):
+        snapshots.get(Group("two", Placement(65535)))

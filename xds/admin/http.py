@@ -17,7 +17,7 @@ from xds.cache import Snapshots, UnknownGroupError
 from xds.control import Control
 from xds.snapshot import Snapshot
 from xds.stream.server import Server
-from xds.translate.group import Group
+from xds.translate.group import Group, PlacementError
 
 
 class Admin:
@@ -78,7 +78,7 @@ class Admin:
     def _current(self, group: Group) -> Snapshot | None:
         try:
             return self._snapshots.get(group)
-        except UnknownGroupError:
+        except (UnknownGroupError, PlacementError):
             return None
 
 

@@ -106,7 +106,7 @@ def _envoy(peer: Peer, snapshot: Snapshot | None) -> Document:
 def _synced(state: StreamState, snapshot: Snapshot) -> bool:
     """The Envoy has all of the snapshot that it asked for, and has said so."""
     refuses = any(sub.quarantine(snapshot[type_]) for type_, sub in state.subscriptions.items())
-    return not refuses and not state.outstanding and next_update(state, snapshot) is None
+    return not refuses and not state.outstanding and not state.warming and next_update(state, snapshot) is None
 
 
 def _type(sub: Subscription, wanted: ResourceSet | None) -> Document:

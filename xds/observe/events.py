@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compiler.diagnostics import Diagnostic
+from compiler.diagnostics import Diagnostic, Position, error
 from compiler.fleet import Fleet
 
 
@@ -12,6 +12,8 @@ from compiler.fleet import Fleet
 class PoliciesRead:
     """Policies have been compiled, with or without success."""
 
+    folder: Position
+    """Of the policies, as diagnostics name it."""
     fleet: Fleet | None
     """None when there are errors."""
     diagnostics: tuple[Diagnostic, ...]
@@ -23,3 +25,9 @@ class PoliciesRead:
     """When the last of the changed files was saved, in seconds since 1970."""
     seconds: float
     """How long it took to compile them."""
+
+
+def fault(folder: Position, what: str) -> Diagnostic:
+    """`what` of turnout fails on policies that nobody can blame."""
+    message = f"{what} fails on these policies, which is a fault of turnout; what was served before stays"
+    return error("X107", folder, message, "the log of turnout serve says where it fails: report that")

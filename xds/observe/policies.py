@@ -18,9 +18,10 @@ from pathlib import Path
 from watchfiles import awatch
 
 from compiler import report
+from compiler.diagnostics import Position
 from compiler.pipeline import Compiled, compile_policies
 from compiler.source import Sources
-from xds.observe.events import PoliciesRead
+from xds.observe.events import PoliciesRead, fault
 
 LOOK = 1.0
 """Seconds between two looks when nothing is notified."""
@@ -40,7 +41,7 @@ async def policies(root: Path, colour: bool = False) -> AsyncIterator[PoliciesRe
     sources: Sources | None = None
     seen: Fingerprint | None = None
     async for _ in _occasions(root):
-        found = fingerprint(root)
+        found = await asyncio.to_thread(fingerprint, root)
         if found == seen:
             continue
         saved_at = _saved_at(found - seen if seen is not None else frozenset())
@@ -48,13 +49,22 @@ async def policies(root: Path, colour: bool = False) -> AsyncIterator[PoliciesRe
         started = time.perf_counter()
         compiled = await asyncio.to_thread(_compiled, root, sources)
         seconds = time.perf_counter() - started
+        folder = _position(root)
         if compiled is None:
-            fault = "turnout: these policies make the compiler fail, which is a fault of turnout\n"
-            yield PoliciesRead(None, (), fault, "", saved_at, seconds)
+            failed = (fault(folder, "the compiler"),)
+            said = report.text(failed, Sources((), ()), root, colour)
+            yield PoliciesRead(folder, None, failed, said, "", saved_at, seconds)
             continue
         sources = compiled.sources
         said = report.text(compiled.diagnostics, sources, root, colour)
-        yield PoliciesRead(compiled.fleet, compiled.diagnostics, said, _digest(sources), saved_at, seconds)
+        digest = _digest(sources)
+        yield PoliciesRead(folder, compiled.fleet, compiled.diagnostics, said, digest, saved_at, seconds)
+
+
+def _position(root: Path) -> Position:
+    """As the compiler names it: from the folder that holds the policy folder."""
+    home = root if root.is_dir() else root.parent
+    return Position(home.resolve().name if home is root else f"{home.resolve().name}/{root.name}", 0, 0)
 
 
 def fingerprint(root: Path) -> Fingerprint:
@@ -120,7 +130,7 @@ async def _occasions(root: Path) -> AsyncIterator[None]:
                 yield
                 if _identity(watched) != identity:
                     break  # the watch is on a folder that is no longer there
-        except OSError as problem:
+        except (OSError, RuntimeError) as problem:  # what the watcher itself cannot do is a RuntimeError
             log.warning("cannot watch, looking every %s s policies=%s problem=%s", LOOK, root, problem)
             await asyncio.sleep(LOOK)
 

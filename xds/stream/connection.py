@@ -17,14 +17,17 @@ from xds.snapshot import ResourceType, Snapshot
 from xds.stream.node import Node
 from xds.stream.refusals import rejected
 from xds.stream.responses import Responses
-from xds.stream.state import Known, Request, StreamState, Variant
+from xds.stream.state import Request, StreamState, Variant
 from xds.stream.subscription import Batch
-from xds.stream.update import Update, next_update
+from xds.stream.update import Step, Update, next_update
+from xds.translate.group import PlacementError
 
 OPENING = 15.0
 """Seconds that a client has for naming the types it wants; Envoy names them all at once."""
 DETAIL = 500
 """Characters of a refusal's reason that are kept: an Envoy may quote the whole resource."""
+DOUBTFUL = 10_000
+"""Node ids that are remembered: an id is the client's own word."""
 SMALL = 48 << 10
 """Bytes of a request that is worth remembering decoded: more than a thousand names, less than an Envoy's node."""
 
@@ -40,7 +43,7 @@ class Framing:
     variant: Variant
     method: str
     decoded: Callable[[bytes], Request]
-    received: Callable[[StreamState, ResourceType, Request, Known], StreamState]
+    received: Callable[[StreamState, ResourceType, Request], StreamState]
     encoded: Callable[[Update], bytes]
 
 
@@ -63,7 +66,7 @@ class Surroundings:
     """Called when there is nothing more to send and nothing to wait for."""
     unknown_type: Callable[[Node, str], None]
     doubtful: set[str]
-    """Ids of nodes whose last stream ended with refusals."""
+    """Ids of nodes that refuse something, or did when their last stream ended."""
 
 
 class Refused(Exception):  # noqa: N818  (not a fault of ours: the stream is ended with this reason)
@@ -110,8 +113,6 @@ class Connection:
     def _leave(self) -> None:
         if self.node is None:
             return
-        if self.state.doubtful and len(self._around.doubtful) < 10_000:
-            self._around.doubtful.add(self.node.id)
         log.info("stream closed node=%s group=%s", self.node.id, self.node.group.name)
 
     async def _write(self) -> None:
@@ -120,15 +121,20 @@ class Connection:
             self._wake.clear()
             if self._refusal is not None:
                 raise self._refusal
-            snapshot = self._current()
-            step = None if snapshot is None else next_update(self.state, snapshot)
-            if step is not None:
+            if (step := self._step()) is not None:
                 update, self.state = step
                 await self._send(update)
                 continue
-            if not self.state.outstanding:
+            if not self.state.outstanding and not self.state.warming:
                 self._around.settled(self)
             await self._wake.wait()
+
+    def _step(self) -> Step | None:
+        snapshot = self._current()
+        if snapshot is None:
+            return None
+        self.state = self.state.resolved(snapshot, self._around.snapshots.known)
+        return next_update(self.state, snapshot)
 
     def _current(self) -> Snapshot | None:
         if self.node is None:
@@ -140,6 +146,8 @@ class Connection:
             if self._snapshot is None:
                 reason = f"X105 node {self.node.id}: group '{self.node.group.name}' is unknown"
                 raise Refused(grpc.StatusCode.PERMISSION_DENIED, reason) from unknown
+        except PlacementError as problem:
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"X105 node {self.node.id}: {problem}") from problem
         return self._snapshot
 
     async def _send(self, update: Update) -> None:
@@ -179,9 +187,10 @@ class Connection:
         if request.error is not None:
             request = replace(request, error=request.error[:DETAIL] or "no reason given")
         batch = self.state.batch(type_, request.nonce)
-        self.state = self._framing.received(self.state, type_, request, self._around.snapshots.known)
+        self.state = self._framing.received(self.state, type_, request)
         if batch is not None:
             self._answered(self.node, type_, batch, request.error)
+            self._doubt(self.node)
 
     def _introduced(self, request: Request) -> Node:
         """Who the client is; it says so in its first request only."""
@@ -195,6 +204,14 @@ class Connection:
             self._around.doubtful.discard(node.id)
             self.state = replace(self.state, believed=False)
         return node
+
+    def _doubt(self, node: Node) -> None:
+        """At once, and not when the stream ends: a client that was cut off is back before its old stream is known to
+        be dead."""
+        if not self.state.doubtful:
+            self._around.doubtful.discard(node.id)
+        elif len(self._around.doubtful) < DOUBTFUL:
+            self._around.doubtful.add(node.id)
 
     def _answered(self, node: Node, type_: ResourceType, batch: Batch, detail: str | None) -> None:
         if detail is None:

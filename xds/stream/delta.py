@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from xds.snapshot import ResourceType
+from xds.snapshot import NOTHING, ResourceType
+from xds.stream.difference import moved
 from xds.stream.node import node
-from xds.stream.state import WHOLE_LISTS, Known, Request, StreamState
+from xds.stream.state import Request, StreamState, subscribed
 from xds.stream.subscription import NO_NAMES, WILDCARD, Subscription, claimed, shared_names
 from xds.stream.update import Update
 
@@ -40,34 +41,38 @@ def encoded(update: Update) -> bytes:
     return bytes(message.SerializeToString(deterministic=True))
 
 
-def received(state: StreamState, type_: ResourceType, request: Request, known: Known) -> StreamState:
+def received(state: StreamState, type_: ResourceType, request: Request) -> StreamState:
     sub = state.subscriptions.get(type_)
     if sub is None:
-        return state.having(type_, _first(state, type_, request, known))
+        return state.having(type_, _first(state, type_, request))
     sub = sub.answered(request.nonce, request.error)
     # Names change with every request, whatever its nonce: nothing is repeated that could be out of date.
     return state.having(type_, _asking(_dropping(sub, request.dropped), request.names))
 
 
-def _first(state: StreamState, type_: ResourceType, request: Request, known: Known) -> Subscription:
-    legacy = not request.names and type_ in WHOLE_LISTS
-    wildcard = legacy or WILDCARD in request.names
-    names = request.names - {WILDCARD} if WILDCARD in request.names else request.names
-    sub = Subscription(wildcard=wildcard, legacy=legacy, names=names)
+def _first(state: StreamState, type_: ResourceType, request: Request) -> Subscription:
+    sub = subscribed(type_, request)
     if not request.versions:
-        return replace(sub, unanswered=wildcard, owed=names)
+        return replace(sub, unanswered=sub.wildcard, owed=sub.names)
     versions = request.versions if state.believed else dict.fromkeys(request.versions, "")
     claim = claimed(frozenset(versions.items()))
-    held = known(claim.version) or claim
-    owed = names.difference(request.versions) | _warming(state, type_, names)
-    return replace(sub, offered=held, owed=owed, sent=held.version, acknowledged=held.version)
+    warming = _warming(state, type_, sub.names)
+    owed = sub.names.difference(request.versions) | warming
+    # A cluster that waits for a load assignment which is gone is told so, like one that never had any.
+    held = moved(claim, NOTHING, warming)
+    return replace(sub, offered=held, owed=owed, claimed=claim.version, sent=claim.version, acknowledged=claim.version)
 
 
 def _warming(state: StreamState, type_: ResourceType, names: frozenset[str]) -> frozenset[str]:
-    """Load assignments of clusters that were sent since the stream was opened: a cluster needs its own again."""
-    clusters = state.subscriptions.get(ResourceType.CLUSTER)
-    if type_ is not ResourceType.ENDPOINT or clusters is None:
+    """Load assignments to be sent again, each for a cluster that was sent since the client had it.
+
+    As long as an Envoy warms clusters that an earlier stream sent it asks for no clusters, which comes to all names.
+    """
+    if type_ is not ResourceType.ENDPOINT:
         return NO_NAMES
+    clusters = state.subscriptions.get(ResourceType.CLUSTER)
+    if clusters is None:
+        return names
     return names & NO_NAMES.union(*(batch.names for batch in clusters.outstanding))
 
 

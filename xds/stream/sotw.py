@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from envoy.service.runtime.v3 import rtds_pb2
 
 from xds.snapshot import ResourceType
 from xds.stream.node import node
-from xds.stream.state import WHOLE_LISTS, Known, Request, StreamState
+from xds.stream.state import Request, StreamState, subscribed
 from xds.stream.subscription import WILDCARD, Subscription, shared_names
 from xds.stream.update import Update
 
@@ -35,6 +36,11 @@ def encoded(update: Update) -> bytes:
         for name in update.removed:
             # A layer that is left out keeps its old values.
             message.resources.add(type_url=update.type, value=_empty_layer(name))
+    if update.type is ResourceType.ENDPOINT:
+        for name in update.removed:
+            # Its cluster would wait for ever.
+            empty = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+            message.resources.add(type_url=update.type, value=empty.SerializeToString(deterministic=True))
     return bytes(message.SerializeToString(deterministic=True))
 
 
@@ -42,10 +48,10 @@ def _empty_layer(name: str) -> bytes:
     return bytes(rtds_pb2.Runtime(name=name, layer={}).SerializeToString(deterministic=True))
 
 
-def received(state: StreamState, type_: ResourceType, request: Request, known: Known) -> StreamState:
+def received(state: StreamState, type_: ResourceType, request: Request) -> StreamState:
     sub = state.subscriptions.get(type_)
     if sub is None:
-        return state.having(type_, _first(state, type_, request, known))
+        return state.having(type_, _first(state, type_, request))
     current = request.nonce in ("", sub.nonce)
     sub = sub.answered(request.nonce, request.error)
     # A request that answers an older response was written before the client saw the last one; what it wants by now
@@ -53,19 +59,13 @@ def received(state: StreamState, type_: ResourceType, request: Request, known: K
     return state.having(type_, _asking(sub, request.names) if current else sub)
 
 
-def _first(state: StreamState, type_: ResourceType, request: Request, known: Known) -> Subscription:
-    legacy = not request.names and type_ in WHOLE_LISTS
-    wildcard = legacy or WILDCARD in request.names
-    names = request.names - {WILDCARD} if WILDCARD in request.names else request.names
-    sub = Subscription(wildcard=wildcard, legacy=legacy, names=names)
+def _first(state: StreamState, type_: ResourceType, request: Request) -> Subscription:
+    sub = subscribed(type_, request)
     if not state.whole(type_):
         # A version says nothing of single names: one that the client asked for last may never have been answered,
         # and its cluster would wait for the load assignment for ever. So they are sent again.
-        return replace(sub, owed=names, unanswered=wildcard)
-    held = known(request.version) if wildcard and request.version and state.believed else None
-    if held is None:
-        return replace(sub, unanswered=True)
-    return replace(sub, offered=held, sent=held.version, acknowledged=held.version)
+        return replace(sub, owed=sub.names, unanswered=sub.wildcard)
+    return replace(sub, unanswered=True, claimed=request.version if sub.wildcard and state.believed else "")
 
 
 def _asking(sub: Subscription, asked: frozenset[str]) -> Subscription:

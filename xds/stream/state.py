@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from xds.snapshot import ResourceSet, ResourceType
+from xds.snapshot import ResourceSet, ResourceType, Snapshot
 from xds.stream.node import Node
-from xds.stream.subscription import NO_NAMES, Batch, Subscription
+from xds.stream.subscription import NO_NAMES, WILDCARD, Batch, Subscription
 
 Known = Callable[[str], ResourceSet | None]
 """The set that once was served under a version, if it is remembered."""
@@ -68,6 +68,25 @@ class StreamState:
     def opened(self) -> StreamState:
         return replace(self, opening=False)
 
+    def resolved(self, snapshot: Snapshot, known: Known) -> StreamState:
+        """With the sets that clients have only named by their version. They may do so before there is a snapshot."""
+        state = self
+        for type_, sub in self.subscriptions.items():
+            if sub.claimed:
+                held = snapshot[type_] if snapshot[type_].version == sub.claimed else known(sub.claimed)
+                state = state.having(type_, sub.resolved(held))
+        return state
+
+    @property
+    def warming(self) -> bool:
+        """The client is back with clusters that an earlier stream sent and that wait for their load assignments.
+
+        Until then an Envoy asks for no clusters, and they are not to be taken for those of the snapshot.
+        """
+        asked = self.subscriptions
+        returning = any(subscription.returning for subscription in asked.values())
+        return returning and ResourceType.ENDPOINT in asked and ResourceType.CLUSTER not in asked
+
     @property
     def doubtful(self) -> bool:
         """What the client has may differ from the versions it will bring along to its next stream."""
@@ -76,3 +95,12 @@ class StreamState:
     @property
     def outstanding(self) -> bool:
         return any(subscription.outstanding for subscription in self.subscriptions.values())
+
+
+def subscribed(type_: ResourceType, request: Request) -> Subscription:
+    """What a stream's first request of a type asks for; nothing has been sent yet."""
+    legacy = not request.names and type_ in WHOLE_LISTS
+    wildcard = legacy or WILDCARD in request.names
+    names = request.names - {WILDCARD} if WILDCARD in request.names else request.names
+    returning = bool(request.version or request.versions)
+    return Subscription(wildcard=wildcard, legacy=legacy, names=names, returning=returning)

@@ -54,6 +54,10 @@ class Subscription:
     """Names to be sent whatever `offered` says: the client has asked for them anew, or needs them again."""
     unanswered: bool = False
     """The client waits for a response, even for an empty one."""
+    returning: bool = False
+    """The client has resources from an earlier stream."""
+    claimed: str = ""
+    """Version that these have in all; empty once it has been looked up, or when it is not to be relied on."""
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     suspects: tuple[frozenset[str], ...] = ()
     """Names from refused responses of several resources, in groups that are offered again apart from each other."""
@@ -66,13 +70,17 @@ class Subscription:
     acknowledged: str = ""
     """Version of the last response that was accepted."""
 
+    def resolved(self, held: ResourceSet | None) -> Subscription:
+        """`held` is what has the claimed version; `None` when nobody knows any more."""
+        if held is None:
+            return replace(self, claimed="")
+        version = held.version
+        return replace(self, claimed="", unanswered=False, offered=held, sent=version, acknowledged=version)
+
     def select(self, names: frozenset[str]) -> frozenset[str]:
         if self.wildcard or names <= self.names:
             return names
         return names & self.names
-
-    def wants(self, name: str) -> bool:
-        return self.wildcard or name in self.names
 
     def goal(self, wanted: ResourceSet) -> ResourceSet:
         """`wanted`, but what the client refuses stays as the client has it."""
@@ -147,7 +155,8 @@ class Subscription:
 
     def asking_for_all(self) -> Subscription:
         """With a wildcard that it did not have: what lies outside its names it has forgotten, or never had."""
-        return replace(self, wildcard=True, unanswered=True, offered=moved(NOTHING, self.offered, self.names))
+        offered = moved(NOTHING, self.offered, self.names)
+        return replace(self, wildcard=True, unanswered=True, offered=offered, claimed="")
 
     def only(self, names: frozenset[str]) -> Subscription:
         """No longer subscribed to other names than these."""
@@ -158,7 +167,7 @@ class Subscription:
         return replace(self, names=kept, owed=self.owed & kept, refused=refused)
 
     def without_wildcard(self) -> Subscription:
-        return replace(self, wildcard=False, legacy=False, unanswered=False).only(self.names)
+        return replace(self, wildcard=False, legacy=False, unanswered=False, claimed="").only(self.names)
 
 
 def apart(names: Iterable[str]) -> tuple[frozenset[str], ...]:

@@ -21,6 +21,9 @@ AT_ONCE = frozenset({ResourceType.RUNTIME, ResourceType.LISTENER})
 """Types whose removals need not wait. A listener's must not: the one that takes its place may want its port."""
 ROUTING = (ResourceType.LISTENER, ResourceType.ROUTE)
 REMOVED_LAST = (ResourceType.CLUSTER, ResourceType.ENDPOINT, ResourceType.ROUTE)
+MOST = 2 * SINGLY
+"""Responses of one type that may be on their way. A client that reads but never answers is sent no more; once it
+answers, it is sent what is newest then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ def _next(state: StreamState, snapshot: Snapshot, type_: ResourceType) -> Step |
     if sub is None or _at_rest(sub, snapshot[type_]):
         return None
     offer = _offer(state, snapshot, type_)
+    if offer is not None and len(sub.outstanding) >= MOST:
+        # What a whole list leaves out may be what the answers wait for.
+        offer = _Offer(NO_NAMES, offer.removed) if offer.removed and state.whole(type_) else None
     return None if offer is None else _sent(state, snapshot, type_, offer)
 
 
@@ -89,6 +95,8 @@ def _next_clusters(state: StreamState, snapshot: Snapshot) -> Step | None:
 
 
 def _next_routing(state: StreamState, snapshot: Snapshot) -> Step | None:
+    if state.warming:
+        return None
     clusters = state.subscriptions.get(ResourceType.CLUSTER)
     if clusters is not None and (clusters.outstanding or _suspects(state, snapshot, ResourceType.CLUSTER)):
         return None
@@ -121,7 +129,7 @@ def _next_removal(state: StreamState, snapshot: Snapshot) -> Step | None:
         if sub is None or (state.variant is Variant.SOTW and not state.whole(type_)):
             continue
         gap = difference(sub.offered, sub.goal(snapshot[type_]))
-        if gap.removed and (removed := sub.select(gap.removed)):
+        if gap.removed and len(sub.outstanding) < MOST and (removed := sub.select(gap.removed)):
             return _sent(state, snapshot, type_, _Offer(NO_NAMES, removed))
         if sub.outstanding:  # a client that lets a cluster go also lets its load assignment go, unasked
             return None
@@ -155,7 +163,7 @@ def _offer(state: StreamState, snapshot: Snapshot, type_: ResourceType) -> _Offe
     removed = _removable(state, snapshot, type_, gap)
     asked = sub.owed | sub.lapsed(wanted) if sub.refused else sub.owed
     present, absent = _split(_source(type_, sub, snapshot), asked)
-    absent = _unheard_of(state, sub, absent)
+    absent = _unheard_of(state, type_, absent)
     if sub.unanswered or (asked and state.whole(type_)):
         return _Offer(changed | present, removed | absent)
     if present or absent:
@@ -165,7 +173,7 @@ def _offer(state: StreamState, snapshot: Snapshot, type_: ResourceType) -> _Offe
         return _Offer(frozenset([min(changed)]) if singly else changed, removed)
     if state.whole(type_) and sub.outstanding:
         return None  # its suspects can only be told apart one after the other
-    return _suspect_offer(state, sub, goal)
+    return _suspect_offer(state, type_, goal)
 
 
 def _removable(state: StreamState, snapshot: Snapshot, type_: ResourceType, gap: Difference) -> frozenset[str]:
@@ -199,21 +207,32 @@ def _source(type_: ResourceType, sub: Subscription, snapshot: Snapshot) -> Resou
     return moved(sub.offered, goal, difference(sub.offered, goal).changed)
 
 
-def _suspect_offer(state: StreamState, sub: Subscription, goal: ResourceSet) -> _Offer | None:
+def _suspect_offer(state: StreamState, type_: ResourceType, goal: ResourceSet) -> _Offer | None:
+    sub = state.subscriptions[type_]
     for at, group in enumerate(sub.suspects):
         present, absent = _split(goal, sub.select(group))
-        absent = _unheard_of(state, sub, absent)
+        absent = _unheard_of(state, type_, absent)
         if present or absent:
             return _Offer(present, absent, suspects=sub.suspects[at + 1 :])
     return None
 
 
-def _unheard_of(state: StreamState, sub: Subscription, absent: frozenset[str]) -> frozenset[str]:
-    """Of names that do not exist, those to be called so at once. State of the world has no words for it; what the
-    client still has goes in its turn."""
-    if state.variant is Variant.SOTW or not absent:
-        return NO_NAMES
-    return frozenset(name for name in absent if name not in sub.offered)
+def _unheard_of(state: StreamState, type_: ResourceType, absent: frozenset[str]) -> frozenset[str]:
+    """Of names that do not exist, those to be called so at once; what the client still has goes in its turn.
+
+    State of the world has no words for it but an empty load assignment, for a cluster that waits for one.
+    """
+    if state.variant is Variant.SOTW:
+        absent = absent & _awaited(state) if type_ is ResourceType.ENDPOINT else NO_NAMES
+    return frozenset(name for name in absent if name not in state.subscriptions[type_].offered)
+
+
+def _awaited(state: StreamState) -> frozenset[str]:
+    """Clusters that the client cannot accept before it has been sent their load assignments."""
+    if state.warming:
+        return state.subscriptions[ResourceType.ENDPOINT].names
+    clusters = state.subscriptions.get(ResourceType.CLUSTER)
+    return NO_NAMES if clusters is None else NO_NAMES.union(*(batch.after for batch in clusters.outstanding))
 
 
 def _sent(state: StreamState, snapshot: Snapshot, type_: ResourceType, offer: _Offer) -> Step:

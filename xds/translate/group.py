@@ -24,6 +24,10 @@ class Placement:
     """The folder on Envoy's own machine with `<secret>/tls.crt` and `<secret>/tls.key`."""
 
 
+class PlacementError(ValueError):
+    """An Envoy wants its listeners where there is no room for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """What an Envoy says of itself that decides what it is sent."""

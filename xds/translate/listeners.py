@@ -13,12 +13,13 @@ from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
 from compiler.fleet import Gateway, Listener, Protocol
 from xds.snapshot import ResourceSet
-from xds.translate.group import SIDECAR, Placement
+from xds.translate.group import SIDECAR, Placement, PlacementError
 from xds.translate.local_replies import local_reply_config
 from xds.translate.messages import ads_source, message_resource, packed
 from xds.translate.request_pass import INTERNAL_PREFIX, request_pass
 
 CONNECTION_BUFFER_BYTES = 2**20
+LAST_PORT = 65535
 SECRETS = "/etc/turnout/secrets"
 HTTP_FILTERS = (
     ("envoy.filters.http.lua", request_pass),
@@ -29,9 +30,16 @@ HTTP_FILTERS = (
 
 
 def listeners(gateway: Gateway, placement: Placement) -> ResourceSet:
-    """None where no host is Envoy's to carry. Names follow policy, so a moved listener stays the same listener."""
+    """None where no host is Envoy's to carry. Names follow policy, so a moved listener stays the same listener.
+
+    Raises PlacementError when the last of them would lie beyond port 65535.
+    """
     if not gateway.hosts:
         return ResourceSet()
+    last = (placement.port or 0) + len(gateway.listeners) - 1
+    if last > LAST_PORT:
+        reason = f"with {len(gateway.listeners)} listeners the last would be at port {last}, beyond {LAST_PORT}"
+        raise PlacementError(f"node metadata turnout.port: {placement.port}: {reason}")
     return ResourceSet(
         message_resource(_name(gateway, entry), listener(gateway, entry, position, placement), gateway.origin)
         for position, entry in enumerate(gateway.listeners)

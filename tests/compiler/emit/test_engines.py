@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise, product
 
 import pytest
 
+from compiler.catalogue import FLAGS, flag_name
 from compiler.emit import kubernetes
 from compiler.emit.engines import launch
 from compiler.fleet import Engine, Framework, ModelPath, ModelType, Quantization, Scheme, Tier
@@ -72,7 +74,7 @@ def test_triton() -> None:
 
 @pytest.mark.parametrize("framework", Framework)
 def test_engines_take_arguments_and_no_variables(framework: Framework) -> None:
-    """B21: MODEL_NAME, MAX_SEQ_LEN and the like are read by none of them."""
+    """MODEL_NAME, MAX_SEQ_LEN and the like are read by none of them."""
     made = list(kubernetes.objects(fleet(model("m", replace(version(), engine=sized(framework))))))
     assert not any("'env'" in str(item.body) for item in made)
 
@@ -81,6 +83,20 @@ def test_engines_take_arguments_and_no_variables(framework: Framework) -> None:
 def test_extra_arguments_come_last_as_they_stand(framework: Framework) -> None:
     given = replace(sized(framework), extra_args=("--seed", "7"))
     assert command_line(given).endswith(" --seed 7")
+
+
+@pytest.mark.parametrize("framework", Framework)
+def test_the_flags_that_policy_may_not_repeat_are_those_given(framework: Framework) -> None:
+    dtypes = ("auto", "float16", "bfloat16", "float32")
+    for scheme, quantization, dtype, kind in product(Scheme, Quantization, dtypes, ModelType):
+        path = ModelPath(scheme, "/m" if scheme is Scheme.HOST else "b/k")
+        given = replace(sized(framework), model_path=path, quantization=quantization, dtype=dtype)
+        words = command_line(given, kind=kind).split()
+        # A flag without a value does the same when it is given twice.
+        valued = {flag_name(a) for a, b in pairwise(words) if a.startswith("--") and not b.startswith("--")}
+        values = {"modelPath": scheme, "config.quantization": quantization, "config.dtype": dtype, "type": kind}
+        known = {name for name, flag in FLAGS[framework].items() if not flag.when or values[flag.field] in flag.when}
+        assert valued == known
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_an_answer_tells_who_gave_it() -> None:
 
 
 def test_no_try_has_a_limit_of_its_own_and_streams_are_not_cut() -> None:
-    """B25: a try's limit kills any longer generation and starts it again on another GPU."""
+    """A try's limit kills any longer generation and starts it again on another GPU."""
     route = answer(http(two_llamas()), "/", header="llama")
     assert route["timeout"] == "3600s"
     assert "perTryTimeout" not in str(http(two_llamas()))
@@ -215,7 +215,7 @@ def test_a_model_of_two_gateways_has_one_rule() -> None:
 
 
 def test_each_rule_is_for_one_service_and_none_overlap(objects: tuple[Object, ...]) -> None:
-    """B26: a more specific rule replaces a wildcard's, it does not add to it."""
+    """A more specific rule replaces a wildcard's, it does not add to it."""
     rules = [item.body["spec"] for item in objects if item.body["kind"] == "DestinationRule"]
     services = {
         f"{item.body['metadata']['name']}.{item.body['metadata']['namespace']}.svc.cluster.local"
@@ -229,7 +229,7 @@ def test_each_rule_is_for_one_service_and_none_overlap(objects: tuple[Object, ..
 
 
 def test_no_weight_goes_to_a_standby(objects: tuple[Object, ...]) -> None:
-    """B23: destinations are versions; tiers are priorities within one."""
+    """Destinations are versions; tiers are priorities within one."""
     active = {item.body["metadata"]["name"] for item in objects if item.body["kind"] == "Service"}
     for item in objects:
         if item.body["kind"] == "VirtualService":
@@ -246,14 +246,13 @@ def test_no_weight_goes_to_a_standby(objects: tuple[Object, ...]) -> None:
     ],
 )
 def test_fields_that_istio_does_not_know_are_refused(field: dict[str, Any], objects: tuple[Object, ...]) -> None:
-    """B24: `abort.percent` is in no CRD, and would be dropped in silence."""
+    """`abort.percent` is in no CRD, and would be dropped in silence."""
     body = copy.deepcopy(dict(next(item.body for item in objects if item.body["kind"] == "VirtualService")))
     body["spec"]["http"][1].update(field)
     assert any("unknown field" in complaint for complaint in validate(body))
 
 
 def test_no_deprecated_mirror_field_is_written(objects: tuple[Object, ...]) -> None:
-    """B24."""
     assert not any("mirrorPercent'" in str(item.body) or "mirror_percent" in str(item.body) for item in objects)
 
 
@@ -343,7 +342,7 @@ def test_limits_are_written_and_zero_is_no_limit() -> None:
 
 
 def test_ejection_is_written_in_full_also_where_it_is_off() -> None:
-    """B26: 50 % of one instance ejects none, and Istio's own default is 10 %."""
+    """50 % of one instance ejects none, and Istio's own default is 10 %."""
     off = policy(replace(model("a"), outlier_detection=OutlierDetection(0, seconds(10), seconds(60), 100)))
     on = policy(model("a"))
     assert on["outlierDetection"] == {

@@ -159,7 +159,7 @@ def test_cpu_has_a_request_and_no_limit() -> None:
 
 
 def test_shared_memory_counts_to_the_memory_limit() -> None:
-    """B19: a Memory emptyDir larger than what the limit leaves kills the pod."""
+    """A Memory emptyDir larger than what the limit leaves kills the pod."""
     resources = container(model())["resources"]
     assert resources["limits"]["memory"] == resources["requests"]["memory"] == "40Gi"
     assert pod(model())["volumes"] == [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}}]
@@ -191,17 +191,17 @@ def test_weights_are_mounted_read_only(path: ModelPath, volume: dict[str, Any]) 
     assert container(owned)["volumeMounts"][0] == {"name": "weights", "mountPath": "/models", "readOnly": True}
 
 
-# The mended mistakes of the sources
+# What goes wrong with the usual manifests of model servers
 
 
 def test_replicas_and_template_are_a_whole_deployment_not_a_patch() -> None:
-    """B15: nothing of a Deployment's spec is left for a controller of ours to reset; Argo CD owns what stands here."""
+    """Nothing of a Deployment's spec is left for a controller of ours to reset; Argo CD owns what stands here."""
     for body in deployments(tiered()).values():
         assert set(body["spec"]) == {"replicas", "progressDeadlineSeconds", "selector", "strategy", "template"}
 
 
 def test_no_label_holds_what_kubernetes_refuses(objects: tuple[Object, ...]) -> None:
-    """B16: the weights' id has a slash; it is an annotation."""
+    """The weights' id has a slash; it is an annotation."""
     for item in objects:
         templates = [item.body, item.body.get("spec", {}).get("template", {})]
         for metadata in (t["metadata"] for t in templates if "metadata" in t):
@@ -211,19 +211,18 @@ def test_no_label_holds_what_kubernetes_refuses(objects: tuple[Object, ...]) -> 
 
 
 def test_a_node_selector_names_a_gpu_as_its_label_does(objects: tuple[Object, ...]) -> None:
-    """B16: `nvidia.com/gpu.product: nvidia.com/a100-80g` fits no node."""
+    """`nvidia.com/gpu.product: nvidia.com/a100-80g` fits no node."""
     pods = [item.body["spec"]["template"]["spec"] for item in objects if item.body["kind"] == "Deployment"]
     products = {spec["nodeSelector"]["nvidia.com/gpu.product"] for spec in pods if "nodeSelector" in spec}
     assert products == {"NVIDIA-A100-SXM4-80GB", "NVIDIA-L40S"}
 
 
 def test_the_image_is_the_one_that_policy_pins() -> None:
-    """B22."""
     assert container(model())["image"] == "vllm/vllm-openai:v0.11.0"
 
 
 def test_a_deployment_is_whole() -> None:
-    """B32: selector, and a handler in every probe."""
+    """Selector, and a handler in every probe."""
     for body in deployments(tiered()).values():
         labels = body["spec"]["template"]["metadata"]["labels"]
         assert body["spec"]["selector"]["matchLabels"].items() <= labels.items()
@@ -233,7 +232,7 @@ def test_a_deployment_is_whole() -> None:
 
 
 def test_a_long_load_is_no_restart_loop() -> None:
-    """B33: the start-up probe holds the others back for a quarter more than the load takes; no /ready on vLLM."""
+    """The start-up probe holds the others back for a quarter more than the load takes; no /ready on vLLM."""
     probe = container(model())["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] == 375
     assert "/ready" not in str(container(model()))

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from compiler.emit import kubernetes
+from compiler.emit.durations import duration, whole_seconds
 from compiler.emit.object import Object
-from compiler.emit.quantity import bytes_quantity, cores_quantity, duration, whole_seconds
+from compiler.quantity import bytes_text, cores_text
 from tests.compiler.emit.fleets import GI, fleet, model
 
 
@@ -50,12 +51,12 @@ def test_an_owner_cannot_take_our_labels_away() -> None:
     [(32 * GI, "32Gi"), (1536 * 1024**2, "1536Mi"), (1024**4, "1Ti"), (1000**3, "1000000000"), (1024, "1Ki"), (0, "0")],
 )
 def test_bytes_are_written_in_their_largest_whole_unit(size: int, text: str) -> None:
-    assert bytes_quantity(size) == text
+    assert bytes_text(size) == text
 
 
 @pytest.mark.parametrize(("millicores", "text"), [(8000, "8"), (500, "500m"), (1500, "1500m"), (0, "0")])
 def test_cores_are_written_whole_where_they_are(millicores: int, text: str) -> None:
-    assert cores_quantity(millicores) == text
+    assert cores_text(millicores) == text
 
 
 @pytest.mark.parametrize(("milliseconds", "text"), [(25, "25ms"), (60_000, "60s"), (1_500, "1500ms"), (0, "0s")])

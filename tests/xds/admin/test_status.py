@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+import pytest
+
 from compiler.diagnostics import Position, error
 from tests.compiler.emit.fleets import fleet, model
 from tests.xds.stream.client import Client
@@ -73,6 +75,15 @@ def test_an_envoy_is_in_sync_when_it_has_accepted_all_that_it_is_to_have() -> No
     client.snapshot = snapshot({"a": 1, "b": 2})
     client.updates()
     assert envoy(client, client.snapshot)["synced"] is False
+
+
+@pytest.mark.parametrize("variant", list(Variant))
+def test_an_envoy_that_warms_clusters_of_an_earlier_stream_is_not_in_sync(variant: Variant) -> None:
+    client = Client(variant, AB)
+    claims = {name: resource.version for name, resource in AB[ENDPOINT].items()}
+    client.ask(ENDPOINT, "a", "b", version=AB[ENDPOINT].version, versions=claims)
+    client.settle()
+    assert envoy(client, AB)["synced"] is False
 
 
 def test_an_envoy_that_refuses_something_is_not_in_sync_and_says_what_and_where() -> None:

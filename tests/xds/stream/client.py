@@ -35,6 +35,7 @@ class Client:
     def updates(self) -> list[Update]:
         """All that the server has to say for now."""
         found = []
+        self.state = self.state.resolved(self.snapshot, self.known.get)
         while (step := next_update(self.state, self.snapshot)) is not None:
             update, self.state = step
             self._nonces[update.type] = update.nonce
@@ -90,7 +91,7 @@ class Client:
             request = Request(type_, last, error, names=wanted, version=version or self._versions.get(type_, ""))
         else:
             request = Request(type_, nonce or "", error, names=asked, dropped=dropped, versions=versions or {})
-        self.state = RECEIVED[self.state.variant](self.state, type_, request, self.known.get)
+        self.state = RECEIVED[self.state.variant](self.state, type_, request)
 
 
 def names(updates: Iterable[Update]) -> list[tuple[str, ...]]:

@@ -33,8 +33,11 @@ POISON = st.frozensets(st.tuples(st.sampled_from([CLUSTER, ENDPOINT]), st.sample
 class FakeEnvoy:
     """What an Envoy holds, asks for and answers; messages wait in queues until someone delivers them."""
 
-    def __init__(self, variant: Variant, held: dict[ResourceType, dict[str, Resource]]) -> None:
-        self.variant, self.held = variant, held
+    def __init__(
+        self, variant: Variant, held: dict[ResourceType, dict[str, Resource]], cold: frozenset[str] = frozenset()
+    ) -> None:
+        """`cold` are clusters of an earlier stream that still wait for a load assignment."""
+        self.variant, self.held, self.cold = variant, held, cold
         self.asked: dict[ResourceType, frozenset[str]] = {}
         self.nonces: dict[ResourceType, str] = {}
         self.requests: deque[Request] = deque()
@@ -44,7 +47,8 @@ class FakeEnvoy:
         """A response with a bad cluster is refused as a whole, as Envoy does when a constraint of the API is broken."""
         reconnects = any(held.values())
         for type_ in ResourceType if reconnects else (RUNTIME, CLUSTER):
-            self.ask(type_, self.wanted(type_), first=True)
+            if type_ is not CLUSTER or not cold:
+                self.ask(type_, self.wanted(type_), first=True)
 
     def wanted(self, type_: ResourceType) -> frozenset[str]:
         match type_:
@@ -115,6 +119,10 @@ class FakeEnvoy:
 
     def _warmed(self, names: set[str]) -> None:
         """A response with clusters is accepted once a load assignment has come for each, however often before."""
+        if self.cold:
+            self.cold = (self.cold - names) & self.held[CLUSTER].keys()
+            if not self.cold:
+                self.ask(CLUSTER, frozenset(), first=True)
         for nonce, waiting in list(self.warming.items()):
             still = (waiting - names) & self.held[CLUSTER].keys()
             self.warming[nonce] = still
@@ -149,6 +157,7 @@ class Convergence(RuleBasedStateMachine):
 
     @rule()
     def the_server_sends(self) -> None:
+        self.state = self.state.resolved(self.snapshot, self.known.get)
         if (step := next_update(self.state, self.snapshot)) is not None:
             update, self.state = step
             self.responses.append(update)
@@ -158,7 +167,7 @@ class Convergence(RuleBasedStateMachine):
         if self.envoy.requests:
             request = self.envoy.requests.popleft()
             type_ = ResourceType(request.type_url)
-            self.state = RECEIVED[self.variant](self.state, type_, request, self.known.get)
+            self.state = RECEIVED[self.variant](self.state, type_, request)
 
     @rule()
     def the_envoy_receives(self) -> None:
@@ -172,7 +181,7 @@ class Convergence(RuleBasedStateMachine):
         if elsewhere and self.variant is Variant.DELTA:
             self.known = {s.version: s for s in self.snapshot.sets.values()}
         self.doubtful = self.state.doubtful or any(sub.outstanding for sub in self.state.subscriptions.values())
-        self._connect(self.envoy.held)
+        self._connect(self.envoy.held, frozenset(self.envoy.cold.union(*self.envoy.warming.values())))
 
     @invariant()
     def no_route_leads_to_a_cluster_that_was_not_sent(self) -> None:
@@ -214,10 +223,10 @@ class Convergence(RuleBasedStateMachine):
         self.snapshot = snapshot(clusters, endpoints)
         self.known.update((s.version, s) for s in self.snapshot.sets.values())
 
-    def _connect(self, held: dict[ResourceType, dict[str, Resource]]) -> None:
+    def _connect(self, held: dict[ResourceType, dict[str, Resource]], cold: frozenset[str] = frozenset()) -> None:
         self.state = StreamState(self.variant, believed=not self.doubtful)
         self.responses: deque[Update] = deque()
-        self.envoy = FakeEnvoy(self.variant, held)
+        self.envoy = FakeEnvoy(self.variant, held, cold & held[CLUSTER].keys())
         self.envoy.poison, self.envoy.atomic = self.poison, self.atomic
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.xds.stream.client import Client, names, types
-from tests.xds.stream.snapshots import CLUSTER, ENDPOINT, LISTENER, RUNTIME, of, snapshot
+from tests.xds.stream.snapshots import CLUSTER, ENDPOINT, LAYER, LISTENER, ROUTE, RUNTIME, TABLE, of, snapshot
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
 from xds.stream.state import Variant
+from xds.stream.update import MOST
 
 SOTW, DELTA = Variant.SOTW, Variant.DELTA
 both = pytest.mark.parametrize("variant", [SOTW, DELTA])
@@ -199,6 +200,7 @@ def test_nothing_is_sent_after_a_reconnect_when_nothing_has_changed(variant: Var
 
 def test_delta_believes_versions_of_load_assignments_but_not_of_those_never_answered() -> None:
     client = Client(DELTA, AB)
+    client.ask(CLUSTER, versions=versions(AB[CLUSTER]))
     client.ask(ENDPOINT, "a", "b", versions={"a": AB[ENDPOINT]["a"].version})
     assert names(client.updates()) == [("b",)]
 
@@ -216,6 +218,56 @@ def test_delta_warms_a_cluster_that_was_sent_before_load_assignments_were_named(
     assert names(client.updates()) == [("a",)]
     client.ask(ENDPOINT, "a", "b", versions=versions(AB[ENDPOINT]))
     assert names(client.updates()) == [("a",)]
+
+
+@both
+def test_a_client_that_returns_and_asks_for_no_clusters_is_warming_some_and_gets_all_load_assignments(
+    variant: Variant,
+) -> None:
+    """An Envoy asks for clusters when those that an earlier stream sent are warm. Until then routes wait: they may
+    lead to clusters that it has not been sent."""
+    client = Client(variant, snapshot({"a": 2, "b": 1, "new": 1}))
+    client.ask(RUNTIME, LAYER, version=AB[RUNTIME].version, versions=versions(AB[RUNTIME]))
+    client.ask(ENDPOINT, "a", "b", version=AB[ENDPOINT].version, versions=versions(AB[ENDPOINT]))
+    client.ask(LISTENER, version=AB[LISTENER].version, versions=versions(AB[LISTENER]))
+    client.ask(ROUTE, TABLE, version=AB[ROUTE].version, versions=versions(AB[ROUTE]))
+    found = [update for update in client.settle() if update.type is not RUNTIME]
+    assert (types(found), names(found)) == ([ENDPOINT], [("a", "b")])
+    client.ask(CLUSTER, version=AB[CLUSTER].version, versions=versions(AB[CLUSTER]))
+    later = types(client.settle())
+    assert (later[0], later[-1]) == (CLUSTER, ROUTE)
+
+
+@both
+def test_a_load_assignment_that_is_gone_keeps_no_cluster_of_an_earlier_stream_waiting(variant: Variant) -> None:
+    client = Client(variant, snapshot({"b": 1}))
+    client.ask(ENDPOINT, "a", "b", version=AB[ENDPOINT].version, versions=versions(AB[ENDPOINT]))
+    (update,) = client.updates()
+    assert (names([update]), update.removed) == ([("b",)], ("a",))
+
+
+@both
+def test_a_client_may_say_what_it_has_before_there_is_a_snapshot(variant: Variant) -> None:
+    """A server that has just started listens before it has compiled the policies."""
+    client = Client(variant, AB)
+    client.ask(CLUSTER, version=AB[CLUSTER].version, versions=versions(AB[CLUSTER]))
+    assert client.known == {}
+    assert client.updates() == []
+    assert client.state.subscriptions[CLUSTER].acknowledged == AB[CLUSTER].version
+
+
+@both
+def test_a_client_that_never_answers_is_not_sent_more_and_more(variant: Variant) -> None:
+    client = Client(variant, AB)
+    client.subscribed()
+    sent = []
+    for content in range(2, 200):
+        client.snapshot = snapshot({"a": 1, "b": 1}, {"a": content, "b": 1})
+        sent += client.updates()
+    assert len(sent) == len(client.state.subscriptions[ENDPOINT].outstanding) == MOST
+    client.accept(sent[0])
+    (newest,) = client.updates()
+    assert newest.resources[0].version == client.snapshot[ENDPOINT]["a"].version
 
 
 @both

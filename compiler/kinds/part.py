@@ -1,0 +1,70 @@
+"""What every map in a policy is, and what every document begins with."""
+
+from __future__ import annotations
+
+import typing
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from compiler.kinds.values import LabelValue, MetadataKey, Name, Namespace, Text
+
+
+def camel_case(field: str) -> str:
+    """`max_seq_len` as policy spells it: `maxSeqLen`. Digits keep the case of what follows: `consecutive5xxErrors`."""
+    first, *others = field.split("_")
+    return first + "".join(word[:1].upper() + word[1:] for word in others)
+
+
+class Part(BaseModel):
+    """A map in a policy. Unknown keys are refused; values are never converted from another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=camel_case)
+
+
+def later(description: str, **constraints: Any) -> Any:
+    """A field whose effect comes with a later version: accepted, checked, and answered with P116."""
+    return Field(
+        default=None, description=f"{description} No effect yet.", json_schema_extra={"x-later": True}, **constraints
+    )
+
+
+def part_of(annotation: Any) -> type[BaseModel] | None:
+    """The schema that `annotation` holds: itself, as an option, or as the items of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in typing.get_args(annotation):
+        if (part := part_of(argument)) is not None:
+            return part
+    return None
+
+
+class SecretRef(Part):
+    """Names a secret; its value never stands in policy."""
+
+    name: Name
+    """The Kubernetes Secret; for Turnout's own Envoys, the folder of that name on their machine."""
+    key: Text | None = None
+    """An entry of it, where one is meant."""
+
+
+class Metadata(Part):
+    name: Name
+    """Unique among policies of its kind."""
+    namespace: Namespace | None = None
+    """Of the objects rendered from this policy. Default: Platform's."""
+    labels: dict[MetadataKey, LabelValue] = {}
+    """Put on every object rendered from this policy."""
+    annotations: dict[MetadataKey, str] = {}
+    """Put on every object rendered from this policy; any text may be their value."""
+
+
+class Document(Part):
+    """What every policy document begins with."""
+
+    api_version: Literal["turnout.dev/v1"]
+    """The version of the policy language."""
+    kind: str
+    """What the document describes."""
+    metadata: Metadata
+    """Its name, and what Kubernetes is told with every object made of it."""

@@ -1,0 +1,72 @@
+"""Instances given by hand: which version each belongs to, and that it belongs to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from compiler.decode import Policy
+from compiler.diagnostics import Diagnostic, Position, error
+from compiler.kinds import InferenceModel
+from compiler.kinds.inference_model import EndpointSpec, InferenceModelSpec
+
+
+def endpoints_of(policy: Policy[InferenceModel], version: Policy[InferenceModel]) -> list[tuple[int, EndpointSpec]]:
+    """The endpoints of one version of `policy`, each with its index in the list where policy has it."""
+    spec = version.body.spec
+    several = policy.body.spec.versions is not None
+    own = (None, spec.version or "1")
+    return [(index, item) for index, item in enumerate(spec.endpoints) if not several or item.version in own]
+
+
+def check_endpoint_versions(
+    policy: Policy[InferenceModel],
+    endpoints: tuple[EndpointSpec, ...],
+    known: tuple[str, ...],
+    required: tuple[str, ...],
+    found: list[Diagnostic],
+) -> None:
+    for index, item in enumerate(endpoints):
+        field = f"spec.endpoints[{index}].version"
+        place = policy.at("spec", "endpoints", index, "version")
+        if item.version is None and required:
+            found.append(error("P113", place, f"'{field}' is missing", f"one of {', '.join(required)}"))
+        elif item.version is not None and item.version not in known:
+            found.append(error("P203", place, f"{field}: no version '{item.version}'", f"one of {', '.join(known)}"))
+
+
+def check_own_endpoints(
+    policy: Policy[InferenceModel], spec: InferenceModelSpec, heirs: tuple[str, ...], found: list[Diagnostic]
+) -> None:
+    """A version's own list replaces the model's, and is of that version alone."""
+    versions = spec.versions or ()
+    for index, item in enumerate(spec.endpoints):
+        if item.version not in (None, *heirs) and item.version in [version.name for version in versions]:
+            said = f"'spec.endpoints[{index}]' and the endpoints of version '{item.version}' exclude each other"
+            found.append(
+                error("P201", policy.at("spec", "endpoints", index, "version"), said, "one list for a version")
+            )
+    for number, version in enumerate(versions):
+        for index, item in enumerate(version.endpoints or ()):
+            if item.version not in (None, version.name):
+                place = policy.at("spec", "versions", number, "endpoints", index, "version")
+                said = f"'version: {item.version}' and its place in version '{version.name}' exclude each other"
+                found.append(error("P201", place, said, "leave version out here"))
+
+
+def check_addresses(
+    policy: Policy[InferenceModel],
+    versions: Iterable[Policy[InferenceModel]],
+    taken: dict[tuple[str, int], tuple[str, Position]],
+    found: list[Diagnostic],
+) -> None:
+    """An instance belongs to one version of one model."""
+    name = policy.body.metadata.name
+    for version in versions:
+        for index, item in enumerate(version.body.spec.endpoints):
+            place = version.at("spec", "endpoints", index)
+            key = item.address, item.port
+            other, first = taken.setdefault(key, (name, place))
+            if first != place:
+                both = f"belongs to {other} and {name}" if other != name else f"stands twice in {name}"
+                said = f"endpoint {item.address}:{item.port} {both}"
+                found.append(error("P208", place, said, f"first at {first}"))
