@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("check", "compile", "show", "serve", "bootstrap", "schema")
+COMMANDS = ("check", "compile", "show", "explain", "serve", "bootstrap", "schema")
 SECONDS = 60
 
 MODEL = "apiVersion: turnout.dev/v1\nkind: InferenceModel\nmetadata: {name: chat}\nspec: {modelName: org/chat}\n"
@@ -277,3 +277,14 @@ def test_ctrl_c_exits_130_without_a_traceback(repo: Path) -> None:
         _, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
     assert said == b""
+
+
+def test_explain_says_who_decides_and_exits_accordingly(tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "chat.yaml").write_text(MODEL)
+    named = turnout(tmp_path, "explain", "--header", "model-name: chat", "--format", "json")
+    assert (named.returncode, json.loads(named.stdout)["stage"]) == (0, "explicit")
+    nobody = turnout(tmp_path, "explain", "--header", "model-name: nobody")
+    assert (nobody.returncode, "404 model_not_found" in nobody.stdout) == (1, True)
+    wrong = turnout(tmp_path, "explain", "--header", "nothing")
+    assert (wrong.returncode, "is not 'NAME: VALUE'" in wrong.stderr) == (2, True)
