@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import shutil
 from collections import defaultdict
@@ -40,7 +41,8 @@ def rendered_files(objects: Iterable[Object]) -> dict[str, bytes]:
 def write(files: Mapping[str, bytes], directory: Path) -> None:
     """Make `directory` hold `files`, and none that an earlier run rendered.
 
-    Files that are right already are not touched, nor are files of others. Raises OSError; after that, or after Ctrl-C,
+    Files that are right already are not touched, nor are files of others: where one of those has a name that is needed,
+    FileExistsError is raised. Raises OSError for what else goes wrong; after any of it, or after Ctrl-C,
     the folder is as it was before: everything is staged first, and what has been moved in is moved back out. A process
     that is killed while it moves leaves some files old and some new, until the next run.
     """
@@ -57,6 +59,10 @@ def write(files: Mapping[str, bytes], directory: Path) -> None:
 def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Path) -> None:
     changed = {file: data for file, data in files.items() if _read(directory / file) != data}
     gone = [file for file in _rendered_earlier(directory) if file not in files]
+    for file in changed:
+        if _is_foreign(directory / file):
+            said = "not rendered by turnout, so not overwritten; move it, or choose another folder"
+            raise FileExistsError(errno.EEXIST, said, str(directory / file))
     for file, data in changed.items():
         _parent_made(staged / file).write_bytes(data)
     for file in (*changed, *gone):
@@ -112,6 +118,13 @@ def _rendered_earlier(directory: Path) -> Iterator[str]:
             with path.open("rb") as file:
                 if file.read(len(first_line)) == first_line:
                     yield path.relative_to(directory).as_posix()
+
+
+def _is_foreign(path: Path) -> bool:
+    """A file that carries no mark of ours anywhere: one with conflict markers of a merge above our header is ours."""
+    found = _read(path)
+    mark = b'"object":' if path.name == INDEX else HEADER.encode()
+    return bool(found and found.strip(b"[] \n") and mark not in found)
 
 
 def _read(path: Path) -> bytes | None:

@@ -79,7 +79,8 @@ def load_sources(root: Path, previous: Sources | None = None) -> Sources:
     if any(sources.documents) or has_errors(sources.diagnostics):
         return sources
     place = Position(prefix if root.is_dir() else f"{prefix}/{root.name}", 0, 0)
-    none = error("P010", place, f"no policies under {root}", "a folder of *.yaml, one policy or more")
+    said = f"no policies under {root}" if root.exists() else f"no policies under {root}: there is no such folder"
+    none = error("P010", place, said, "a folder of *.yaml, one policy or more")
     return Sources(sources.files, (*sources.found, none))
 
 

@@ -123,3 +123,23 @@ def test_check_shows_what_is_stale_and_writes_nothing(tmp_path: Path) -> None:
     assert "-  replicas: 3" in checked.stdout
     assert "+  replicas: 4" in checked.stdout
     assert contents(rendered) == contents(RENDERED)
+
+
+def test_a_file_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    foreign = tmp_path / "out" / "kustomization.yaml"
+    foreign.write_text("resources: [mine.yaml]\n")
+
+    compiled = turnout("compile", POLICIES, "-o", "out", where=tmp_path)
+
+    assert compiled.returncode == 1
+    assert "kustomization.yaml" in compiled.stderr
+    assert contents(tmp_path / "out") == {"kustomization.yaml": b"resources: [mine.yaml]\n"}
+
+
+@pytest.mark.parametrize("output", ["policies", "policies/rendered"])
+def test_nothing_is_rendered_into_the_policies(output: str, tmp_path: Path) -> None:
+    policies = shutil.copytree(POLICIES, tmp_path / "policies")
+    compiled = turnout("compile", "policies", "-o", output, where=tmp_path)
+    assert compiled.returncode == 2
+    assert contents(policies) == contents(POLICIES)

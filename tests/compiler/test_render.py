@@ -270,7 +270,8 @@ def test_a_missing_line_break_at_the_end_is_drift(tmp_path: Path) -> None:
 def test_an_edit_by_hand_is_overwritten(tmp_path: Path) -> None:
     files = rendered_files([made()])
     write(files, tmp_path)
-    (tmp_path / "models" / "a.yaml").write_text("<<<<<<< HEAD\n")
+    edited = tmp_path / "models" / "a.yaml"
+    edited.write_text("<<<<<<< HEAD\n" + edited.read_text())
     assert drift(files, tmp_path) != ""
     write(files, tmp_path)
     assert tree(tmp_path) == files
