@@ -61,8 +61,8 @@ class Decision:
 def evaluate(fleet: Fleet, request: Request, gateway: Gateway | None = None) -> Decision:
     """Where `request` goes at `gateway`; at the one that serves its host when none is given.
 
-    The order is that of the sources' router (S22): the model that the request names; the rules, by priority; the
-    default. Only a request that names no model, or names the orchestrator, comes past the first.
+    The order: the model that the request names; the rules, by priority; the default. Only a request that names no
+    model, or names the orchestrator, comes past the first.
     """
     at = gateway if gateway is not None else gateway_of(fleet, request.host)
     if at is None:

@@ -22,6 +22,10 @@ AGAIN = 1.0
 log = logging.getLogger(__name__)
 
 
+SHOWN = 5
+"""Names that one line of the log tells."""
+
+
 class Health(StrEnum):
     LOADING = "loading"
     OK = "ok"
@@ -99,6 +103,19 @@ class Control:
         models, gateways = len(prepared.fleet.models), len(prepared.fleet.gateways)
         found = f"models={models} gateways={gateways} warnings={_count(event.diagnostics, Severity.WARNING)}"
         log.info("policy loaded digest=%s %s compile_ms=%.0f", event.digest, found, event.seconds * 1000)
+        if bare := without_instances(prepared.fleet):
+            shown = ", ".join(bare[:SHOWN]) + (", …" if len(bare) > SHOWN else "")
+            log.warning("no endpoints, so requests are answered 503: versions=%d (%s)", len(bare), shown)
+
+
+def without_instances(fleet: Fleet) -> list[str]:
+    """Versions that get requests and have nobody to answer them: a missing `endpoints`, or a save cut short."""
+    return [
+        f"{model.name} {version.name}"
+        for model in fleet.models
+        for version in model.versions
+        if version.weight and not version.endpoints
+    ]
 
 
 def _count(diagnostics: Iterable[Diagnostic], severity: Severity) -> int:
