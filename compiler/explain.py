@@ -9,6 +9,7 @@ from typing import Any
 from compiler.diagnostics import Position
 from compiler.evaluate import Decision, Stage, Step
 from compiler.fleet import Retries, Timeouts
+from compiler.fleet.routes import WHOLE
 from compiler.kinds.measures import duration_text
 from compiler.request import Request
 
@@ -26,7 +27,7 @@ def as_text(request: Request, decision: Decision, place: Place) -> str:
     width = max(len(f"{t.model} {t.version}") for t in decision.targets)
     for target in decision.targets:
         name = f"{target.model} {target.version}"
-        lines.append(f"  {target.share / 100:6.2f} %  {name:<{width}}  {place(target.origin)}")
+        lines.append(f"  {100 * target.share / WHOLE:6.2f} %  {name:<{width}}  {place(target.origin)}")
     assert decision.timeouts is not None  # set wherever there are targets
     assert decision.retries is not None
     lines += [f"  {_limits(request, decision.timeouts)}", f"  {_tries(decision.retries)}"]
@@ -43,7 +44,7 @@ def as_json(request: Request, decision: Decision, place: Place) -> str:
         "rule": decision.rule or None,
         "gateway": decision.gateway or None,
         "targets": [
-            {"model": t.model, "version": t.version, "share": t.share / 10_000, "origin": place(t.origin)}
+            {"model": t.model, "version": t.version, "share": t.share / WHOLE, "origin": place(t.origin)}
             for t in decision.targets
         ],
         "origin": place(decision.origin) if decision.origin else None,

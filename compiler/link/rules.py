@@ -14,7 +14,7 @@ from compiler.kinds import InferenceModel, ModelOrchestrator
 from compiler.kinds.model_orchestrator import ConditionSpec, MemberSpec, RuleSpec
 from compiler.kinds.part import Part
 from compiler.kinds.platform import PlatformSpec
-from compiler.kinds.traffic import RouteSpec
+from compiler.kinds.traffic import RouteSpec, retry_words
 from compiler.link.members import check_member
 from compiler.link.references import weights_sum
 from compiler.link.traffic import retries, timeouts
@@ -236,7 +236,11 @@ def _route_settings(
                 hint = f"set it on the rule: traffic: {{{field}: …}}"
                 found.append(error("P216", policy.at(*loc, "targets"), said, hint))
     base = RouteSpec(retries=first.retries, timeouts=first.timeouts)
-    return base if own is None else _laid_on(base, own)
+    route = base if own is None else _laid_on(base, own)
+    if route.retries.attempts and not retry_words(route.retries.retry_on):
+        where = (*loc, "traffic", "retries", "retryOn")
+        found.append(error("P104", policy.at(*where), f"{dotted(where)}: it is empty", "attempts: 0"))
+    return route
 
 
 def _laid_on(base: P, over: P) -> P:
