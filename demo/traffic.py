@@ -115,6 +115,7 @@ class Load:
         self._tickets: Iterator[object] = itertools.count() if limit is None else iter(range(limit))
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._answers: list[Answer] = []
+        self._begun = 0
         self._stopping = False
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load", daemon=True)
 
@@ -139,6 +140,11 @@ class Load:
 
     def tally(self) -> Tally:
         return Tally(tuple(self._answers))
+
+    def wait_for_begun(self, answers: int, seconds: float = 30) -> None:
+        """Until as many answers, of all so far, have begun to arrive; raises `NotReadyError` after `seconds`."""
+        if not poll(lambda: self._begun >= answers, seconds):
+            raise NotReadyError(f"{self._begun} answers began, not {answers}, within {seconds} s")
 
     def wait_for(self, more: int, seconds: float = 30) -> None:
         """Until `more` requests have ended; raises `NotReadyError` after `seconds`."""
@@ -167,7 +173,10 @@ class Load:
         for _ in self._tickets:
             if self._stopping:
                 break
-            self._answers.append(await _ask(session, self._url, next(self._requests)))
+            self._answers.append(await _ask(session, self._url, next(self._requests), self._count_begun))
+
+    def _count_begun(self) -> None:
+        self._begun += 1
 
 
 def send(
@@ -181,13 +190,14 @@ def send(
     return load.tally()
 
 
-async def _ask(session: aiohttp.ClientSession, url: str, request: Request) -> Answer:
+async def _ask(session: aiohttp.ClientSession, url: str, request: Request, begun: Callable[[], None]) -> Answer:
     sent = time.monotonic()
     status, tail = 0, b""
     headers: Mapping[str, str] = {}
     try:
         async with session.post(url + request.path, data=request.body, headers=request.headers) as response:
             status, headers = response.status, response.headers
+            begun()
             async for chunk in response.content.iter_any():
                 tail = (tail + chunk)[-TAIL:]
         failure = _failure(request, status, tail)

@@ -36,12 +36,13 @@ def test_an_error_is_a_lost_request_with_its_reason(stack: Stack) -> None:
 
 def test_a_server_killed_at_work_loses_requests_and_cuts_streams(stack: Stack) -> None:
     instance, url = new_instance()
-    server = stack.start_instances([instance], "--answer-time", "60s", "--token-interval", "100ms")[instance]
+    forever = ("--answer-time", "60s", "--token-interval", "100ms", "--tokens", "600")
+    server = stack.start_instances([instance], *forever)[instance]
     with Load(url, 4, chat("mistral-7b"), chat("mistral-7b", stream=True)) as load:
-        load.wait_for(1)
+        load.wait_for_begun(2)
         server.kill()
     tally = load.tally()
-    assert tally.cut
+    assert len(tally.cut) == 2
     assert all(answer.begun and answer.status == 200 for answer in tally.cut)
     assert tally.lost
     assert all(answer.status == 0 for answer in tally.lost)
