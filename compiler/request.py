@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from compiler.fleet import LengthUnit
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OPENAI_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 _CAPABILITY = re.compile(r"[a-z0-9][a-z0-9.-]*\Z")
 

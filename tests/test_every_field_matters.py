@@ -94,6 +94,8 @@ def other(value: Any, of: Fleet) -> Any:
         case str():
             names = [model.name for model in of.models]
             return names[names.index(value) - 1] if value in names else f"{value}x"
+        case (Position(), *_):
+            return tuple(other(place, of) for place in value)
         case (str() | int() as only,):
             return (other(only, of),)
         case tuple():
@@ -123,7 +125,9 @@ def reacts(before: Mapping[str, object], of: Fleet, path: Path_) -> bool:
     if after_fleet == of:
         return False
     try:
-        return outputs(after_fleet) != before or (path[-1] in ("origin", "priority") and told(after_fleet) != told(of))
+        return outputs(after_fleet) != before or (
+            path[-1] in ("origin", "value_origins", "priority") and told(after_fleet) != told(of)
+        )
     except (KeyError, ValueError):
         return path[0] == "models"  # others refer to a model that is gone, or has another name
 
