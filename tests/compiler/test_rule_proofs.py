@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,3 +146,85 @@ def test_the_proofs_say_what_trying_every_request_says(policy: str) -> None:
                 if rest.values:
                     changed = with_rule(of, rule, replace(rule, conditions=(*others, rest)))
                     assert (decisions(changed, asked) == decided) == (("P426", origin) in at)
+
+
+def orchestrator(*listed: str) -> str:
+    lines = "".join(f"\n    - {{{text}, target: small}}" for text in listed)
+    return document(
+        "ModelOrchestrator", "auto", f"models: [{{name: small}}]\nrouting:\n  defaultModel: small\n  rules:{lines}"
+    )
+
+
+def proven(*listed: str) -> list[tuple[str, str]]:
+    found = rules.proofs(fleet(model("small"), orchestrator(*listed)))
+    return [(finding.diagnostic.code, finding.diagnostic.message) for finding in found]
+
+
+def team(operator: str, value: str) -> str:
+    return f"{{field: header.x-team, operator: {operator}, value: '{value}'}}"
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "taken"),
+    [
+        (team("regex", "a[0-9]+"), team("regex", "a[0-9]+"), "a request with x-team: a0"),
+        (team("regex", "a[0-9]+"), team("eq", "a17"), "a request with x-team: a17"),
+        (
+            team("prefix", "a"),
+            f"{team('prefix', 'a')}, {team('regex', '.*[0-9]')}",
+            "",
+        ),  # no text is known that has both
+        (team("prefix", "a"), f"{team('prefix', 'ab')}, {team('regex', 'ab+')}", "a request with x-team: ab"),
+        (team("regex", "a.*"), team("regex", "ab.*"), ""),  # true, and beyond what is proven
+        (team("regex", "a[0-9]+"), team("eq", "b"), ""),
+        (team("regex", ".*"), team("ne", "b"), ""),
+    ],
+)
+def test_a_regular_expression_is_known_by_its_text_and_by_what_is_tried(above: str, below: str, taken: str) -> None:
+    said = f"rule below is never reached: above takes {taken}"
+    asked = (f"name: above, priority: 1, conditions: [{above}]", f"name: below, conditions: [{below}]")
+    assert proven(*asked) == ([("P422", said)] if taken else [])
+
+
+def test_two_regular_expressions_of_one_priority_are_ambiguous_when_a_text_shows_it() -> None:
+    one, other = (
+        f"name: {name}, conditions: [{team('regex', text)}]" for name, text in (("one", "a.*"), ("two", "ab"))
+    )
+    assert proven(one, other) == [("P421", "rules one, two share priority 0 and a request with x-team: ab")]
+
+
+def pigeons(holes: int) -> tuple[str, ...]:
+    """Each pigeon has a hole, no two the same; the last rule takes requests for which both hold, and there are none."""
+    pairs = [(a, b, hole) for a in range(holes + 1) for b in range(a) for hole in range(holes)]
+    both = "name: r{0}, priority: {0}, conditions: [{1}, {2}]"
+    named = [
+        f"{{field: header.p{n}, operator: in, value: [{', '.join(f'h{h}' for h in range(holes))}]}}"
+        for n in range(holes + 1)
+    ]
+    shared = [
+        both.format(number, *(f"{{field: header.p{n}, operator: eq, value: h{hole}}}" for n in (a, b)))
+        for number, (a, b, hole) in enumerate(pairs, 1)
+    ]
+    return (*shared, f"name: last, priority: 0, conditions: [{', '.join(named)}]")
+
+
+def test_what_is_hard_is_proven_within_the_limit_and_said_not_to_be_beyond_it() -> None:
+    assert [code for code, _ in proven(*pigeons(4))] == ["P422"]
+    said = "too many combinations of conditions: not proven that all of last is reached"
+    assert proven(*pigeons(8)) == [("P427", said)]
+
+
+def test_sixty_rules_over_six_fields_are_proven() -> None:
+    chance = random.Random(1)
+    fields = [field for field in CONDITIONS if field not in ("path", "method", "model")]
+    texts = []
+    for number in range(60):
+        asked = []
+        for field in chance.sample(fields, 4):
+            operator, values = chance.choice(sorted(CONDITIONS[field].items()))
+            value = list(values[:2]) if operator == "in" else chance.choice(values)
+            asked.append(f"{{field: {field}, operator: {operator}, value: {json.dumps(value)}}}")
+        texts.append(f"name: r{number}, priority: {number}, conditions: [{', '.join(asked)}]")
+    codes = {code for code, _ in proven(*texts)}
+    assert "P427" not in codes
+    assert "P422" in codes
