@@ -67,7 +67,8 @@ def write_snapshot(snapshot: Snapshot, directory: Path) -> None:
         _write(directory / f"endpoints-{name}.pb", [assignment])
     clusters = messages(snapshot, ResourceType.CLUSTER)
     for name, cluster in clusters.items():
-        _read_from(directory / f"endpoints-{name}.pb", cluster.eds_cluster_config.eds_config)
+        if cluster.HasField("eds_cluster_config"):
+            _read_from(directory / f"endpoints-{name}.pb", cluster.eds_cluster_config.eds_config)
     _write(directory / "clusters.pb", clusters.values())
     for name, routes in messages(snapshot, ResourceType.ROUTE).items():
         _write(directory / f"routes-{name}.pb", [routes])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compiler.fleet import Fleet, Gateway, Model, Route, Version, cluster_name
+from compiler.fleet import Backend, Fleet, Gateway, Route
 from compiler.fleet import routes as fleet_routes
 from xds.snapshot import ResourceType, Snapshot
 from xds.translate.clusters import clusters
@@ -28,7 +28,7 @@ def snapshot(fleet: Fleet, group: Group) -> Snapshot:
     return Snapshot(
         {
             ResourceType.RUNTIME: runtime(gateway),
-            ResourceType.CLUSTER: clusters(backends),
+            ResourceType.CLUSTER: clusters(backends, routes),
             ResourceType.ENDPOINT: load_assignments(backends),
             ResourceType.LISTENER: listeners(gateway, group.placement),
             ResourceType.ROUTE: route_configurations(gateway, routes),
@@ -49,8 +49,11 @@ def _gateway(fleet: Fleet, group: Group) -> Gateway:
     return gateway
 
 
-def _backends(routes: Iterable[Route]) -> tuple[tuple[Model, Version], ...]:
-    """Each version that a route leads to, once: the clusters of the group."""
-    shares = (share for route in routes for share in route.shares)
-    found = {cluster_name(share.model.name, share.version.name): (share.model, share.version) for share in shares}
+def _backends(routes: Iterable[Route]) -> tuple[Backend, ...]:
+    """Each version that a route leads to, once: the clusters of the group that have instances."""
+    found: dict[str, Backend] = {}
+    for route in routes:
+        backends = [backend for share in route.shares for backend in share.backends]
+        copies = [Backend(mirror.model, mirror.version) for mirror in route.mirrors]
+        found.update((backend.cluster, backend) for backend in (*backends, *copies))
     return tuple(found.values())

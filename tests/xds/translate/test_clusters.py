@@ -10,6 +10,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.json_format import MessageToDict
 
 from compiler.fleet import (
+    Backend,
     ConnectionPool,
     HashAlgorithm,
     HashKey,
@@ -90,7 +91,6 @@ def test_a_cluster_writes_every_default_that_envoy_would_choose_otherwise() -> N
             ]
         },
         "ignore_health_on_host_removal": True,
-        "metadata": {"filter_metadata": {"turnout": {"model": "llama-2.7b", "version": "1.0"}}},
     }
 
 
@@ -158,7 +158,9 @@ def test_a_cluster_names_the_line_of_its_version() -> None:
     first = version("1")
     second = version("2", origin=replace(first.origin, line=9))
     of = model("m", (first, second))
-    assert {name: found.origin.line for name, found in clusters([(of, first), (of, second)]).items()} == {
+    assert {
+        name: found.origin.line for name, found in clusters([Backend(of, first), Backend(of, second)], ()).items()
+    } == {
         "m_1": 1,
         "m_2": 9,
     }

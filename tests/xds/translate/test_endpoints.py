@@ -66,6 +66,6 @@ def test_instances_that_are_left_keep_their_share_and_their_weight() -> None:
 
 
 def test_a_version_without_instances_has_an_empty_assignment() -> None:
-    assignment = load_assignment(model("m"), version("2"))
+    assignment = load_assignment(model("m"), version("2", endpoints=()))
     assert assignment.cluster_name == "m_2"
     assert not assignment.endpoints
