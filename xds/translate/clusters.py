@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -19,12 +19,13 @@ from compiler.fleet import (
     Model,
     OutlierDetection,
     Route,
+    Share,
     SlowStart,
     Strategy,
     Version,
-    cluster_name,
 )
 from xds.snapshot import Resource, ResourceSet
+from xds.translate.aggregates import members
 from xds.translate.messages import ads_source, message_resource, packed
 
 MAGLEV_TABLE_SIZE = 65537
@@ -34,9 +35,9 @@ UPSTREAM_IDLE = timedelta(hours=1)
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def clusters(backends: Iterable[Backend], routes: Iterable[Route]) -> ResourceSet:
-    """One for each of `backends`, and the aggregates that `routes` lead to."""
-    own = (message_resource(backend.cluster, cluster(*backend), backend.version.origin) for backend in backends)
+def clusters(backends: Mapping[str, Backend], routes: Iterable[Route]) -> ResourceSet:
+    """One for each of `backends`, by name, and the aggregates that `routes` lead to."""
+    own = (message_resource(name, cluster(name, *b), b.version.origin) for name, b in backends.items())
     return ResourceSet((*own, *_aggregates(routes)))
 
 
@@ -44,13 +45,13 @@ def _aggregates(routes: Iterable[Route]) -> Iterator[Resource]:
     """One for each version that others stand in for, however many routes lead to it."""
     shares = {share.cluster: share for route in routes for share in route.shares if share.hops}
     for name, share in shares.items():
-        members = [backend.cluster for backend in share.backends]
-        yield message_resource(name, aggregate(name, members, share.version.connection_pool), share.version.origin)
+        yield message_resource(name, aggregate(name, share), share.version.origin)
 
 
-def aggregate(name: str, members: Iterable[str], pool: ConnectionPool) -> cluster_pb2.Cluster:
-    """The priorities of all `members` in one row: the first of them that has a healthy instance answers."""
-    config = aggregate_pb2.ClusterConfig(clusters=members)
+def aggregate(name: str, share: Share) -> cluster_pb2.Cluster:
+    """The first of the share's versions that has a healthy instance answers."""
+    config = aggregate_pb2.ClusterConfig(clusters=[member for member, _ in members(share)])
+    pool = share.version.connection_pool
     return cluster_pb2.Cluster(
         name=name,
         cluster_type={"name": "envoy.clusters.aggregate", "typed_config": packed(config)},
@@ -62,9 +63,9 @@ def aggregate(name: str, members: Iterable[str], pool: ConnectionPool) -> cluste
     )
 
 
-def cluster(model: Model, version: Version) -> cluster_pb2.Cluster:
+def cluster(name: str, model: Model, version: Version) -> cluster_pb2.Cluster:
     return cluster_pb2.Cluster(
-        name=cluster_name(model.name, version.name),
+        name=name,
         type=cluster_pb2.Cluster.EDS,
         eds_cluster_config={"eds_config": ads_source()},
         connect_timeout=version.connection_pool.connect_timeout,
