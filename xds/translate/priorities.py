@@ -1,4 +1,4 @@
-"""In which order a version's instances are asked: by tier, and within a tier the active zones before the standby one."""
+"""In which order a version's instances are asked: by tier, and in a tier the active zones before the standby one."""
 
 from __future__ import annotations
 
