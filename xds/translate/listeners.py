@@ -11,12 +11,13 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
+from compiler.envoy.request_pass import INTERNAL_PREFIX
 from compiler.fleet import Gateway, Listener, Protocol
 from xds.snapshot import ResourceSet
 from xds.translate.group import SIDECAR, Placement, PlacementError
 from xds.translate.local_replies import local_reply_config
 from xds.translate.messages import ads_source, message_resource, packed
-from xds.translate.request_pass import INTERNAL_PREFIX, request_pass
+from xds.translate.request_pass import request_pass
 
 CONNECTION_BUFFER_BYTES = 2**20
 LAST_PORT = 65535

@@ -14,12 +14,12 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2
 from google.protobuf.message import Message
 
+from compiler.envoy.request_pass import INTERNAL_PREFIX, MODEL_HEADER, STREAM_HEADER
 from compiler.fleet import Gateway, Route
 from xds.snapshot import ResourceSet
 from xds.translate.conditions import header_matchers
 from xds.translate.messages import METADATA_NAMESPACE, message_resource, packed
 from xds.translate.replies import CLIENT_FAULT, error_format, header
-from xds.translate.request_pass import INTERNAL_PREFIX, MODEL_HEADER, STREAM_HEADER
 from xds.translate.route_actions import stream_action, unary_action
 
 MODELS_PATH = "/v1/models"
