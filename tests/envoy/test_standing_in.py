@@ -127,6 +127,24 @@ def test_a_client_that_names_its_model_gets_another_only_where_policy_says_so(
         assert envoy.ask({"model": "large"}).status == 200
 
 
+def test_an_engine_is_not_asked_for_a_name_that_nobody_has(tmp_path: Path) -> None:
+    """It would answer 404; the orchestrator's name it was started with."""
+    with running(tmp_path, Fallback(CHAIN, OnExplicitModel.ALWAYS)) as (envoy, servers):
+        for body in ('{"model": "no-\\u00e9body", "prompt": "é"}', '{"a": [{"model": "x"}], "model" : "gpt-5"}'):
+            assert answerer(envoy.ask(body.encode())) == "large"
+        assert answerer(envoy.ask(b'{"model": "small", "prompt": "as it is"}')) == "small"
+        assert answerer(envoy.ask({"prompt": "x"}, model_name="nobody")) == "large"
+        received = [request for name in SERVERS for request in servers[name].received]
+        assert sorted(request.body.decode() for request in received) == sorted(
+            [
+                '{"model": "auto", "prompt": "é"}',
+                '{"a": [{"model": "x"}], "model" : "auto"}',
+                '{"model": "small", "prompt": "as it is"}',
+                '{"prompt": "x"}',
+            ]
+        )
+
+
 def test_the_smallest_model_that_can_answers_and_when_it_is_gone_a_larger_one(tmp_path: Path) -> None:
     with running(tmp_path, Fallback()) as (envoy, servers):
         assert answerer(envoy.ask({"capabilities": ["chat"]})) == "small"

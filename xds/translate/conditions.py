@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from compiler.fleet import Condition, Field, FieldType, Operator
-from xds.translate.request_pass import (
+from compiler.envoy.request_pass import (
     CAPABILITY_HEADER,
     MAX_TOKENS_HEADER,
     METADATA_PREFIX,
@@ -15,6 +14,7 @@ from xds.translate.request_pass import (
     PROMPT_LENGTH_HEADER,
     STREAM_HEADER,
 )
+from compiler.fleet import Condition, Field, FieldType, Operator
 
 TIER_HEADER = "x-user-tier"
 LARGEST = 2**63 - 1

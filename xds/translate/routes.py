@@ -16,12 +16,13 @@ from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2
 from google.protobuf.message import Message
 
+from compiler.envoy.request_pass import INTERNAL_PREFIX, MODEL_HEADER, STREAM_HEADER
 from compiler.fleet import Fault, Gateway, Route
 from xds.snapshot import ResourceSet
 from xds.translate.conditions import asks_within, header_matchers
 from xds.translate.messages import METADATA_NAMESPACE, message_resource, packed
+from xds.translate.renaming import renaming_route
 from xds.translate.replies import CLIENT_FAULT, SERVER_FAULT, error_format, header
-from xds.translate.request_pass import INTERNAL_PREFIX, MODEL_HEADER, STREAM_HEADER
 from xds.translate.route_actions import stream_action, unary_action
 
 MODELS_PATH = "/v1/models"
@@ -55,7 +56,7 @@ def _virtual_host(gateway: Gateway, routes: tuple[Route, ...], model_list: str) 
                 "input": _extension("model", http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=MODEL_HEADER)),
                 "exact_match_map": {"map": {name: _take(found) for name, found in _by_name(routes).items()}},
             },
-            "on_no_match": _take([_models(model_list), *_unknown_names(routes), _no_model()]),
+            "on_no_match": _take([_models(model_list), *_unknown_names(gateway, routes), _no_model()]),
         },
         request_body_buffer_limit={"value": gateway.max_request_bytes},
         response_headers_to_add=[
@@ -132,7 +133,7 @@ def _models(model_list: str) -> route_components_pb2.Route:
     )
 
 
-def _unknown_names(routes: tuple[Route, ...]) -> list[route_components_pb2.Route]:
+def _unknown_names(gateway: Gateway, routes: tuple[Route, ...]) -> list[route_components_pb2.Route]:
     """For requests whose name is none of the map's."""
     taking = next((route for route in routes if route.takes_unknown_names), None)
     if taking is None:
@@ -140,6 +141,8 @@ def _unknown_names(routes: tuple[Route, ...]) -> list[route_components_pb2.Route
     found = _model_routes(taking)
     for route in found:
         route.match.headers.add(name=MODEL_HEADER, present_match=True)
+        for name, config in renaming_route(gateway).items():
+            route.typed_per_filter_config[name].CopyFrom(config)
     return found
 
 

@@ -118,7 +118,7 @@ def test_tries_go_to_other_hosts_and_other_tiers() -> None:
     assert policy["retry_on"] == "reset,connect-failure,retriable-status-codes"
     assert policy["retriable_status_codes"] == [500, 503]
     assert policy["retry_back_off"] == {"base_interval": "0.100s", "max_interval": "1s"}
-    assert policy["host_selection_retry_max_attempts"] == "5"
+    assert policy["host_selection_retry_max_attempts"] == "20"
     [predicate] = policy["retry_host_predicate"]
     assert predicate["typed_config"]["@type"].endswith("PreviousHostsPredicate")
     assert policy["retry_priority"]["typed_config"]["update_frequency"] == 1
