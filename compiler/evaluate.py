@@ -172,6 +172,19 @@ def evaluate(fleet: Fleet, request: Request, gateway: Gateway | None = None, loo
     return Decision(Stage.NONE, at.name, tuple(asking.steps), origin=origin, refusal=Refusal.MODEL_NOT_FOUND)
 
 
+def gateway_asked(fleet: Fleet, host: str, name: str | None) -> Gateway | None:
+    """The gateway called `name`; without a name the one that serves `host`; without either, one where something can be
+    chosen. Raises ValueError for a name that no gateway has."""
+    gateways = {gateway.name: gateway for gateway in fleet.gateways}
+    if name is not None:
+        if name not in gateways:
+            raise ValueError(f"no gateway '{name}'; there is {', '.join(gateways)}")
+        return gateways[name]
+    if host:
+        return gateway_of(fleet, host)
+    return next((gateway for gateway in fleet.gateways if gateway.orchestrator), fleet.gateways[0])
+
+
 def gateway_of(fleet: Fleet, host: str) -> Gateway | None:
     """As Envoy and Istio match hosts: the exact name first, then the longest `*.` domain, then `*`."""
     found = [(_closeness(name.name, host), gateway) for gateway in fleet.gateways for name in gateway.hosts]
