@@ -6,20 +6,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel
 
 from compiler.diagnostics import Diagnostic, Position, error, warning
 from compiler.kinds import API_VERSION, KINDS, InferenceModel, Platform
 from compiler.kinds.part import part_of
-from compiler.nodes import Loc, Mapped, Node, Scalar, Sequence, at, dotted, key_position, merge, plain, told, without
-from compiler.schema_problems import described, schema_problem
+from compiler.nodes import Loc, Mapped, Node, Scalar, Sequence, at, dotted, key_position, merge, without
+from compiler.schema_problems import described, validated
 from compiler.spelling import nearest
 
 K = TypeVar("K", bound=BaseModel)
-
-MOST_PROBLEMS = 1_000
-"""That are told of one document; a hint for each of 50,000 unknown keys would take a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,20 +118,8 @@ def _kind(document: Mapped, found: list[Diagnostic]) -> type[BaseModel] | None:
 
 
 def _policy(kind: type[K], node: Mapped, found: list[Diagnostic]) -> Policy[K] | None:
-    nulls = dict(_nulls(node, ()))
-    problems = list(nulls.values())
-    try:
-        body = kind.model_validate(plain(node))
-    except ValidationError as invalid:
-        details = [d for d in invalid.errors(include_url=False) if d["loc"] not in nulls]
-        problems += [schema_problem(d, kind, node) for d in details[:MOST_PROBLEMS] if not _emptied(d)]
-    found.extend(problems)
-    return None if problems else Policy(body, node)
-
-
-def _emptied(details: ErrorDetails) -> bool:
-    """Whether a list only counts as empty because none of its items is valid."""
-    return details["type"] == "too_short" and bool(details["input"])
+    body = validated(kind, node, found)
+    return None if body is None else Policy(body, node)
 
 
 def _valid(kind: type[BaseModel], nodes: Iterable[Mapped], found: list[Diagnostic]) -> list[Policy[Any]]:
@@ -187,19 +171,6 @@ def _unique(kind: type[K], policies: list[Policy[Any]], found: list[Diagnostic])
         else:
             first[name] = policy
     return tuple(first[name] for name in sorted(first))
-
-
-def _nulls(node: Node, loc: Loc) -> Iterator[tuple[Loc, Diagnostic]]:
-    if isinstance(node, Scalar):
-        if node.value is None:
-            said = f"{told(loc)}: null is no value here"
-            yield loc, error("P102", node.position, said, "leave the key out for the default")
-    elif isinstance(node, Sequence):
-        for index, item in enumerate(node.items):
-            yield from _nulls(item, (*loc, index))
-    else:
-        for key, value in node.entries.items():
-            yield from _nulls(value, (*loc, key))
 
 
 def _later(schema: type[BaseModel], node: Node, loc: Loc) -> Iterator[Diagnostic]:
