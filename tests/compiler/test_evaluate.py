@@ -70,6 +70,7 @@ def test_each_step_tells_why_with_its_line() -> None:
 
 
 CHAIN = "chain: [{model: large, equivalentTo: [small]}, {model: third}]"
+"""P440 tells where its equivalence decides nothing."""
 
 
 def several(routing: str, members: str = "{name: small}, {name: large}, {name: third}") -> tuple[str, ...]:
@@ -84,7 +85,10 @@ def several(routing: str, members: str = "{name: small}, {name: large}, {name: t
 
 
 def ask(routing: str, look: Look = always_ready, **request: object) -> Decision:
-    return evaluate(fleet(*several(routing)), replace(Request(), **request), look=look)  # type: ignore[arg-type]
+    of, found = linked(*several(routing))
+    assert {diagnostic.code for diagnostic in found} <= {"P440"}
+    assert of is not None
+    return evaluate(of, replace(Request(), **request), look=look)  # type: ignore[arg-type]
 
 
 def shares(decision: Decision) -> dict[tuple[str, str], int]:
