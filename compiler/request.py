@@ -56,6 +56,11 @@ class Sent:
     """Names in lower case."""
     body: bytes
 
+    @property
+    def host(self) -> str:
+        """Without the port; empty where no header names one."""
+        return re.sub(r":\d+\Z", "", dict(self.headers).get("host", ""))
+
 
 def parse_curl(line: str) -> Sent:
     """The request that a curl command sends. Raises ValueError for what is no curl command, or takes files."""

@@ -23,7 +23,7 @@ def http_routes(fleet: Fleet, gateway: Gateway) -> list[dict[str, Any]]:
 
 
 def _model_list(own: tuple[Route, ...]) -> dict[str, Any]:
-    names = sorted(name for route in own for name in route.model_names if name)
+    names = sorted({name for route in own for name in route.model_names if name})
     data = [{"id": name, "object": "model", "created": 0, "owned_by": "turnout"} for name in names]
     return {
         "name": "models",

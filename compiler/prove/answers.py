@@ -15,7 +15,7 @@ from compiler.request import Request
 
 def findings(of: Case) -> Iterator[Finding]:
     witness = None
-    if not of.orchestrator.default:
+    if not of.orchestrator.default and not of.orchestrator.fallback.hops:
         try:
             witness = _unmet(of)
         except TooLargeError:

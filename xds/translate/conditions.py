@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from compiler.fleet import Condition, Field, FieldType, Operator
-from xds.translate.request_pass import (
+from compiler.envoy.request_pass import (
     CAPABILITY_HEADER,
     MAX_TOKENS_HEADER,
     METADATA_PREFIX,
@@ -15,6 +14,7 @@ from xds.translate.request_pass import (
     PROMPT_LENGTH_HEADER,
     STREAM_HEADER,
 )
+from compiler.fleet import Condition, Field, FieldType, Operator
 
 TIER_HEADER = "x-user-tier"
 LARGEST = 2**63 - 1
@@ -40,6 +40,13 @@ def header_matchers(conditions: Iterable[Condition]) -> list[dict[str, Any]]:
     # The pass says "names no model" by an empty header, which is no model's name: it must not pass for one.
     named = [{"name": MODEL_HEADER, **_regex(".+")} for condition in asked if condition.field is Field.MODEL]
     return [*matchers, *named[:1]]
+
+
+def asks_within(capabilities: Iterable[str] | None) -> list[dict[str, Any]]:
+    """For requests that ask for capabilities, and for none but these; for all requests where there is no such limit."""
+    if capabilities is None:
+        return []
+    return [{"name": CAPABILITY_HEADER, **_regex(f",({_any_of(capabilities)},)+")}]
 
 
 def _header(condition: Condition) -> str:

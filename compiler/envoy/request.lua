@@ -12,7 +12,8 @@
 -- them, and so no route to a model.
 -- The body is read as JSON in full, so that no engine sees what the routes were not chosen by.
 --
--- What differs between gateways is set in front of this text: PROMPT_IN_BYTES, and METADATA_KEYS as {key = true}.
+-- What differs between gateways is set in front of this text: PROMPT_IN_BYTES, METADATA_KEYS as {key = true}, and
+-- TELL_MODEL_AT, with which dynamic metadata says where in the body the model's name stands.
 
 local byte, char, find, format, sub = string.byte, string.char, string.find, string.format, string.sub
 
@@ -444,6 +445,9 @@ local function read(handle)
     end
     if spans then
       model = model or named(body_model(text, spans.model))
+      if TELL_MODEL_AT and spans.model then
+        handle:streamInfo():dynamicMetadata():set("turnout", "model_at", { from = spans.model[1], to = spans.model[2] })
+      end
       asked = asked .. "," .. listed(text, spans.capabilities)
       facts["x-turnout-stream"] = is_stream(text, spans.stream) and "true" or nil
       facts["x-turnout-prompt-length"] = prompt_length and tostring(prompt_length)
