@@ -218,8 +218,6 @@ def _default_stage(
             place = policy.at("spec", "models", weighted[0][0], "weight")
             found.append(warning("P215", place, "weights decide nothing beside defaultModel", "delete one"))
         return (Target(members[default].ref or default, 100),) if default in members else ()
-    if not weighted and spec.routing.fallback.chain:
-        return ()
     if not weighted:
         return ()  # whether that leaves requests without an answer is proven: P416
     for index, member in enumerate(spec.models):
