@@ -119,14 +119,19 @@ def _document(body: bytes, required: bool) -> Mapping[str, Any]:
     if not body and not required:
         return {}
     try:
-        document = json.loads(body)
-    except ValueError as problem:
+        document = json.loads(body.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as problem:
         raise MalformedRequestError(f"The request body is not valid JSON: {problem}") from None
     if not isinstance(document, dict):
         if required:
             raise MalformedRequestError("The request body is not a JSON object")
         return {}
     return document
+
+
+def _refuse_constant(name: str) -> None:
+    """Python reads NaN and Infinity; JSON has neither."""
+    raise ValueError(f"unexpected {name}")
 
 
 def _body_model(document: Mapping[str, Any]) -> str | None:
@@ -142,7 +147,10 @@ def _prompt_length(document: Mapping[str, Any], unit: LengthUnit) -> int | None:
     if not prompts:
         return None
     texts = [text for key in prompts for text in _texts(key, document[key])]
-    return sum(len(text) if unit is LengthUnit.CHARACTERS else len(text.encode("utf-8", "replace")) for text in texts)
+    # Half a surrogate pair counts as the replacement character that stands for it: three bytes.
+    return sum(
+        len(text) if unit is LengthUnit.CHARACTERS else len(text.encode(errors="surrogatepass")) for text in texts
+    )
 
 
 def _texts(key: str, value: Any) -> Iterator[str]:

@@ -195,7 +195,7 @@ end
 -- Calls `visit.seen(key, value_start, value_stop, length)` for each member, stops included, where there is one.
 local function after_object(text, start, depth, visit)
   local members = visit and visit.members
-  local length, added = 0, 0
+  local length, added, counted = 0, 0, members and {}
   local position = skip_space(text, start + 1)
   if byte(text, position) == CLOSE_BRACE then
     return position + 1, length
@@ -213,7 +213,10 @@ local function after_object(text, start, depth, visit)
     local value_start = skip_space(text, position + 1)
     local key = members and decoded(text, key_start, key_over - 1)
     position, added = after_value(text, value_start, depth, members and members[key])
-    length = length + added
+    if members and members[key] then
+      length = length + added - (counted[key] or 0) -- of a key given twice the last, as engines take it
+      counted[key] = added
+    end
     if members and visit.seen then
       visit.seen(key, value_start, position - 1, added)
     end
