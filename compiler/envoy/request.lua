@@ -12,8 +12,9 @@
 -- them, and so no route to a model.
 -- The body is read as JSON in full, so that no engine sees what the routes were not chosen by.
 --
--- What differs between gateways is set in front of this text: PROMPT_IN_BYTES, METADATA_KEYS as {key = true}, and
--- TELL_MODEL_AT, with which dynamic metadata says where in the body the model's name stands.
+-- What differs between gateways is a table: `prompt_in_bytes`; `metadata_keys` as {key = true}; `tell_model_at`, with
+-- which dynamic metadata says where in the body the model's name stands. It is SETTINGS, where that has been set in front
+-- of this text; else it is the route table's to say, so that rules change without a change of the listener.
 
 local byte, char, find, format, sub = string.byte, string.char, string.find, string.format, string.sub
 
@@ -52,6 +53,20 @@ local ESCAPES = { -- by the letter after the backslash
   [BACKSLASH] = "\\",
   [QUOTE] = '"',
 }
+
+-- Of the request that is being read. Nothing that reads them waits, so no other request comes between.
+local in_bytes, metadata_keys, tell_model_at
+
+local function take_settings(handle)
+  local function setting(name)
+    if SETTINGS then
+      return SETTINGS[name]
+    end
+    return handle:filterContext():get(name)
+  end
+  in_bytes, metadata_keys = setting("prompt_in_bytes"), setting("metadata_keys") or {}
+  tell_model_at = setting("tell_model_at")
+end
 
 -- A refusal is thrown as a table; whatever else is thrown is a fault of this script.
 local function refuse(code, param, message)
@@ -103,8 +118,8 @@ end
 
 local function unit_length(unit, follows_high)
   if follows_high and unit >= 0xDC00 and unit < 0xE000 then
-    return PROMPT_IN_BYTES and 1 or 0 -- the first half has counted as one code point, or as three bytes of the four
-  elseif not PROMPT_IN_BYTES then
+    return in_bytes and 1 or 0 -- the first half has counted as one code point, or as three bytes of the four
+  elseif not in_bytes then
     return 1
   end
   return unit < 0x80 and 1 or unit < 0x800 and 2 or 3
@@ -123,7 +138,7 @@ local function after_wide(text, start)
   for position = start, #text do
     local class = CLASSES[byte(text, position)]
     if class == 2 then
-      return position, position - start - (PROMPT_IN_BYTES and 0 or continued)
+      return position, position - start - (in_bytes and 0 or continued)
     end
     continued = continued + class
   end
@@ -406,9 +421,9 @@ end
 -- Only strings are entries of `metadata`, as in OpenAI's API.
 local function metadata_entries(text, span)
   local entries = {}
-  if next(METADATA_KEYS) and span and byte(text, span[1]) == OPEN_BRACE then
+  if next(metadata_keys) and span and byte(text, span[1]) == OPEN_BRACE then
     local function seen(key, value_start, value_stop)
-      if METADATA_KEYS[key] then
+      if metadata_keys[key] then
         entries[key] = byte(text, value_start) == QUOTE and decoded(text, value_start, value_stop) or nil
       end
     end
@@ -460,6 +475,7 @@ local function read(handle)
   local is_openai, is_post = OPENAI_PATHS[path], headers:get(":method") == "POST"
   if is_post and (is_openai or is_json(headers:get("content-type"))) then
     local text = body_text(handle)
+    take_settings(handle)
     if not text and is_openai then
       refuse("invalid_json", "null", "The request has no body")
     end
@@ -469,7 +485,7 @@ local function read(handle)
     end
     if spans then
       model = model or named(body_model(text, spans.model))
-      if TELL_MODEL_AT and spans.model then
+      if tell_model_at and spans.model then
         handle:streamInfo():dynamicMetadata():set("turnout", "model_at", { from = spans.model[1], to = spans.model[2] })
       end
       asked = asked .. "," .. listed(text, spans.capabilities)

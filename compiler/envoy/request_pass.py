@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 
 from compiler.fleet import Field, Gateway, LengthUnit
@@ -16,17 +17,28 @@ INTERNAL_PREFIX = "x-turnout-"
 SCRIPT = files("compiler.envoy").joinpath("request.lua").read_text(encoding="utf-8")
 
 
-def source(gateway: Gateway) -> str:
-    """The script behind one line of what differs between gateways; lines in Lua's own errors are one off."""
+Settings = Mapping[str, bool | Mapping[str, bool]]
+
+
+def settings(gateway: Gateway) -> Settings:
+    """What differs between gateways; the script says what each is for."""
     orchestrator = gateway.orchestrator
     rules = orchestrator.rules if orchestrator else ()
     keys = sorted({c.key for rule in rules for c in rule.conditions if c.field is Field.METADATA})
-    wanted = ", ".join(f'["{key}"] = true' for key in keys)
-    in_bytes = gateway.length_unit is LengthUnit.BYTES
-    renames = orchestrator is not None and orchestrator.fallback.takes_unknown_names
-    settings = {
-        "PROMPT_IN_BYTES": str(in_bytes).lower(),
-        "METADATA_KEYS": f"{{ {wanted} }}",
-        "TELL_MODEL_AT": str(renames).lower(),
+    return {
+        "prompt_in_bytes": gateway.length_unit is LengthUnit.BYTES,
+        "metadata_keys": dict.fromkeys(keys, True),
+        "tell_model_at": orchestrator is not None and orchestrator.fallback.takes_unknown_names,
     }
-    return f"local {', '.join(settings)} = {', '.join(settings.values())}\n{SCRIPT}"
+
+
+def source(gateway: Gateway) -> str:
+    """The script with its settings in one line in front; lines in Lua's own errors are one off."""
+    return f"local SETTINGS = {_lua(settings(gateway))}\n{SCRIPT}"
+
+
+def _lua(value: bool | Settings) -> str:
+    """Keys are names of policy, which need no escapes."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "{ " + ", ".join(f'["{key}"] = {_lua(inner)}' for key, inner in value.items()) + " }"

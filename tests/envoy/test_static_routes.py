@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from compiler.envoy import request_pass
 from compiler.fleet import (
     Carrier,
     ConnectionPool,
@@ -41,7 +40,7 @@ from tests.envoy.served import Served, served
 from tests.envoy.static_files import bootstrap_from_files
 from tests.envoy.upstream import Upstream, upstreams
 from tests.xds.translate.fleets import endpoint, fleet, gateway, model, orchestrator, seconds, version
-from xds.translate import Group, Placement, snapshot
+from xds.translate import Group, Placement, request_pass, snapshot
 
 PROBE = HealthCheck("/health", seconds(0.1), seconds(1), failure_threshold=2, success_threshold=1)
 NO_RETRIES = Retries(0, (), (), seconds(0.025))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -18,33 +17,28 @@ from google.protobuf.message import Message
 from compiler.envoy.request_pass import INTERNAL_PREFIX
 from compiler.fleet import Gateway, Listener, Protocol
 from xds.snapshot import ResourceSet
-from xds.translate import renaming
+from xds.translate import renaming, request_pass
 from xds.translate.group import SIDECAR, Placement, PlacementError
 from xds.translate.local_replies import local_reply_config
 from xds.translate.messages import ads_source, message_resource, packed
-from xds.translate.request_pass import request_pass
 
 CONNECTION_BUFFER_BYTES = 2**20
 LAST_PORT = 65535
 SECRETS = "/etc/turnout/secrets"
 
 
-@dataclass(frozen=True, slots=True)
-class HttpFilter:
-    name: str
-    config: Callable[[Gateway], Message]
-    wanted: Callable[[Gateway], bool] = lambda _: True
-
-
-HTTP_FILTERS = (
-    HttpFilter("envoy.filters.http.lua", request_pass),
-    HttpFilter(renaming.FILTER, renaming.renaming, wanted=renaming.renames),
-    # There when nobody drills, too: a route can then begin with it, and no listener has to drain.
-    HttpFilter("envoy.filters.http.fault", lambda _: fault_pb2.HTTPFault()),
+HTTP_FILTERS: Mapping[str, Callable[[], Message]] = {
+    request_pass.FILTER: request_pass.request_pass,
+    renaming.FILTER: renaming.renaming,
+    "envoy.filters.http.fault": fault_pb2.HTTPFault,
     # Clients get the engines' headers, not Envoy's own.
-    HttpFilter("envoy.filters.http.router", lambda _: router_pb2.Router(suppress_envoy_headers=True)),
-)
-"""What a request passes, in order."""
+    "envoy.filters.http.router": lambda: router_pb2.Router(suppress_envoy_headers=True),
+}
+"""What a request passes, in order.
+
+The same for every gateway, whether it has a use for all of them: what policy says of them stands in the route table. A
+listener that changes drains its connections, and streams that are under way by the end of that are cut.
+"""
 
 
 def listeners(gateway: Gateway, placement: Placement) -> ResourceSet:
@@ -99,11 +93,7 @@ def _connection_manager(gateway: Gateway, name: str) -> http_connection_manager_
     return manager(
         stat_prefix=name,
         rds={"route_config_name": gateway.name, "config_source": ads_source()},
-        http_filters=[
-            {"name": entry.name, "typed_config": packed(entry.config(gateway))}
-            for entry in HTTP_FILTERS
-            if entry.wanted(gateway)
-        ],
+        http_filters=[{"name": name, "typed_config": packed(config())} for name, config in HTTP_FILTERS.items()],
         # Before the first look at the routes: a client's own internal headers decide nothing, not for a moment.
         early_header_mutation_extensions=[
             {"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": packed(_strip_internal())}

@@ -30,11 +30,7 @@ end
 """
 
 
-def renames(gateway: Gateway) -> bool:
-    return gateway.orchestrator is not None and gateway.orchestrator.fallback.takes_unknown_names
-
-
-def renaming(_: Gateway) -> lua_pb2.Lua:
+def renaming() -> lua_pb2.Lua:
     """Without a script of its own: routes have it."""
     return lua_pb2.Lua()
 

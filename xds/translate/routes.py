@@ -23,6 +23,7 @@ from xds.translate.conditions import asks_within, header_matchers
 from xds.translate.messages import METADATA_NAMESPACE, message_resource, packed
 from xds.translate.renaming import renaming_route
 from xds.translate.replies import CLIENT_FAULT, SERVER_FAULT, error_format, header
+from xds.translate.request_pass import request_pass_settings
 from xds.translate.route_actions import stream_action, unary_action
 
 MODELS_PATH = "/v1/models"
@@ -58,6 +59,7 @@ def _virtual_host(gateway: Gateway, routes: tuple[Route, ...], model_list: str) 
             },
             "on_no_match": _take([_models(model_list), *_unknown_names(gateway, routes), _no_model()]),
         },
+        typed_per_filter_config=request_pass_settings(gateway),
         request_body_buffer_limit={"value": gateway.max_request_bytes},
         response_headers_to_add=[
             header("x-turnout-model", f"%METADATA(UPSTREAM_HOST:{METADATA_NAMESPACE}:model)%"),

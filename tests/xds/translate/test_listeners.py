@@ -70,6 +70,7 @@ def test_nothing_is_left_to_envoys_defaults_that_would_hurt() -> None:
     written = MessageToDict(manager(gateway(("chat",))), preserving_proto_field_name=True)
     assert [entry["name"] for entry in written.pop("http_filters")] == [
         "envoy.filters.http.lua",
+        "turnout.renaming",
         "envoy.filters.http.fault",
         "envoy.filters.http.router",
     ]
