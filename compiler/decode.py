@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from compiler.diagnostics import Diagnostic, Position, error, warning
+from compiler.diagnostics import BUILT_IN, Diagnostic, Position, error, warning
 from compiler.kinds import API_VERSION, KINDS, InferenceModel, Platform
 from compiler.kinds.part import part_of
 from compiler.nodes import Loc, Mapped, Node, Scalar, Sequence, at, dotted, key_position, merge, plain, told, without
@@ -45,6 +45,11 @@ class Policy(Generic[K]):
     def wrote(self, *loc: str | int) -> bool:
         """Whether policy gives the value at `loc`; False for a built-in default."""
         return at(self.node, loc)[1]
+
+    def said(self, *loc: str | int) -> Position:
+        """Where policy gives the value at `loc`; `BUILT_IN` for a default."""
+        node, given = at(self.node, loc)
+        return node.position if given else BUILT_IN
 
 
 @dataclass(frozen=True, slots=True)

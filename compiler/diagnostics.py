@@ -24,6 +24,10 @@ class Position:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
+BUILT_IN = Position("built-in", 0, 0)
+"""Of what policy does not say: Turnout's own default."""
+
+
 class Severity(StrEnum):
     ERROR = "error"
     WARNING = "warning"

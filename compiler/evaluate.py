@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from compiler.diagnostics import Position
-from compiler.fleet import Condition, Field, Fleet, Gateway, Model, Operator, Retries, Target, Timeouts
+from compiler.fleet import (
+    Backend,
+    Condition,
+    ConnectionPool,
+    Fault,
+    Field,
+    Fleet,
+    Gateway,
+    Member,
+    MirrorShare,
+    Model,
+    Operator,
+    Orchestrator,
+    Retries,
+    Rule,
+    Target,
+    Timeouts,
+    Version,
+)
+from compiler.fleet.routes import hop_backends, mirror_shares
 from compiler.fleet.rules import Value
 from compiler.request import OPENAI_PATHS, Request
 
@@ -18,17 +37,60 @@ class Stage(StrEnum):
 
     EXPLICIT = "explicit"
     RULE = "rule"
+    CAPABILITY = "capability"
     DEFAULT = "default"
+    FALLBACK = "fallback"
     NONE = "none"
+
+
+class Readiness(StrEnum):
+    """Of one version's instances."""
+
+    READY = "ready"
+    """One at least is well."""
+    UNHEALTHY = "unhealthy"
+    """There are some, and none is well."""
+    UNLISTED = "unlisted"
+    """There are none: they have not been started, or are loading."""
+
+
+class Refusal(StrEnum):
+    """Why a request is answered with an error: the code in its body."""
+
+    HOST_NOT_FOUND = "host_not_found"
+    """404."""
+    MODEL_NOT_FOUND = "model_not_found"
+    """404."""
+    MODEL_NOT_READY = "model_not_ready"
+    """503, with the load time as Retry-After."""
+    NO_HEALTHY_INSTANCE = "no_healthy_instance"
+    """503, with Retry-After: 1."""
+
+
+Look = Callable[[Model, Version], Readiness]
+"""What is known of a version's instances."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    model: str
-    version: str
+    """One version that answers, with its share."""
+
+    model: Model
+    version: Version
     share: int
     """Of 10,000 requests like this one."""
-    origin: Position
+    hops: tuple[Backend, ...]
+    """Who answers when it has nothing healthy, in the order in which they are tried."""
+    instead_of: tuple[Backend, ...] = ()
+    """Those that were to answer before it and have nothing healthy."""
+
+    @property
+    def backend(self) -> Backend:
+        return Backend(self.model, self.version)
+
+    @property
+    def limits(self) -> ConnectionPool:
+        return self.version.connection_pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,33 +109,67 @@ class Step:
 class Decision:
     stage: Stage
     gateway: str
-    rule: str
-    """Name of the rule that decided; empty when none did."""
-    targets: tuple[Chosen, ...]
-    """Empty when nothing serves the request."""
-    retries: Retries | None
-    timeouts: Timeouts | None
-    origin: Position | None
-    """The line that decided."""
     steps: tuple[Step, ...]
+    rule: str = ""
+    """Name of the rule that decided; empty when none did."""
+    targets: tuple[Chosen, ...] = ()
+    """Empty when nothing serves the request."""
+    mirrors: tuple[MirrorShare, ...] = ()
+    fault: Fault | None = None
+    retries: Retries | None = None
+    timeouts: Timeouts | None = None
+    origin: Position | None = None
+    """The line that decided."""
+    refusal: Refusal | None = None
+    """Set when there are no targets; and then always."""
 
 
-def evaluate(fleet: Fleet, request: Request, gateway: Gateway | None = None) -> Decision:
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What a stage decides, before anybody has looked at instances."""
+
+    stage: Stage
+    name: str
+    why: str
+    members: tuple[tuple[Model, int, tuple[str, ...]], ...]
+    """A model, its share in percent points, and the models that answer in its place."""
+    settings: Model | Rule
+    """Whose route fields the requests take."""
+    origin: Position
+
+
+@dataclass(slots=True)
+class _Asking:
+    """One request on its way through the stages."""
+
+    request: Request
+    gateway: Gateway
+    models: Mapping[str, Model]
+    steps: list[Step] = field(default_factory=list)
+
+
+def always_ready(_model: Model, _version: Version) -> Readiness:
+    """What policy alone says of instances: nothing against them."""
+    return Readiness.READY
+
+
+def evaluate(fleet: Fleet, request: Request, gateway: Gateway | None = None, look: Look = always_ready) -> Decision:
     """Where `request` goes at `gateway`; at the one that serves its host when none is given.
 
-    The order: the model that the request names; the rules, by priority; the default. Only a request that names no
-    model, or names the orchestrator, comes past the first.
+    The order: the model that the request names; the rules, by priority; the smallest model that can do what the request
+    asks for; the default; the fallback chain. Only a request that names no model, or names the orchestrator, comes past
+    the first. Who was chosen and has nothing healthy, as `look` tells, is stood in for by the hops that it has.
     """
     at = gateway if gateway is not None else gateway_of(fleet, request.host)
     if at is None:
-        return Decision(Stage.NONE, "", "", (), None, None, None, ())
-    models = {model.name: model for model in fleet.models}
-    steps: list[Step] = []
-    for attempt in (_explicit, _rules, _default):
-        decision = attempt(request, at, models, steps)
-        if decision is not None:
-            return decision
-    return Decision(Stage.NONE, at.name, "", (), None, None, None, tuple(steps))
+        return Decision(Stage.NONE, "", (), refusal=Refusal.HOST_NOT_FOUND)
+    asking = _Asking(request, at, {model.name: model for model in fleet.models})
+    for attempt in (_explicit, _rules, _capability, _default, _fallback):
+        choice = attempt(asking)
+        if choice is not None:
+            return _decision(asking, choice, look)
+    origin = at.origin if request.model is not None else None
+    return Decision(Stage.NONE, at.name, tuple(asking.steps), origin=origin, refusal=Refusal.MODEL_NOT_FOUND)
 
 
 def gateway_of(fleet: Fleet, host: str) -> Gateway | None:
@@ -89,75 +185,148 @@ def holds(condition: Condition, request: Request) -> bool:
     return actual is not None and _OPERATORS[condition.operator](actual, condition.values)
 
 
-def _explicit(request: Request, gateway: Gateway, models: Mapping[str, Model], steps: list[Step]) -> Decision | None:
-    asked = request.model
-    if asked is None or (gateway.orchestrator is not None and asked == gateway.orchestrator.name):
+def _explicit(asking: _Asking) -> _Choice | None:
+    asked, gateway = asking.request.model, asking.gateway
+    if asked is None or _chooses(gateway.orchestrator, asked):
         return None
     for name in gateway.models:
-        model = models[name]
+        model = asking.models[name]
         if asked in (model.name, *model.aliases):
-            steps.append(Step(Stage.EXPLICIT, name, True, f"the request names {asked}", model.origin))
-            chosen = _chosen(((model, 100),))
-            return Decision(
-                Stage.EXPLICIT, gateway.name, "", chosen, model.retries, model.timeouts, model.origin, tuple(steps)
-            )
-    steps.append(Step(Stage.EXPLICIT, asked, False, f"{gateway.name} serves no model {asked}", gateway.origin))
-    return Decision(Stage.NONE, gateway.name, "", (), None, None, gateway.origin, tuple(steps))
-
-
-def _rules(request: Request, gateway: Gateway, models: Mapping[str, Model], steps: list[Step]) -> Decision | None:
-    if gateway.orchestrator is None or not _may_choose(request):
-        return None
-    for rule in gateway.orchestrator.rules:
-        failed = next((c for c in rule.conditions if not holds(c, request)), None)
-        if failed is not None:
-            steps.append(Step(Stage.RULE, rule.name, False, _why_not(failed, request), failed.origin))
-            continue
-        why = " and ".join(_shown(condition) for condition in rule.conditions) or "it takes every request"
-        steps.append(Step(Stage.RULE, rule.name, True, why, rule.origin))
-        chosen = _chosen(_members(rule.targets, models))
-        return Decision(
-            Stage.RULE, gateway.name, rule.name, chosen, rule.retries, rule.timeouts, rule.origin, tuple(steps)
-        )
+            hops = gateway.orchestrator.fallback.after_naming(name) if gateway.orchestrator else ()
+            why = f"the request names {asked}"
+            return _Choice(Stage.EXPLICIT, name, why, ((model, 100, hops),), model, model.origin)
+    asking.steps.append(Step(Stage.EXPLICIT, asked, False, f"{gateway.name} serves no model {asked}", gateway.origin))
     return None
 
 
-def _default(request: Request, gateway: Gateway, models: Mapping[str, Model], steps: list[Step]) -> Decision | None:
-    orchestrator = gateway.orchestrator
-    if orchestrator is None or not orchestrator.default or not _may_choose(request):
+def _rules(asking: _Asking) -> _Choice | None:
+    orchestrator = _chooser(asking)
+    for rule in orchestrator.rules if orchestrator else ():
+        failed = next((c for c in rule.conditions if not holds(c, asking.request)), None)
+        if failed is not None:
+            asking.steps.append(Step(Stage.RULE, rule.name, False, _why_not(failed, asking.request), failed.origin))
+            continue
+        why = " and ".join(_shown(condition) for condition in rule.conditions) or "it takes every request"
+        return _Choice(Stage.RULE, rule.name, why, _members(rule.targets, asking), rule, rule.origin)
+    return None
+
+
+def _capability(asking: _Asking) -> _Choice | None:
+    """The smallest model that has all that is asked for; the larger ones that have stand in for it, then the chain."""
+    orchestrator, asked = _chooser(asking), asking.request.capabilities
+    if orchestrator is None or not asked or not orchestrator.members:
         return None
-    members = _members(orchestrator.default, models)
-    first = members[0][0]
-    steps.append(Step(Stage.DEFAULT, orchestrator.name, True, "no rule has decided", orchestrator.origin))
+    able: list[Member] = []
+    for member in orchestrator.members:
+        lacks = sorted(asked - set(member.capabilities))
+        if lacks:
+            why = f"it lacks {', '.join(lacks)}"
+            asking.steps.append(Step(Stage.CAPABILITY, member.model, False, why, member.origin))
+        else:
+            able.append(member)
+    if not able:
+        return None
+    first, *others = able
+    hops = (*(member.model for member in others), *orchestrator.fallback.after_choice(first.model))
+    model = asking.models[first.model]
+    why = f"the smallest that has {', '.join(sorted(asked))}"
+    members = ((model, 100, tuple(dict.fromkeys(hops))),)
+    return _Choice(Stage.CAPABILITY, model.name, why, members, model, first.origin)
+
+
+def _default(asking: _Asking) -> _Choice | None:
+    orchestrator = _chooser(asking)
+    if orchestrator is None or not orchestrator.default:
+        return None
+    members = _members(orchestrator.default, asking)
+    why = "nothing before it has decided"
+    return _Choice(Stage.DEFAULT, orchestrator.name, why, members, members[0][0], orchestrator.origin)
+
+
+def _fallback(asking: _Asking) -> _Choice | None:
+    """Also for a name that nobody has, where policy says so."""
+    orchestrator, asked = asking.gateway.orchestrator, asking.request.model
+    if orchestrator is None or not orchestrator.fallback.hops:
+        return None
+    unknown = asked is not None and not _chooses(orchestrator, asked)
+    if not (orchestrator.fallback.takes_unknown_names if unknown else _chooser(asking)):
+        return None
+    first, *others = orchestrator.fallback.hops
+    model = asking.models[first.model]
+    members = ((model, 100, tuple(hop.model for hop in others)),)
+    why = f"{asked} is nobody's name, and onExplicitModel is always" if unknown else "nothing before it has decided"
+    return _Choice(Stage.FALLBACK, orchestrator.name, why, members, model, first.origin)
+
+
+def _decision(asking: _Asking, choice: _Choice, look: Look) -> Decision:
+    targets, refusal = _answering(choice, asking.models, look)
+    asking.steps.append(Step(choice.stage, choice.name, True, choice.why, choice.origin))
+    asking.steps.extend(_failed_over(targets, look))
+    stands_in = bool(targets) and all(target.instead_of for target in targets)
     return Decision(
-        stage=Stage.DEFAULT,
-        gateway=gateway.name,
-        rule="",
-        targets=_chosen(members),
-        retries=first.retries,
-        timeouts=first.timeouts,
-        origin=orchestrator.origin,
-        steps=tuple(steps),
+        stage=Stage.FALLBACK if stands_in else choice.stage,
+        gateway=asking.gateway.name,
+        steps=tuple(asking.steps),
+        rule=choice.name if choice.stage is Stage.RULE else "",
+        targets=targets,
+        mirrors=mirror_shares(choice.settings.mirror, asking.models),
+        fault=choice.settings.fault,
+        retries=choice.settings.retries,
+        timeouts=choice.settings.timeouts,
+        origin=choice.origin,
+        refusal=refusal,
     )
 
 
-def _may_choose(request: Request) -> bool:
-    """A request that names nothing is somebody's to choose for only where it could have named a model."""
-    return request.model is not None or (request.method == "POST" and request.path in OPENAI_PATHS)
+def _answering(choice: _Choice, models: Mapping[str, Model], look: Look) -> tuple[tuple[Chosen, ...], Refusal | None]:
+    """The versions that get something, each stood in for where it has nothing healthy; percent of percent."""
+    targets: list[Chosen] = []
+    listed = False
+    for model, percent, names in choice.members:
+        for version in model.versions:
+            share = percent * version.weight
+            if not share:
+                continue
+            line = (Backend(model, version), *hop_backends(names, models))
+            states = [look(*backend) for backend in line]
+            listed = listed or any(state is not Readiness.UNLISTED for state in states)
+            ready = next((i for i, state in enumerate(states) if state is Readiness.READY), None)
+            if ready is not None:
+                targets.append(Chosen(*line[ready], share, line[ready + 1 :], line[:ready]))
+    if targets:
+        return tuple(targets), None
+    return (), Refusal.NO_HEALTHY_INSTANCE if listed else Refusal.MODEL_NOT_READY
 
 
-def _members(targets: tuple[Target, ...], models: Mapping[str, Model]) -> tuple[tuple[Model, int], ...]:
-    return tuple((models[target.model], target.weight) for target in targets)
+def _failed_over(targets: Iterable[Chosen], look: Look) -> list[Step]:
+    """What `look` has said against those that were to answer."""
+    missing = dict.fromkeys(backend for target in targets for backend in target.instead_of)
+    said = {Readiness.UNLISTED: "it has no instance", Readiness.UNHEALTHY: "none of its instances is healthy"}
+    return [
+        Step(Stage.FALLBACK, f"{model.name} {version.name}", False, said[look(model, version)], version.origin)
+        for model, version in missing
+    ]
 
 
-def _chosen(members: tuple[tuple[Model, int], ...]) -> tuple[Chosen, ...]:
-    """Those that get something; percent of percent."""
-    return tuple(
-        Chosen(model.name, version.name, percent * version.weight, version.origin)
-        for model, percent in members
-        for version in model.versions
-        if percent * version.weight
-    )
+def _chooses(orchestrator: Orchestrator | None, name: str) -> bool:
+    return orchestrator is not None and name == orchestrator.name
+
+
+def _chooser(asking: _Asking) -> Orchestrator | None:
+    """The orchestrator, where the request leaves the choice to it.
+
+    A request that names nothing is somebody's to choose for only where it could have named a model.
+    """
+    request, orchestrator = asking.request, asking.gateway.orchestrator
+    if request.model is not None:
+        return orchestrator if _chooses(orchestrator, request.model) else None
+    return orchestrator if request.method == "POST" and request.path in OPENAI_PATHS else None
+
+
+def _members(targets: tuple[Target, ...], asking: _Asking) -> tuple[tuple[Model, int, tuple[str, ...]], ...]:
+    orchestrator = asking.gateway.orchestrator
+    assert orchestrator is not None  # it is who has these targets
+    return tuple((asking.models[t.model], t.weight, orchestrator.fallback.after_choice(t.model)) for t in targets)
 
 
 def _closeness(pattern: str, host: str) -> int:

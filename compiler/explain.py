@@ -1,60 +1,77 @@
-"""A decision for people and for programs: who decided, where the request goes, and what was tried on the way."""
+"""A decision for people and for programs: who decided, where the request goes, and what was tried on the way.
+
+One document holds all of it; the text is the document in words, so the two cannot differ.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
-from compiler.diagnostics import Position
-from compiler.evaluate import Decision, Stage, Step
-from compiler.fleet import Retries, Timeouts
+from compiler.diagnostics import BUILT_IN, Position
+from compiler.evaluate import Chosen, Decision, Refusal
+from compiler.fleet import (
+    Backend,
+    ConnectionPool,
+    Endpoint,
+    Fault,
+    MirrorShare,
+    Model,
+    Retries,
+    Tier,
+    Timeouts,
+    Version,
+)
 from compiler.fleet.routes import WHOLE
 from compiler.kinds.measures import duration_text
 from compiler.request import Request
 
+Document = dict[str, Any]
 Place = Callable[[Position], str]
+Healthy = Callable[[Endpoint], bool]
+
+STATUS = {
+    Refusal.HOST_NOT_FOUND: 404,
+    Refusal.MODEL_NOT_FOUND: 404,
+    Refusal.MODEL_NOT_READY: 503,
+    Refusal.NO_HEALTHY_INSTANCE: 503,
+}
 
 
-def as_text(request: Request, decision: Decision, place: Place) -> str:
-    """The request as it was read, each step with its reason and line, then the split and its limits."""
-    lines = [_asked(request), ""]
-    lines += [_step(step, place) for step in decision.steps]
-    if not decision.targets:
-        lines.append("nobody: 404 model_not_found" if decision.gateway else f"nobody: no gateway serves {request.host}")
-        return "\n".join(lines) + "\n"
-    lines += ["", _decided(decision, place)]
-    width = max(len(f"{t.model} {t.version}") for t in decision.targets)
-    for target in decision.targets:
-        name = f"{target.model} {target.version}"
-        lines.append(f"  {100 * target.share / WHOLE:6.2f} %  {name:<{width}}  {place(target.origin)}")
-    assert decision.timeouts is not None  # set wherever there are targets
-    assert decision.retries is not None
-    lines += [f"  {_limits(request, decision.timeouts)}", f"  {_tries(decision.retries)}"]
-    return "\n".join(lines) + "\n"
+def document(request: Request, decision: Decision, place: Place, healthy: Healthy | None = None) -> Document:
+    """Its keys are an interface:
 
+    `{"stage", "rule", "gateway", "targets": [{"model", "version", "share", "tiers", "limits", "fallback", "insteadOf",
+    "origin"}], "mirrors", "fault", "timeouts", "retries", "error", "origin", "steps": [{"stage", "name", "matched",
+    "why", "origin"}], "request"}`. `stage` is explicit, rule, capability, default, fallback or none; `share` is of 1.
 
-def as_json(request: Request, decision: Decision, place: Place) -> str:
-    """`{"stage", "rule", "gateway", "targets": [{"model", "version", "share", "origin"}], "origin", "steps": […], …}`.
-
-    `share` is of 1; `stage` is explicit, rule, default or none.
+    `healthy` tells of an instance whether it is well; without it nothing is said of health.
     """
-    document: dict[str, Any] = {
+
+    def told(position: Position) -> str:
+        return "default" if position == BUILT_IN else place(position)
+
+    return {
         "stage": str(decision.stage),
         "rule": decision.rule or None,
         "gateway": decision.gateway or None,
-        "targets": [
-            {"model": t.model, "version": t.version, "share": t.share / WHOLE, "origin": place(t.origin)}
-            for t in decision.targets
-        ],
-        "origin": place(decision.origin) if decision.origin else None,
-        "timeouts": _timeouts(request, decision.timeouts) if decision.timeouts else None,
-        "retries": _retries(decision.retries) if decision.retries else None,
+        "targets": [_target(target, told, healthy) for target in decision.targets],
+        "mirrors": [_mirror(mirror) for mirror in decision.mirrors],
+        "fault": _fault(decision.fault, told) if decision.fault else None,
+        "timeouts": _timeouts(request, decision.timeouts, told) if decision.timeouts else None,
+        "retries": _retries(decision.retries, told) if decision.retries else None,
+        "error": {"status": STATUS[decision.refusal], "code": str(decision.refusal)} if decision.refusal else None,
+        "origin": told(decision.origin) if decision.origin else None,
         "steps": [
-            {"stage": str(s.stage), "name": s.name, "matched": s.matched, "why": s.why, "origin": place(s.origin)}
+            {"stage": str(s.stage), "name": s.name, "matched": s.matched, "why": s.why, "origin": told(s.origin)}
             for s in decision.steps
         ],
         "request": {
+            "host": request.host,
+            "method": request.method,
+            "path": request.path,
             "model": request.model,
             "stream": request.stream,
             "prompt_length": request.prompt_length,
@@ -63,55 +80,191 @@ def as_json(request: Request, decision: Decision, place: Place) -> str:
             "user_tier": request.user_tier,
         },
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _asked(request: Request) -> str:
-    facts = [f"{request.method} {request.path}", f"model {request.model}" if request.model else "names no model"]
-    if request.prompt_length is not None:
-        facts.append(f"prompt of {request.prompt_length:,}")
-    if request.max_tokens is not None:
-        facts.append(f"at most {request.max_tokens:,} tokens")
-    if request.user_tier:
-        facts.append(f"tier {request.user_tier}")
-    if request.capabilities:
-        facts.append(f"needs {', '.join(sorted(request.capabilities))}")
-    return ", ".join([*facts, "streams" if request.stream else "one answer"])
+def as_json(explained: Document) -> str:
+    return json.dumps(explained, indent=2, ensure_ascii=False) + "\n"
 
 
-def _step(step: Step, place: Place) -> str:
-    mark = "✓" if step.matched else "·"
-    return f"{mark} {step.stage} {step.name}: {step.why}  ({place(step.origin)})"
+def as_text(explained: Document) -> str:
+    """The request as it was read, each step with its reason and line, then the split and its limits."""
+    lines = [_asked(explained["request"]), "", *map(_step, explained["steps"])]
+    if explained["error"]:
+        return "\n".join([*lines, _refused(explained)]) + "\n"
+    lines += ["", _decided(explained)]
+    for target in explained["targets"]:
+        lines += _target_lines(target)
+    served = sum(target["share"] for target in explained["targets"])
+    if served < 1:
+        lines.append(f"  {_percent(1 - served)}  nobody: 503, no instance is well")
+    lines += _route_lines(explained)
+    return "\n".join(lines) + "\n"
 
 
-def _decided(decision: Decision, place: Place) -> str:
-    who = f"rule {decision.rule}" if decision.stage is Stage.RULE else str(decision.stage)
-    where = f", {place(decision.origin)}" if decision.origin else ""
-    return f"{who} decides at gateway {decision.gateway}{where}"
+def _target(target: Chosen, place: Place, healthy: Healthy | None) -> Document:
+    return {
+        "model": target.model.name,
+        "version": target.version.name,
+        "share": target.share / WHOLE,
+        "tiers": list(_tiers(target.model, target.version, healthy)),
+        "limits": _limits(target.limits, place),
+        "fallback": [_named(backend) for backend in target.hops],
+        "insteadOf": [_named(backend) for backend in target.instead_of],
+        "origin": place(target.version.origin),
+    }
 
 
-def _limits(request: Request, timeouts: Timeouts) -> str:
-    said = ", ".join(f"{name} {value}" for name, value in _timeouts(request, timeouts).items())
-    return f"{'stream' if request.stream else 'whole answer'}: {said}"
+def _named(backend: Backend) -> Document:
+    return {"model": backend.model.name, "version": backend.version.name}
 
 
-def _timeouts(request: Request, timeouts: Timeouts) -> dict[str, str]:
+def _tiers(model: Model, version: Version, healthy: Healthy | None) -> Iterator[Document]:
+    """In the order in which they are asked: the instances that policy lists, else those that it plans."""
+    order = list(Tier)
+    if version.endpoints:
+        listed = sorted(version.endpoints, key=lambda endpoint: order.index(endpoint.tier))
+        for tier, group in groupby(listed, key=lambda endpoint: endpoint.tier):
+            members = list(group)
+            zones = sorted({endpoint.zone for endpoint in members if endpoint.zone})
+            well = {} if healthy is None else {"healthy": sum(map(healthy, members))}
+            yield {"tier": str(tier), "instances": len(members), "zones": zones, **well}
+        return
+    planned = {Tier.ACTIVE: version.replicas, Tier.HOT: version.hot, Tier.WARM: version.warm, Tier.COLD: version.cold}
+    for tier, count in planned.items():
+        standby = tier is not Tier.ACTIVE and model.zones.standby is not None
+        zones = [str(model.zones.standby)] if standby else list(model.zones.active)
+        if count:
+            yield {"tier": str(tier), "instances": count, "zones": zones}
+
+
+def _limits(pool: ConnectionPool, place: Place) -> Document:
+    return {
+        "maxConnections": pool.max_connections,
+        "http1MaxPendingRequests": pool.http1_max_pending_requests,
+        "http2MaxRequests": pool.http2_max_requests,
+        "connectTimeout": duration_text(pool.connect_timeout),
+        "origin": place(pool.origin),
+    }
+
+
+def _mirror(mirror: MirrorShare) -> Document:
+    return {"model": mirror.model.name, "version": mirror.version.name, "share": mirror.weight / WHOLE}
+
+
+def _fault(fault: Fault, place: Place) -> Document:
+    delay = {"percent": fault.delay_percent, "duration": duration_text(fault.delay)}
+    abort = {"percent": fault.abort_percent, "status": fault.abort_status}
+    return {
+        "delay": delay if fault.delay_percent else None,
+        "abort": abort if fault.abort_percent else None,
+        "origin": place(fault.origin),
+    }
+
+
+def _timeouts(request: Request, timeouts: Timeouts, place: Place) -> Document:
     if not request.stream:
-        return {"total": duration_text(timeouts.unary_total)}
+        return {"total": duration_text(timeouts.unary_total), "origin": place(timeouts.origin)}
     return {
         "firstByte": duration_text(timeouts.stream_first_byte),
         "idle": duration_text(timeouts.stream_idle),
         "total": duration_text(timeouts.stream_total),
+        "origin": place(timeouts.origin),
     }
 
 
-def _tries(retries: Retries) -> str:
-    if not retries.attempts:
-        return "tried once"
-    on = ", ".join((*retries.retry_on, *map(str, retries.status_codes)))
-    return f"tried again up to {retries.attempts} times before the first byte, on {on}"
-
-
-def _retries(retries: Retries) -> dict[str, Any]:
+def _retries(retries: Retries, place: Place) -> Document:
     on = [*retries.retry_on, *map(str, retries.status_codes)]
-    return {"attempts": retries.attempts, "retryOn": on, "backoff": duration_text(retries.backoff)}
+    backoff = duration_text(retries.backoff)
+    return {"attempts": retries.attempts, "retryOn": on, "backoff": backoff, "origin": place(retries.origin)}
+
+
+def _asked(request: Document) -> str:
+    facts = [
+        f"{request['method']} {request['path']}",
+        f"model {request['model']}" if request["model"] else "names no model",
+    ]
+    if request["prompt_length"] is not None:
+        facts.append(f"prompt of {request['prompt_length']:,}")
+    if request["max_tokens"] is not None:
+        facts.append(f"at most {request['max_tokens']:,} tokens")
+    if request["user_tier"]:
+        facts.append(f"tier {request['user_tier']}")
+    if request["capabilities"]:
+        facts.append(f"needs {', '.join(request['capabilities'])}")
+    return ", ".join([*facts, "streams" if request["stream"] else "one answer"])
+
+
+def _step(step: Document) -> str:
+    mark = "✓" if step["matched"] else "·"
+    return f"{mark} {step['stage']} {step['name']}: {step['why']}  ({step['origin']})"
+
+
+def _refused(explained: Document) -> str:
+    error = explained["error"]
+    said = f"nobody: {error['status']} {error['code']}"
+    return said if explained["gateway"] else f"{said}; no gateway serves {explained['request']['host']}"
+
+
+def _decided(explained: Document) -> str:
+    who = f"rule {explained['rule']}" if explained["rule"] else explained["stage"]
+    where = f", {explained['origin']}" if explained["origin"] else ""
+    return f"{who} decides at gateway {explained['gateway']}{where}"
+
+
+def _target_lines(target: Document) -> Iterator[str]:
+    instead = f" in place of {_listed(target['insteadOf'])}" if target["insteadOf"] else ""
+    yield f"  {_percent(target['share'])}  {target['model']} {target['version']}{instead}  ({target['origin']})"
+    indent = " " * 12
+    if target["tiers"]:
+        yield f"{indent}{', then '.join(map(_tier, target['tiers']))}"
+    limits = target["limits"]
+    shown = [
+        f"{limits[name]:,} {what}"
+        for name, what in (
+            ("maxConnections", "connections"),
+            ("http1MaxPendingRequests", "waiting"),
+            ("http2MaxRequests", "at work"),
+        )
+        if limits[name]
+    ]
+    said = ", ".join(shown) or "no limits"
+    yield f"{indent}{said}, connect within {limits['connectTimeout']}  ({limits['origin']})"
+    if target["fallback"]:
+        yield f"{indent}when none is well: {_listed(target['fallback'])}"
+
+
+def _tier(tier: Document) -> str:
+    count = f"{tier['healthy']} of {tier['instances']} healthy" if "healthy" in tier else str(tier["instances"])
+    return f"{tier['tier']} {count}" + (f" in {', '.join(tier['zones'])}" if tier["zones"] else "")
+
+
+def _listed(backends: list[Document]) -> str:
+    return ", ".join(f"{backend['model']} {backend['version']}" for backend in backends)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:6.2f} %"
+
+
+def _route_lines(explained: Document) -> Iterator[str]:
+    for mirror in explained["mirrors"]:
+        yield f"  copied: {_percent(mirror['share']).strip()} to {mirror['model']} {mirror['version']}"
+    fault = explained["fault"]
+    if fault:
+        parts = []
+        if fault["delay"]:
+            parts.append(f"{fault['delay']['percent']} % wait {fault['delay']['duration']}")
+        if fault["abort"]:
+            parts.append(f"{fault['abort']['percent']} % are answered {fault['abort']['status']}")
+        yield f"  drill: {', '.join(parts)}  ({fault['origin']})"
+    timeouts = {name: value for name, value in explained["timeouts"].items() if name != "origin"}
+    kind = "stream" if explained["request"]["stream"] else "whole answer"
+    said = ", ".join(f"{name} {value}" for name, value in timeouts.items())
+    yield f"  {kind}: {said}  ({explained['timeouts']['origin']})"
+    retries = explained["retries"]
+    tries = (
+        f"tried again up to {retries['attempts']} times before the first byte, on {', '.join(retries['retryOn'])}"
+        if retries["attempts"]
+        else "tried once"
+    )
+    yield f"  {tries}  ({retries['origin']})"

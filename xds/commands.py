@@ -107,8 +107,8 @@ def explain(options: argparse.Namespace) -> int:
         print(f"400 before any route is asked: {problem}")
         return FAILED
     decision = evaluate(compiled.fleet, request, gateway)
-    words = explained.as_json if options.format == "json" else explained.as_text
-    print(words(request, decision, lambda position: shown(position, options.policies)), end="")
+    document = explained.document(request, decision, lambda position: shown(position, options.policies))
+    print(explained.as_json(document) if options.format == "json" else explained.as_text(document), end="")
     return OK if decision.targets else FAILED
 
 

@@ -5,7 +5,20 @@ Frozen all through. Every default is filled in, every reference resolved, every 
 and a refusal by Envoy can all name the line.
 """
 
-from compiler.fleet.gateway import Carrier, Gateway, Host, Listener, Orchestrator, Protocol, Rule, Target
+from compiler.fleet.gateway import (
+    Carrier,
+    Fallback,
+    Gateway,
+    Hop,
+    Host,
+    Listener,
+    Member,
+    OnExplicitModel,
+    Orchestrator,
+    Protocol,
+    Rule,
+    Target,
+)
 from compiler.fleet.model import (
     ColdStart,
     Endpoint,
@@ -23,15 +36,17 @@ from compiler.fleet.model import (
     Zones,
 )
 from compiler.fleet.names import cluster_name, slug
-from compiler.fleet.routes import Route, Share, routes
+from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
 from compiler.fleet.traffic import (
     ConnectionPool,
+    Fault,
     HashAlgorithm,
     HashKey,
     HashSource,
     HealthCheck,
     LoadBalancing,
+    Mirror,
     OutlierDetection,
     Retries,
     SlowStart,
@@ -40,12 +55,15 @@ from compiler.fleet.traffic import (
 )
 
 __all__ = [
+    "Backend",
     "Carrier",
     "ColdStart",
     "Condition",
     "ConnectionPool",
     "Endpoint",
     "Engine",
+    "Fallback",
+    "Fault",
     "Field",
     "FieldType",
     "Fleet",
@@ -55,13 +73,18 @@ __all__ = [
     "HashKey",
     "HashSource",
     "HealthCheck",
+    "Hop",
     "Host",
     "LengthUnit",
     "Listener",
     "LoadBalancing",
+    "Member",
+    "Mirror",
+    "MirrorShare",
     "Model",
     "ModelPath",
     "ModelType",
+    "OnExplicitModel",
     "Operator",
     "Orchestrator",
     "OutlierDetection",

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from compiler.diagnostics import Position
 from compiler.fleet.rules import Condition, LengthUnit
-from compiler.fleet.traffic import Retries, Timeouts
+from compiler.fleet.traffic import Fault, Mirror, Retries, Timeouts
 
 
 class Carrier(StrEnum):
@@ -58,6 +58,62 @@ class Rule:
     retries: Retries
     timeouts: Timeouts
     origin: Position
+    mirror: Mirror | None = None
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A model that the orchestrator may choose for the capabilities a request asks for."""
+
+    model: str
+    capabilities: tuple[str, ...]
+    """The model's own and those that the orchestrator adds, sorted."""
+    origin: Position
+
+
+class OnExplicitModel(StrEnum):
+    """Whether another model may answer a client that has named one."""
+
+    NEVER = "never"
+    ON_UNAVAILABLE = "onUnavailable"
+    """Hops declared equivalent to the model that was named."""
+    ALWAYS = "always"
+    """Any hop, and for names that no model has, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    model: str
+    equivalent_to: tuple[str, ...]
+    """Models that a client may have named and be answered by this one."""
+    origin: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Who answers when the model that was chosen has nothing healthy. Never after the first byte of an answer."""
+
+    hops: tuple[Hop, ...] = ()
+    """In the order in which they are tried; each model once."""
+    on_explicit_model: OnExplicitModel = OnExplicitModel.NEVER
+
+    def after_choice(self, model: str) -> tuple[str, ...]:
+        """The hops for a request for which the orchestrator has chosen `model`."""
+        return tuple(hop.model for hop in self.hops if hop.model != model)
+
+    def after_naming(self, model: str) -> tuple[str, ...]:
+        """The hops for a request whose client has named `model`."""
+        match self.on_explicit_model:
+            case OnExplicitModel.NEVER:
+                return ()
+            case OnExplicitModel.ON_UNAVAILABLE:
+                return tuple(hop.model for hop in self.hops if model in hop.equivalent_to)
+        return self.after_choice(model)
+
+    @property
+    def takes_unknown_names(self) -> bool:
+        return bool(self.hops) and self.on_explicit_model is OnExplicitModel.ALWAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +125,11 @@ class Orchestrator:
     """By priority, the highest first; the first that matches decides."""
     prompt_length_unit: LengthUnit
     default: tuple[Target, ...]
-    """The default stage; empty when policy gives none, and then such a request is answered 404."""
+    """The default stage; empty when policy gives none."""
     origin: Position
+    members: tuple[Member, ...] = ()
+    """In the order in which the capability stage prefers them: the smallest first, then by name."""
+    fallback: Fallback = Fallback()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ from compiler.diagnostics import Position
 from compiler.fleet.gateway import Gateway
 from compiler.fleet.traffic import (
     ConnectionPool,
+    Fault,
     HealthCheck,
     LoadBalancing,
+    Mirror,
     OutlierDetection,
     Retries,
     Timeouts,
@@ -181,6 +183,15 @@ class Model:
     """The owner's own, sorted; on every object of the model."""
     annotations: tuple[tuple[str, str], ...]
     origin: Position
+    mirror: Mirror | None = None
+    fault: Fault | None = None
+    expected_qps: float | None = None
+    """Requests a second on an ordinary day, all versions together."""
+
+    @property
+    def heaviest(self) -> Version:
+        """The version with most of the requests, the first of equals."""
+        return max(self.versions, key=lambda version: version.weight)
 
 
 @dataclass(frozen=True, slots=True)

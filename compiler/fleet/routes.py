@@ -7,15 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from compiler.diagnostics import Position
-from compiler.fleet.gateway import Gateway, Orchestrator, Target
+from compiler.fleet.capabilities import capability_classes
+from compiler.fleet.gateway import Fallback, Gateway, Orchestrator, Target
 from compiler.fleet.model import Fleet, Model, Version
+from compiler.fleet.names import cluster_name
 from compiler.fleet.rules import Condition
-from compiler.fleet.traffic import HashKey, Retries, Timeouts
+from compiler.fleet.traffic import Fault, HashKey, Mirror, Retries, Timeouts
 
 WHOLE = 10_000
 """The sum of a route's shares: percent of percent, so a split of splits is exact."""
+
+
+class Backend(NamedTuple):
+    model: Model
+    version: Version
+
+    @property
+    def cluster(self) -> str:
+        return cluster_name(self.model.name, self.version.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +36,35 @@ class Share:
     version: Version
     weight: int
     """Of `WHOLE`; 0 for a version that gets nothing yet but may by a live weight."""
+    hops: tuple[Backend, ...] = ()
+    """Who answers when this version has nothing healthy, in the order in which they are tried."""
+
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """The version itself, then its hops."""
+        return (Backend(self.model, self.version), *self.hops)
+
+    @property
+    def cluster(self) -> str:
+        """The Envoy cluster that requests of this share go to: with hops an aggregate, named by its members."""
+        return "+".join(backend.cluster for backend in self.backends)
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorShare:
+    """A version that gets copies of requests."""
+
+    model: Model
+    version: Version
+    weight: int
+    """Of `WHOLE` requests of the route, 1 at least."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     name: str
-    """`model/<name>`, `orchestrator/<name>/rule/<rule>` or `orchestrator/<name>`, its default."""
+    """`model/<name>`, or `orchestrator/<name>` and then `/rule/<rule>`, `/capability/<a>+<b>`, `/fallback`, or nothing
+    more for the default."""
     model_names: tuple[str, ...]
     """The names in a request that take this route; `""` stands for a request that names no model."""
     conditions: tuple[Condition, ...]
@@ -40,64 +75,138 @@ class Route:
     retries: Retries
     timeouts: Timeouts
     origin: Position
+    asks_within: tuple[str, ...] | None = None
+    """Set: only for requests that ask for capabilities, and for none but these."""
+    takes_unknown_names: bool = False
+    """Whether a request that names a model that nobody has takes this route too."""
+    mirrors: tuple[MirrorShare, ...] = ()
+    fault: Fault | None = None
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether any instance is known that may answer, well or not."""
+        taking = (share for share in self.shares if share.weight)
+        return any(backend.version.endpoints for share in taking for backend in share.backends)
+
+
+class _Settings(NamedTuple):
+    """What a route decides, as the model or rule that it is made from says."""
+
+    retries: Retries
+    timeouts: Timeouts
+    mirror: Mirror | None
+    fault: Fault | None
+    origin: Position
 
 
 def routes(fleet: Fleet, gateway: Gateway) -> tuple[Route, ...]:
-    """The routes of `gateway`: its models by name, then its orchestrator's rules in order, then its default.
+    """The routes of `gateway`: its models by name, then its orchestrator's rules, capabilities, default and fallback.
 
     Of the routes that carry a name, a request takes the first whose conditions it meets.
     """
     models = {model.name: model for model in fleet.models}
+    fallback = gateway.orchestrator.fallback if gateway.orchestrator is not None else Fallback()
     return (
-        *(_model_route(models[name]) for name in gateway.models),
+        *(_model_route(models[name], fallback, models) for name in gateway.models),
         *_orchestrator_routes(gateway.orchestrator, models),
     )
 
 
-def _model_route(model: Model) -> Route:
-    members = ((model, 100),)
-    return _route(
-        f"model/{model.name}", (model.name, *model.aliases), (), members, model.retries, model.timeouts, model.origin
+def hop_backends(names: Iterable[str], models: Mapping[str, Model]) -> tuple[Backend, ...]:
+    """The versions of the models called `names` that get requests, of each model the heaviest first."""
+    return tuple(
+        Backend(models[name], version)
+        for name in names
+        for version in sorted(models[name].versions, key=lambda version: -version.weight)
+        if version.weight
     )
+
+
+def mirror_shares(mirror: Mirror | None, models: Mapping[str, Model]) -> tuple[MirrorShare, ...]:
+    if mirror is None:
+        return ()
+    model = models[mirror.model]
+    chosen = [(v, 100 if mirror.version else v.weight) for v in model.versions if mirror.version in (None, v.name)]
+    return tuple(MirrorShare(model, version, mirror.percent * weight) for version, weight in chosen if weight)
+
+
+def _model_route(model: Model, fallback: Fallback, models: Mapping[str, Model]) -> Route:
+    names, hops = (model.name, *model.aliases), fallback.after_naming(model.name)
+    return _route(f"model/{model.name}", names, ((model, 100, hops),), _of_model(model), models)
 
 
 def _orchestrator_routes(orchestrator: Orchestrator | None, models: Mapping[str, Model]) -> Iterator[Route]:
     if orchestrator is None:
         return
     name, names = f"orchestrator/{orchestrator.name}", (orchestrator.name, "")
+    fallback = orchestrator.fallback
     for rule in orchestrator.rules:
-        members = _members(rule.targets, models)
-        rule_name = f"{name}/rule/{rule.name}"
-        yield _route(rule_name, names, rule.conditions, members, rule.retries, rule.timeouts, rule.origin)
+        settings = _Settings(rule.retries, rule.timeouts, rule.mirror, rule.fault, rule.origin)
+        members = _members(rule.targets, fallback, models)
+        yield _route(f"{name}/rule/{rule.name}", names, members, settings, models, conditions=rule.conditions)
+    for asked, (first, *others) in capability_classes(orchestrator.members):
+        chosen = models[first]
+        hops = tuple(dict.fromkeys((*others, *fallback.after_choice(first))))
+        settings = _of_model(chosen)._replace(origin=orchestrator.origin)
+        own_name = f"{name}/capability/{'+'.join(asked)}"
+        yield _route(own_name, names, ((chosen, 100, hops),), settings, models, asks_within=asked)
     if orchestrator.default:
-        members = _members(orchestrator.default, models)
-        first = members[0][0]  # linking has made sure that the members agree in what a route decides: P216
-        yield _route(name, names, (), members, first.retries, first.timeouts, orchestrator.origin)
+        members = _members(orchestrator.default, fallback, models)
+        # Linking has made sure that the members agree in what a route decides: P216.
+        settings = _of_model(members[0][0])._replace(origin=orchestrator.origin)
+        yield _route(name, names, members, settings, models)
+    if fallback.hops and (not orchestrator.default or fallback.takes_unknown_names):
+        first, *others = (hop.model for hop in fallback.hops)
+        yield _route(
+            f"{name}/fallback",
+            () if orchestrator.default else names,
+            ((models[first], 100, tuple(others)),),
+            _of_model(models[first])._replace(origin=fallback.hops[0].origin),
+            models,
+            takes_unknown_names=fallback.takes_unknown_names,
+        )
 
 
-def _members(targets: Iterable[Target], models: Mapping[str, Model]) -> tuple[tuple[Model, int], ...]:
-    return tuple((models[target.model], target.weight) for target in targets)
+_Member = tuple[Model, int, tuple[str, ...]]
+"""A model, its share in percent points, and the models that answer in its place."""
+
+
+def _members(targets: Iterable[Target], fallback: Fallback, models: Mapping[str, Model]) -> tuple[_Member, ...]:
+    return tuple((models[t.model], t.weight, fallback.after_choice(t.model)) for t in targets)
+
+
+def _of_model(model: Model) -> _Settings:
+    return _Settings(model.retries, model.timeouts, model.mirror, model.fault, model.origin)
 
 
 def _route(
     name: str,
     model_names: tuple[str, ...],
-    conditions: tuple[Condition, ...],
-    members: tuple[tuple[Model, int], ...],
-    retries: Retries,
-    timeouts: Timeouts,
-    origin: Position,
+    members: tuple[_Member, ...],
+    settings: _Settings,
+    models: Mapping[str, Model],
+    *,
+    conditions: tuple[Condition, ...] = (),
+    asks_within: tuple[str, ...] | None = None,
+    takes_unknown_names: bool = False,
 ) -> Route:
-    hash_keys = (model.load_balancing.hash_key for model, _ in members)
+    shares = tuple(
+        Share(model, version, percent * version.weight, hop_backends(hops, models))
+        for model, percent, hops in members
+        for version in model.versions
+    )
+    hash_keys = (b.model.load_balancing.hash_key for share in shares for b in share.backends)
     return Route(
         name=name,
         model_names=model_names,
         conditions=conditions,
-        shares=tuple(
-            Share(model, version, percent * version.weight) for model, percent in members for version in model.versions
-        ),
+        shares=shares,
         hash_keys=tuple(dict.fromkeys(key for key in hash_keys if key is not None)),
-        retries=retries,
-        timeouts=timeouts,
-        origin=origin,
+        retries=settings.retries,
+        timeouts=settings.timeouts,
+        origin=settings.origin,
+        asks_within=asks_within,
+        takes_unknown_names=takes_unknown_names,
+        mirrors=mirror_shares(settings.mirror, models),
+        fault=settings.fault,
     )

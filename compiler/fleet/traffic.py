@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+
+from compiler.diagnostics import BUILT_IN, Position
+
+SAID = field(default=BUILT_IN, compare=False)
+"""The line that says it. Two settings said in two places are the same setting."""
 
 
 class Strategy(StrEnum):
@@ -77,6 +82,7 @@ class ConnectionPool:
     http2_max_requests: int
     max_requests_per_connection: int
     connect_timeout: timedelta
+    origin: Position = SAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ class Retries:
     status_codes: tuple[int, ...]
     """Answers that are tried again too."""
     backoff: timedelta
+    origin: Position = SAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +109,27 @@ class Timeouts:
     """Longest silence within a stream."""
     stream_total: timedelta
     unary_total: timedelta
+    origin: Position = SAID
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Copies of some requests, whose answers nobody waits for."""
+
+    model: str
+    version: str | None
+    """`None`: as the model's own weights say."""
+    percent: int
+    """Of the requests, 1-100."""
+    origin: Position = SAID
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Delays and errors on purpose, for drills. A part with 0 percent is off; at least one is on."""
+
+    delay_percent: int
+    delay: timedelta
+    abort_percent: int
+    abort_status: int
+    origin: Position = SAID

@@ -94,9 +94,8 @@ class AutoscalingSpec(Part):
 
 class ExpectedQpsSpec(Part):
     typical: Annotated[float, Field(ge=0)] | None = None
-    """On an ordinary day."""
-    min: Annotated[float, Field(ge=0)] | None = None
-    """In the quietest hour: few requests show a fault late."""
+    """On an ordinary day: what a mirror of its requests costs."""
+    min: Annotated[float, Field(ge=0)] | None = later("In the quietest hour: few requests show a fault late.")
 
 
 class EndpointSpec(Part):
@@ -143,8 +142,10 @@ class DefaultsSpec(WorkloadSpec):
     """What the model does; an embedding model's engine is started as one."""
     pool: Name | None = later("The GPU pool it runs in.")
     tenant: Name | None = later("For whom alone it runs.")
-    capabilities: tuple[Name, ...] | None = later("What requests may ask for.")
-    expected_qps: ExpectedQpsSpec | None = later("Requests a second of the whole model, for proofs.")
+    capabilities: tuple[Name, ...] = ()
+    """What it can do: a request that names no model but asks for capabilities gets the smallest model that has all."""
+    expected_qps: ExpectedQpsSpec | None = None
+    """Requests a second of the whole model, for proofs."""
     traffic: TrafficSpec = TrafficSpec()
     """How requests travel to the model."""
 

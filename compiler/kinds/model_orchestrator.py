@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from compiler.kinds.part import Document, Part, later
+from compiler.kinds.part import Document, Part
 from compiler.kinds.traffic import RouteSpec
 from compiler.kinds.values import Name, Percent, Text
 
@@ -18,7 +18,8 @@ class MemberSpec(Part):
     """The InferenceModel. Default: name."""
     weight: Percent | None = None
     """Share of the default stage in percent: all members have one, summing to 100, or none."""
-    capabilities: tuple[Name, ...] | None = later("Added to the model's own.")
+    capabilities: tuple[Name, ...] = ()
+    """Added to the model's own."""
 
 
 class ConditionSpec(Part):
@@ -54,6 +55,8 @@ class RuleSpec(Part):
 
 
 class HopSpec(Part):
+    """A model that answers when the one that was chosen has nothing healthy. It serves the names asked for, too."""
+
     model: Name
     """A member."""
     equivalent_to: tuple[Name, ...] = ()
@@ -62,9 +65,9 @@ class HopSpec(Part):
 
 class FallbackSpec(Part):
     chain: tuple[HopSpec, ...] = ()
-    """In order; never after the first byte of an answer."""
+    """In the order in which they are tried; never after the first byte of an answer."""
     on_explicit_model: Literal["never", "onUnavailable", "always"] = "never"
-    """For a client that named its model: never; only hops equivalent to it; or any hop, unknown models too."""
+    """For a client that named its model: never another; hops equivalent to it; or any hop, for unknown names too."""
 
 
 class RoutingSpec(Part):
@@ -74,7 +77,8 @@ class RoutingSpec(Part):
     """What prompt_length counts: code points of all text, content parts too, or their bytes in UTF-8."""
     rules: tuple[RuleSpec, ...] = ()
     """By what else a request chooses a model. They are asked of requests that name none, or the orchestrator."""
-    fallback: FallbackSpec | None = later("Models to try when the chosen one has nothing healthy.")
+    fallback: FallbackSpec = FallbackSpec()
+    """Models to try when the chosen one has nothing healthy."""
 
 
 class ModelOrchestratorSpec(Part):

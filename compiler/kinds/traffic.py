@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from compiler.kinds.measures import Duration, Positive, PositiveUpToADay, PositiveUpToAnHour
-from compiler.kinds.part import Part, later
-from compiler.kinds.values import Percent, Text, Token, UrlPath, quoted, refuse
+from compiler.kinds.part import Part
+from compiler.kinds.values import Name, Percent, Text, Token, UrlPath, quoted, refuse
 
 _RETRY_CONDITIONS = (
     "5xx",
@@ -145,9 +145,11 @@ class TimeoutsSpec(Part):
 
 
 class MirrorSpec(Part):
-    model: Text
-    """Who gets the copies."""
-    version: Text | None = None
+    """Copies of requests; nobody waits for their answers, but they take GPU time like any request."""
+
+    model: Name
+    """Who gets the copies. It serves the names of those whose requests are copied, too."""
+    version: Name | None = None
     """Which version of it. Default: as its weights say."""
     percent: Percent
     """Share of the requests that is copied."""
@@ -155,14 +157,14 @@ class MirrorSpec(Part):
 
 class DelaySpec(Part):
     percent: Percent
-    """Share of the requests that wait."""
+    """Share of the requests that wait; 0 is off."""
     duration: Positive
     """How long they wait."""
 
 
 class AbortSpec(Part):
     percent: Percent
-    """Share of the requests that fail."""
+    """Share of the requests that fail; 0 is off."""
     status: Annotated[int, Field(ge=200, le=599)]
     """What they are answered."""
 
@@ -181,8 +183,10 @@ class RouteSpec(Part):
     """When a request is tried again."""
     timeouts: TimeoutsSpec = TimeoutsSpec()
     """How long an answer may take."""
-    mirror: MirrorSpec | None = later("A copy of some requests to another model or version.")
-    fault: FaultSpec | None = later("Delays and errors for drills.")
+    mirror: MirrorSpec | None = None
+    """Copies of some requests to another model or version."""
+    fault: FaultSpec | None = None
+    """Delays and errors on purpose, for drills."""
 
 
 class TrafficSpec(RouteSpec):

@@ -11,10 +11,12 @@ from compiler.kinds import Gateway as GatewayKind
 from compiler.kinds import InferenceModel, ModelOrchestrator
 from compiler.kinds.gateway import GatewaySpec
 from compiler.kinds.model_orchestrator import MemberSpec
+from compiler.link.fallback import capable_members, fallback
 from compiler.link.members import check_member
 from compiler.link.platform import Settings
 from compiler.link.references import dangling, weights_sum
 from compiler.link.rules import rules
+from compiler.link.traffic import ROUTE_FIELDS
 
 IMPLICIT = "default"
 """The gateway there is when policy has none: every host, port 8080, HTTP, all models."""
@@ -31,7 +33,7 @@ def gateways(
     policies: Policies, platform: Settings, models: tuple[Model, ...], found: list[Diagnostic]
 ) -> tuple[Gateway, ...]:
     by_name = {model.name: model for model in models}
-    orchestrators = _orchestrators(policies, by_name, found)
+    orchestrators = _orchestrators(policies, platform, by_name, found)
     declared = policies.of(GatewayKind)
     _check_names(declared, found)
     _check_hosts(declared, found)
@@ -137,13 +139,13 @@ def _check_hosts(policies: tuple[Policy[GatewayKind], ...], found: list[Diagnost
 
 
 def _orchestrators(
-    policies: Policies, models: Mapping[str, Model], found: list[Diagnostic]
+    policies: Policies, platform: Settings, models: Mapping[str, Model], found: list[Diagnostic]
 ) -> Mapping[str, Orchestrator]:
     """By the gateway each of them serves."""
     known = policies.names[GatewayKind] or frozenset({IMPLICIT})
     result: dict[str, Orchestrator] = {}
     for policy in policies.of(ModelOrchestrator):
-        orchestrator = _orchestrator(policy, policies, models, found)
+        orchestrator = _orchestrator(policy, policies, platform, models, found)
         gateway = policy.body.spec.gateway
         if gateway is None and len(known) > 1:
             names = ", ".join(sorted(known))
@@ -162,23 +164,27 @@ def _orchestrators(
 
 
 def _orchestrator(
-    policy: Policy[ModelOrchestrator], policies: Policies, models: Mapping[str, Model], found: list[Diagnostic]
+    policy: Policy[ModelOrchestrator],
+    policies: Policies,
+    platform: Settings,
+    models: Mapping[str, Model],
+    found: list[Diagnostic],
 ) -> Orchestrator:
     spec = policy.body.spec
     members = _members(policy, policies, found)
     made = rules(policy, policies, members, found)
-    if spec.routing.fallback:
-        for index, hop in enumerate(spec.routing.fallback.chain):
-            check_member(policy, ("spec", "routing", "fallback", "chain", index, "model"), hop.model, members, found)
     targets = _default_stage(policy, members, found)
     if policies.platform_known:
         _check_alike(policy, [models[t.model] for t in targets if t.model in models], found)
+    capabilities = {p.body.metadata.name: p.body.spec.capabilities for p in policies.of(InferenceModel)}
     return Orchestrator(
-        policy.body.metadata.name,
-        made,
-        LengthUnit(spec.routing.prompt_length_unit),
-        targets,
-        policy.at("metadata", "name"),
+        name=policy.body.metadata.name,
+        rules=made,
+        prompt_length_unit=LengthUnit(spec.routing.prompt_length_unit),
+        default=targets,
+        origin=policy.at("metadata", "name"),
+        members=capable_members(policy, members, models, capabilities, platform, found),
+        fallback=fallback(policy, members, found),
     )
 
 
@@ -212,6 +218,8 @@ def _default_stage(
             place = policy.at("spec", "models", weighted[0][0], "weight")
             found.append(warning("P215", place, "weights decide nothing beside defaultModel", "delete one"))
         return (Target(members[default].ref or default, 100),) if default in members else ()
+    if not weighted and spec.routing.fallback.chain:
+        return ()
     if not weighted:
         said = "no default: a request without a model gets 404"
         found.append(warning("P416", policy.at("spec", "routing"), said, "routing: {defaultModel: …}"))
@@ -233,7 +241,7 @@ def _default_stage(
 def _check_alike(policy: Policy[ModelOrchestrator], models: list[Model], found: list[Diagnostic]) -> None:
     """One route carries them all, so what a route decides must not differ."""
     for model in models[1:]:
-        for field in ("retries", "timeouts"):
+        for field in ROUTE_FIELDS:
             if getattr(model, field) != getattr(models[0], field):
                 said = f"targets {models[0].name}, {model.name} differ in {field}"
                 found.append(error("P216", policy.at("spec", "models"), said, "the same traffic for both"))

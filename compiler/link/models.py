@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from compiler.catalogue import SLEEPING_ENGINES
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error
 from compiler.fleet import Framework, Model, ModelType, Version, Zones
-from compiler.kinds import InferenceModel, ModelOrchestrator
+from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import InferenceModelSpec
 from compiler.link.effective import effective
 from compiler.link.endpoints import check_addresses, check_endpoint_versions, check_own_endpoints, endpoints_of
 from compiler.link.platform import Settings, gpu
 from compiler.link.recovery import Recovery
 from compiler.link.references import weights_sum
+from compiler.link.served_names import served_names
 from compiler.link.traffic import (
+    check_mirror,
     check_traffic,
     connection_pool,
+    fault,
     health_check,
     load_balancing,
+    mirror,
     outlier_detection,
     retries,
     timeouts,
@@ -39,7 +44,7 @@ class Alternative(NamedTuple):
 def models(
     policies: Policies, platform: Settings, recovery: Mapping[str, Recovery], found: list[Diagnostic]
 ) -> tuple[Model, ...]:
-    choosers = _choosers(policies)
+    names = served_names(policies)
     judged = found if policies.platform_known else []
     taken: dict[tuple[str, int], tuple[str, Position]] = {}
     result = []
@@ -47,7 +52,11 @@ def models(
         alternatives = _alternatives(policy, policies, found)
         if alternatives:
             name = policy.body.metadata.name
-            result.append(_model(policy, alternatives, platform, recovery.get(name), choosers.get(name, ()), judged))
+            mirrors = check_mirror(
+                policy, ("spec", "traffic", "mirror"), policy.body.spec.traffic, (name,), policies, found
+            )
+            made = _model(policy, alternatives, platform, recovery.get(name), names.get(name, ()), judged)
+            result.append(made if mirrors else replace(made, mirror=None))
             check_addresses(policy, [a.policy for a in alternatives], taken, found)
     return tuple(result)
 
@@ -67,7 +76,7 @@ def _model(
     alternatives: list[Alternative],
     platform: Settings,
     recovery: Recovery | None,
-    choosers: tuple[str, ...],
+    more_names: tuple[str, ...],
     found: list[Diagnostic],
 ) -> Model:
     name, metadata = policy.body.metadata.name, policy.body.metadata
@@ -78,12 +87,12 @@ def _model(
         check_workload(alternative.policy, spec, platform, found)
         check_traffic(alternative.policy, spec, found)
     _check_standbys(policy, heaviest, shared, recovery, found)
-    aliases = policy.body.spec.aliases
+    aliases, traffic = policy.body.spec.aliases, ("spec", "traffic")
     return Model(
         name=name,
         namespace=metadata.namespace or platform.namespace,
         aliases=aliases,
-        served_names=(name, *aliases, *choosers),
+        served_names=(name, *aliases, *more_names),
         type=ModelType(shared.type),
         versions=tuple(
             _version(a, spec, platform, recovery if a is heaviest else None, found)
@@ -92,8 +101,11 @@ def _model(
         zones=recovery.zones if recovery else Zones((), None),
         load_balancing=load_balancing(policy, shared.traffic, found),
         outlier_detection=outlier_detection(shared.traffic),
-        retries=retries(shared.traffic),
-        timeouts=timeouts(shared.traffic),
+        retries=retries(shared.traffic, policy.said(*traffic, "retries")),
+        timeouts=timeouts(shared.traffic, policy.said(*traffic, "timeouts")),
+        mirror=mirror(shared.traffic, policy.said(*traffic, "mirror")),
+        fault=fault(shared.traffic, policy.said(*traffic, "fault")),
+        expected_qps=shared.expected_qps.typical if shared.expected_qps else None,
         labels=tuple(sorted(metadata.labels.items())),
         annotations=tuple(sorted(metadata.annotations.items())),
         origin=policy.at("metadata", "name"),
@@ -120,7 +132,7 @@ def _version(
         cold=recovery.cold if recovery else 0,
         endpoints=tuple(endpoint(e) for e in spec.endpoints),
         health_check=health_check(spec.traffic),
-        connection_pool=connection_pool(spec.traffic),
+        connection_pool=connection_pool(spec.traffic, alternative.policy.said("spec", "traffic", "connectionPool")),
         origin=alternative.origin,
     )
 
@@ -172,15 +184,6 @@ def _alternatives(policy: Policy[InferenceModel], policies: Policies, found: lis
 def _heaviest(alternatives: list[Alternative]) -> Alternative:
     """The version whose tiers stand by: the one with most of the traffic, the first of equals."""
     return max(alternatives, key=lambda a: a.weight)
-
-
-def _choosers(policies: Policies) -> Mapping[str, tuple[str, ...]]:
-    """For each model, the orchestrators that may choose it, sorted."""
-    result: dict[str, set[str]] = {}
-    for policy in policies.of(ModelOrchestrator):
-        for member in policy.body.spec.models:
-            result.setdefault(member.ref or member.name, set()).add(policy.body.metadata.name)
-    return {name: tuple(sorted(choosers)) for name, choosers in result.items()}
 
 
 def _check_standbys(

@@ -17,7 +17,7 @@ from compiler.kinds.platform import PlatformSpec
 from compiler.kinds.traffic import RouteSpec, retry_words
 from compiler.link.members import check_member
 from compiler.link.references import weights_sum
-from compiler.link.traffic import retries, timeouts
+from compiler.link.traffic import ROUTE_FIELDS, check_mirror, fault, mirror, retries, timeouts
 from compiler.nodes import Loc, article, dotted, value_type
 from compiler.spelling import nearest
 
@@ -73,7 +73,18 @@ def _rule(
     route = _route_settings(policy, loc, spec, targets, policies, found)
     if route is None or len(conditions) < len(spec.conditions):
         return None
-    return Rule(name, spec.priority, tuple(conditions), targets, retries(route), timeouts(route), policy.at(*loc))
+    places = _route_places(policy, loc, targets, policies)
+    return Rule(
+        name=name,
+        priority=spec.priority,
+        conditions=tuple(conditions),
+        targets=targets,
+        retries=retries(route, places["retries"]),
+        timeouts=timeouts(route, places["timeouts"]),
+        origin=policy.at(*loc),
+        mirror=mirror(route, places["mirror"]),
+        fault=fault(route, places["fault"]),
+    )
 
 
 def _targets(
@@ -229,18 +240,35 @@ def _route_settings(
     own = spec.traffic
     first_name, first = traffic[0]
     for name, other in traffic[1:]:
-        for field in ("retries", "timeouts"):
+        for field in ROUTE_FIELDS:
             stated = own is not None and field in own.model_fields_set
             if policies.platform_known and not stated and getattr(first, field) != getattr(other, field):
                 said = f"targets {first_name}, {name} differ in {field}"
                 hint = f"set it on the rule: traffic: {{{field}: …}}"
                 found.append(error("P216", policy.at(*loc, "targets"), said, hint))
-    base = RouteSpec(retries=first.retries, timeouts=first.timeouts)
+    base = RouteSpec(**{field: getattr(first, field) for field in ROUTE_FIELDS})
     route = base if own is None else _laid_on(base, own)
+    mirrored = [target.model for target in targets]
+    stated = own is not None and "mirror" in own.model_fields_set
+    if stated and not check_mirror(policy, (*loc, "traffic", "mirror"), route, mirrored, policies, found):
+        return None
     if route.retries.attempts and not retry_words(route.retries.retry_on):
         where = (*loc, "traffic", "retries", "retryOn")
         found.append(error("P104", policy.at(*where), f"{dotted(where)}: it is empty", "attempts: 0"))
     return route
+
+
+def _route_places(
+    policy: Policy[ModelOrchestrator], loc: Loc, targets: tuple[Target, ...], policies: Policies
+) -> Mapping[str, Position]:
+    """Where each of the rule's route fields is said: on the rule, else on the model that it leads to."""
+    models = {p.body.metadata.name: p for p in policies.of(InferenceModel)}
+    return {
+        field: policy.said(*loc, "traffic", field)
+        if policy.wrote(*loc, "traffic", field)
+        else models[targets[0].model].said("spec", "traffic", field)
+        for field in ROUTE_FIELDS
+    }
 
 
 def _laid_on(base: P, over: P) -> P:

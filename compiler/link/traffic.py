@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from compiler.decode import Policy
-from compiler.diagnostics import Diagnostic, error, warning
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from compiler.decode import Policies, Policy
+from compiler.diagnostics import BUILT_IN, Diagnostic, Position, error, warning
 from compiler.fleet import (
     ConnectionPool,
+    Fault,
     HashAlgorithm,
     HashKey,
     HashSource,
     HealthCheck,
     LoadBalancing,
+    Mirror,
     OutlierDetection,
     Retries,
     SlowStart,
@@ -21,6 +27,11 @@ from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import InferenceModelSpec
 from compiler.kinds.measures import duration_text
 from compiler.kinds.traffic import HashKeySpec, RouteSpec, TrafficSpec, retry_words
+from compiler.link.references import dangling
+from compiler.nodes import Loc, dotted
+
+ROUTE_FIELDS = ("retries", "timeouts", "mirror", "fault")
+"""What a route decides, and not a cluster: the targets of one route must agree in it."""
 
 
 def load_balancing(policy: Policy[InferenceModel], spec: TrafficSpec, found: list[Diagnostic]) -> LoadBalancing:
@@ -103,25 +114,79 @@ def outlier_detection(spec: TrafficSpec) -> OutlierDetection:
     return OutlierDetection(o.consecutive_5xx_errors, o.interval, o.base_ejection_time, o.max_ejection_percent)
 
 
-def connection_pool(spec: TrafficSpec) -> ConnectionPool:
+def connection_pool(spec: TrafficSpec, origin: Position) -> ConnectionPool:
     pool = spec.connection_pool
     connections, pending, requests = pool.max_connections, pool.http1_max_pending_requests, pool.http2_max_requests
     assert connections is not None  # `effective` has filled them in
     assert pending is not None
     assert requests is not None
-    return ConnectionPool(connections, pending, requests, pool.max_requests_per_connection, pool.connect_timeout)
+    each = pool.max_requests_per_connection
+    return ConnectionPool(connections, pending, requests, each, pool.connect_timeout, origin)
 
 
-def retries(spec: RouteSpec) -> Retries:
+def retries(spec: RouteSpec, origin: Position = BUILT_IN) -> Retries:
     words = retry_words(spec.retries.retry_on)
     return Retries(
         attempts=spec.retries.attempts,
         retry_on=tuple(word for word in words if not word.isdigit()),
         status_codes=tuple(int(word) for word in words if word.isdigit()),
         backoff=spec.retries.backoff,
+        origin=origin,
     )
 
 
-def timeouts(spec: RouteSpec) -> Timeouts:
+def timeouts(spec: RouteSpec, origin: Position = BUILT_IN) -> Timeouts:
     stream = spec.timeouts.stream
-    return Timeouts(stream.first_byte, stream.idle, stream.total, spec.timeouts.unary.total)
+    return Timeouts(stream.first_byte, stream.idle, stream.total, spec.timeouts.unary.total, origin)
+
+
+def mirror(spec: RouteSpec, origin: Position = BUILT_IN) -> Mirror | None:
+    """`None` also for one of 0 percent."""
+    copies = spec.mirror
+    return Mirror(copies.model, copies.version, copies.percent, origin) if copies and copies.percent else None
+
+
+def fault(spec: RouteSpec, origin: Position = BUILT_IN) -> Fault | None:
+    """`None` also where every part is of 0 percent."""
+    delay = spec.fault.delay if spec.fault else None
+    abort = spec.fault.abort if spec.fault else None
+    made = Fault(
+        delay_percent=delay.percent if delay else 0,
+        delay=delay.duration if delay and delay.percent else timedelta(0),
+        abort_percent=abort.percent if abort else 0,
+        abort_status=abort.status if abort and abort.percent else 0,
+        origin=origin,
+    )
+    return made if made.delay_percent or made.abort_percent else None
+
+
+def check_mirror(
+    policy: Policy[Any],
+    loc: Loc,
+    spec: RouteSpec,
+    mirrored: Iterable[str],
+    policies: Policies,
+    found: list[Diagnostic],
+) -> bool:
+    """Whether the mirror at `loc` of requests to the models `mirrored` leads somewhere else that exists."""
+    copies, known = spec.mirror, policies.names[InferenceModel]
+    if copies is None:
+        return True
+    if copies.model not in known:
+        found.append(dangling(dotted((*loc, "model")), "InferenceModel", copies.model, policy.at(*loc, "model"), known))
+        return False
+    models = {p.body.metadata.name: p for p in policies.of(InferenceModel)}
+    if copies.model not in models:
+        return False  # it is invalid by itself, and that has been said
+    target = models[copies.model].body.spec
+    versions = [v.name for v in target.versions] if target.versions else [target.version or "1"]
+    if copies.version is not None and copies.version not in versions:
+        place = policy.at(*loc, "version")
+        said = f"{dotted((*loc, 'version'))}: no version '{copies.version}' of {copies.model}"
+        found.append(error("P203", place, said, f"one of {', '.join(versions)}"))
+        return False
+    if copies.model in mirrored and (copies.version is None or len(versions) == 1):
+        said = f"{copies.model} mirrors to itself"
+        found.append(error("P217", policy.at(*loc, "model"), said, "another model, or one of several versions"))
+        return False
+    return True

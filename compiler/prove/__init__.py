@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator
 
 from compiler.diagnostics import Diagnostic
 from compiler.fleet import Fleet
-from compiler.prove import requests, resilience, rules
+from compiler.prove import mirrors, requests, resilience, rules
 
-PROOFS: tuple[Callable[[Fleet], Iterator[Diagnostic]], ...] = (resilience.findings, requests.findings, rules.findings)
+PROOFS: tuple[Callable[[Fleet], Iterator[Diagnostic]], ...] = (
+    resilience.findings,
+    requests.findings,
+    rules.findings,
+    mirrors.findings,
+)
 
 
 def prove(fleet: Fleet) -> list[Diagnostic]:

@@ -79,15 +79,23 @@ class Served:
 
 
 @contextmanager
-def served(fleet: Fleet, directory: Path, group: str = "default", secrets: str | None = None) -> Iterator[Served]:
-    """`fleet` behind an Envoy of `group`, its first listener on `Served.port` of loopback."""
+def served(
+    fleet: Fleet, directory: Path, group: str = "default", secrets: str | None = None, *, tell_route: bool = False
+) -> Iterator[Served]:
+    """`fleet` behind an Envoy of `group`, its first listener on `Served.port` of loopback.
+
+    With `tell_route` every answer has the name of its route in the header `x-test-route`.
+    """
     port = free_port(following=len(fleet.gateways[0].listeners))
     placement = Placement(port=port, address="127.0.0.1", secrets=secrets)
-    bootstrap = bootstrap_from_files(snapshot(fleet, Group(group, placement)), directory)
+    bootstrap = bootstrap_from_files(snapshot(fleet, Group(group, placement)), directory, tell_route=tell_route)
     with envoy_process(bootstrap, directory) as envoy:
         yield Served(envoy, port)
 
 
 def _answer(response: http.client.HTTPResponse) -> Answer:
-    body = response.read()
+    try:
+        body = response.read()
+    except http.client.IncompleteRead as cut:
+        body = cut.partial
     return Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, body)

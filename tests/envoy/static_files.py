@@ -31,7 +31,9 @@ def messages(snapshot: Snapshot, kind: ResourceType) -> dict[str, Any]:
     return {name: MESSAGES[kind].FromString(resource.body) for name, resource in snapshot[kind].items()}
 
 
-def bootstrap_from_files(snapshot: Snapshot, directory: Path, *, clusters: bool = True) -> str:
+def bootstrap_from_files(
+    snapshot: Snapshot, directory: Path, *, clusters: bool = True, tell_route: bool = False
+) -> str:
     """Writes `snapshot` below `directory` and returns a bootstrap that reads it from there.
 
     Only the sources of load assignments and routes are changed, from ADS to a file each. Without `clusters` the routes
@@ -39,7 +41,7 @@ def bootstrap_from_files(snapshot: Snapshot, directory: Path, *, clusters: bool 
     """
     if not clusters:
         snapshot = Snapshot({**snapshot.sets, ResourceType.CLUSTER: NOTHING, ResourceType.ENDPOINT: NOTHING})
-    write_snapshot(snapshot, directory)
+    write_snapshot(snapshot, directory, tell_route=tell_route)
     return json.dumps(
         {
             "node": {"id": "test", "cluster": "test"},
@@ -60,16 +62,19 @@ def bootstrap_from_files(snapshot: Snapshot, directory: Path, *, clusters: bool 
     )
 
 
-def write_snapshot(snapshot: Snapshot, directory: Path) -> None:
+def write_snapshot(snapshot: Snapshot, directory: Path, *, tell_route: bool = False) -> None:
     """Each file replaced in one move, which is what Envoy watches for; clusters before the routes that name them."""
     _write(directory / "runtime.pb", messages(snapshot, ResourceType.RUNTIME).values())
     for name, assignment in messages(snapshot, ResourceType.ENDPOINT).items():
         _write(directory / f"endpoints-{name}.pb", [assignment])
     clusters = messages(snapshot, ResourceType.CLUSTER)
     for name, cluster in clusters.items():
-        _read_from(directory / f"endpoints-{name}.pb", cluster.eds_cluster_config.eds_config)
+        if cluster.HasField("eds_cluster_config"):
+            _read_from(directory / f"endpoints-{name}.pb", cluster.eds_cluster_config.eds_config)
     _write(directory / "clusters.pb", clusters.values())
     for name, routes in messages(snapshot, ResourceType.ROUTE).items():
+        if tell_route:
+            routes.response_headers_to_add.add(header={"key": "x-test-route", "value": "%ROUTE_NAME%"})
         _write(directory / f"routes-{name}.pb", [routes])
     listeners = messages(snapshot, ResourceType.LISTENER)
     for listener in listeners.values():

@@ -1,165 +1,303 @@
-"""Rules on a real Envoy mean what `evaluate` says they mean."""
+"""A real Envoy does with a request what `evaluate` says is done with it."""
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Iterable, Iterator
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from compiler.evaluate import evaluate
+import xds.translate
+from compiler.evaluate import Decision, Readiness, Refusal, Stage, evaluate
 from compiler.fleet import (
     Condition,
     Endpoint,
+    Fallback,
     Field,
     Fleet,
     LengthUnit,
     Model,
     Operator,
     Orchestrator,
+    Route,
     Rule,
     Target,
     Tier,
+    Version,
 )
+from compiler.fleet.routes import WHOLE
 from compiler.fleet.rules import OPERATORS, TYPES, FieldType, Value
-from compiler.request import Sent, read_request
+from compiler.request import Request, Sent, read_request
+from tests.chance import CHAT, Chance
 from tests.envoy.served import Served, served
-from tests.envoy.upstream import upstreams
+from tests.envoy.upstream import Upstream, upstreams
 from tests.xds.translate.fleets import ORIGIN, fleet, model, version
 
 FLEETS, REQUESTS = 50, 200
-CHAT = "/v1/chat/completions"
-WORDS = ("chat", "code", "chat-code", "cod", "a.b", "x|y", "pro", "free", "enterprise", "POST", "日")
-HEADERS = ("x-team", "x-user-tier", "x-region")
-CAPABILITIES = ("chat", "code", "vision", "chat-code")
-TEXTS = ("", "hello", "héllo", "日本語のテキスト", "👍🏽", 'quote " and \\ and \n', "a" * 40)
+IMPROBABLE = 1e-9
+"""What a share may come to by chance, in some thousand looks at one."""
 
 
-def decided(of: Fleet, sent: Sent) -> set[tuple[str, str]]:
-    """Model and version of every answer that `evaluate` allows; empty for none."""
-    request = read_request(sent, of.gateways[0].length_unit)
-    return {(chosen.model, chosen.version) for chosen in evaluate(of, request, of.gateways[0]).targets}
+class Answered(NamedTuple):
+    status: int
+    code: str
+    retry_after: str
+    model: str
+    version: str
+    route: str
 
 
-def seen(running: Served, sent: Sent) -> set[tuple[str, str]]:
+"""What became of a request; `route` is the name of the one taken, the rest empty where it does not apply."""
+
+
+def seen(running: Served, sent: Sent) -> Answered:
     answer = running.request(sent.method, sent.path, sent.body, dict(sent.headers))
-    if answer.status == 404:
-        assert answer.error["code"] == "model_not_found"
-        return set()
-    assert answer.status == 200, answer
-    return {(answer.headers["x-turnout-model"], answer.headers["x-turnout-version"])}
+    return Answered(
+        status=answer.status,
+        code="" if answer.status == 200 else str(answer.error["code"]),
+        retry_after=answer.headers.get("retry-after", ""),
+        model=answer.headers.get("x-turnout-model", ""),
+        version=answer.headers.get("x-turnout-version", ""),
+        route=answer.headers.get("x-test-route", ""),
+    )
 
 
-class Chance:
-    """Fleets and requests from a seed, drawn from few words so that they often meet."""
+def expected(of: Fleet, sent: Sent, sick: int) -> dict[Answered, int]:
+    """What `evaluate` allows to become of a request, each with its share of 10,000."""
+    gateway = of.gateways[0]
+    request = read_request(sent, gateway.length_unit)
 
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+    def look(_: Model, version: Version) -> Readiness:
+        if not version.endpoints:
+            return Readiness.UNLISTED
+        return Readiness.UNHEALTHY if all(e.port == sick for e in version.endpoints) else Readiness.READY
 
-    def fleet(self, port: int) -> Fleet:
-        models = [self.model(f"m{n}", port) for n in range(self.random.randint(2, 5))]
-        names = [m.name for m in models]
-        rules = tuple(self.rule(n, names) for n in range(self.random.randint(1, 8)))
-        unit = self.random.choice(list(LengthUnit))
-        default = self.targets(names) if self.random.random() < 0.7 else ()
-        return fleet(*models, orchestrator=Orchestrator("auto", rules, unit, default, ORIGIN))
-
-    def model(self, name: str, port: int) -> Model:
-        endpoints = (Endpoint("127.0.0.1", port, "", Tier.ACTIVE, 1),)
-        first = self.random.choice((100, 60, 1))
-        versions = [version("1", endpoints=endpoints, weight=first)]
-        if first < 100:
-            versions.append(version("2", endpoints=endpoints, weight=100 - first))
-        return model(name, tuple(versions))
-
-    def targets(self, names: list[str]) -> tuple[Target, ...]:
-        chosen = self.random.sample(names, self.random.choice((1, 1, 2)))
-        return tuple(Target(name, 100 // len(chosen)) for name in chosen)
-
-    def rule(self, number: int, names: list[str]) -> Rule:
-        conditions = tuple(self.condition() for _ in range(self.random.choice((0, 1, 1, 1, 2, 3))))
-        base = model("base")
-        return Rule(f"rule-{number}", -number, conditions, self.targets(names), base.retries, base.timeouts, ORIGIN)
-
-    def condition(self) -> Condition:
-        field = self.random.choice(list(Field))
-        operator = self.random.choice(OPERATORS[TYPES[field]])
-        count = self.random.randint(1, 3) if operator is Operator.IN else 1
-        values = tuple(self.value(field, operator) for _ in range(count))
-        key = {Field.HEADER: self.random.choice(HEADERS), Field.METADATA: self.random.choice(("team", "tier"))}
-        return Condition(field, key.get(field, ""), operator, values, ORIGIN)
-
-    def value(self, field: Field, operator: Operator) -> Value:
-        match TYPES[field]:
-            case FieldType.INTEGER:
-                return self.random.choice((0, 1, 2, 5, 16, 40, 41, 100))
-            case FieldType.BOOLEAN:
-                return self.random.random() < 0.5
-            case FieldType.SET:
-                return self.random.choice(CAPABILITIES)
-        if operator is Operator.REGEX:
-            return self.random.choice(("c.*", "chat|code", "[a-z.]+", "pro(vision)?", "/v1/(chat/)?completions"))
-        if field is Field.PATH:
-            return self.random.choice((CHAT, "/v1/completions", "/v1", "chat", "/v1/models"))
-        if field is Field.METHOD:
-            return self.random.choice(("POST", "GET"))
-        return self.random.choice(tuple(word for word in WORDS if word.isascii()))
-
-    def request(self) -> Sent:
-        document: dict[str, Any] = {}
-        if self.random.random() < 0.4:
-            document["model"] = self.random.choice(("auto", "m0", "m1", "nobody", "", None))
-        if self.random.random() < 0.8:
-            count = self.random.randint(0, 3)
-            document["messages"] = [{"role": "user", "content": self.content()} for _ in range(count)]
-        else:
-            document[self.random.choice(("prompt", "input"))] = self.random.choice((*TEXTS, list(TEXTS), [1, 2, 3]))
-        if self.random.random() < 0.4:
-            key = self.random.choice(("max_tokens", "max_completion_tokens"))
-            document[key] = self.random.choice((1, 5, 40, 2.5, None))
-        if self.random.random() < 0.4:
-            document["capabilities"] = self.random.sample(CAPABILITIES, self.random.randint(0, 3))
-        if self.random.random() < 0.4:
-            document["metadata"] = {key: self.random.choice((*WORDS, 5)) for key in ("team", "tier", "other")}
-        if self.random.random() < 0.5:
-            document["stream"] = self.random.choice((True, False, "true", None))
-        headers = {name: self.random.choice(WORDS[:-1]) for name in HEADERS if self.random.random() < 0.4}
-        if self.random.random() < 0.3:
-            headers["x-capability"] = ",".join(self.random.sample(CAPABILITIES, 2))
-        path = self.random.choice((CHAT, CHAT, "/v1/completions", "/v1/embeddings?a=chat", f"{CHAT}?code", "/other"))
-        ascii_only = self.random.random() < 0.5
-        body = json.dumps(document, ensure_ascii=ascii_only).encode()
-        return Sent("POST", path, (*headers.items(), ("content-type", "application/json")), body)
-
-    def content(self) -> Any:
-        if self.random.random() < 0.6:
-            return self.random.choice((*TEXTS, None))
-        return [{"type": "text", "text": self.random.choice(TEXTS)} for _ in range(2)] + [{"type": "image_url"}]
+    decision = evaluate(of, request, gateway, look)
+    route = route_name(decision, request)
+    allowed = {
+        Answered(200, "", "", model.name, version.name, route): share
+        for (model, version), share in by_backend(decision).items()
+    }
+    match decision.refusal:
+        case Refusal.MODEL_NOT_FOUND:
+            return {Answered(404, "model_not_found", "", "", "", route): WHOLE}
+        case Refusal.MODEL_NOT_READY:
+            return {Answered(503, "model_not_ready", "300", "", "", route.removesuffix("/stream")): WHOLE}
+    nobody = WHOLE - sum(allowed.values())
+    return {**allowed, Answered(503, "no_healthy_instance", "1", "", "", route): nobody} if nobody else allowed
 
 
-def disagreements(of: Fleet, requests: Iterable[Sent], folder: Path) -> list[str]:
+def by_backend(decision: Decision) -> Counter[tuple[Model, Version]]:
+    shares: Counter[tuple[Model, Version]] = Counter()
+    for target in decision.targets:
+        shares[target.backend] += target.share
+    return shares
+
+
+def route_name(decision: Decision, request: Request) -> str:
+    """Of the route that Envoy must take for the step that decided."""
+    if decision.refusal is Refusal.MODEL_NOT_FOUND:
+        return "unknown-model" if request.model not in (None, "auto") else "no-model"
+    decided = next(step for step in decision.steps if step.matched)
+    stream = "/stream" if request.stream else ""
+    match decided.stage:
+        case Stage.EXPLICIT:
+            return f"model/{decided.name}{stream}"
+        case Stage.RULE:
+            return f"orchestrator/auto/rule/{decision.rule}{stream}"
+        case Stage.CAPABILITY:
+            return f"orchestrator/auto/capability{stream}"
+        case Stage.DEFAULT:
+            return f"orchestrator/auto{stream}"
+    return f"orchestrator/auto/fallback{stream}"
+
+
+def told(answer: Answered) -> Answered:
+    """Which of several routes for capabilities was taken is the translator's own affair."""
+    head, sets, tail = answer.route.partition("/capability/")
+    stream = "/stream" if tail.endswith("/stream") else ""
+    return answer._replace(route=f"{head}/capability{stream}") if sets else answer
+
+
+def disagreements(
+    of: Fleet, requests: Iterable[Sent], folder: Path, sick: int = 0, translated: Fleet | None = None
+) -> list[str]:
+    """Between Envoy, configured for `translated`, and what `evaluate` says of the fleet `of`."""
     sent = list(requests)
-    with served(of, folder) as running, ThreadPoolExecutor(4) as pool:
-        answers = pool.map(lambda one: seen(running, one), sent)
-        expected = [decided(of, one) for one in sent]
-        return [
-            f"{one}\nenvoy {answer}, evaluate {want}"
-            for one, answer, want in zip(sent, answers, expected, strict=True)
-            if (not answer) != (not want) or not answer <= want
-        ]
+    with served(translated or of, folder, tell_route=True) as running, ThreadPoolExecutor(4) as pool:
+        answers = [told(answer) for answer in pool.map(lambda one: seen(running, one), sent)]
+    allowed = [expected(of, one, sick) for one in sent]
+    wrong = [
+        f"{one}\nenvoy    {answer}\nevaluate {list(may)}"
+        for one, answer, may in zip(sent, answers, allowed, strict=True)
+        if answer not in may
+    ]
+    return wrong or uneven(answers, allowed)
+
+
+def uneven(answers: Iterable[Answered], allowed: Iterable[Mapping[Answered, int]]) -> list[str]:
+    """Shares that are not those of policy, by more than chance explains."""
+    groups: dict[tuple[tuple[Answered, int], ...], list[Answered]] = {}
+    for answer, may in zip(answers, allowed, strict=True):
+        groups.setdefault(tuple(may.items()), []).append(answer)
+    found = []
+    for may, members in groups.items():
+        for outcome, share in may:
+            count = members.count(outcome)
+            if chance_of(count, len(members), share / WHOLE) < IMPROBABLE:
+                found.append(f"{count} of {len(members)} were {outcome}, and {share / WHOLE:.0%} is its share")
+    return found
+
+
+def chance_of(count: int, total: int, share: float) -> float:
+    """How probable it is to be as far from `share` on this side, or farther; the binomial distribution, exactly."""
+    at_least = sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(count, total + 1))
+    at_most = sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(count + 1))
+    return min(at_least, at_most)
+
+
+@pytest.fixture(scope="module")
+def instances() -> Iterator[tuple[Upstream, Upstream]]:
+    """One that is well and one that is not."""
+    with upstreams("well", "sick") as servers:
+        servers["sick"].health = 503
+        yield servers["well"], servers["sick"]
 
 
 @pytest.mark.parametrize("seed", range(FLEETS))
-def test_a_real_envoy_chooses_what_evaluate_allows(seed: int, tmp_path: Path) -> None:
+def test_a_real_envoy_chooses_what_evaluate_allows(
+    seed: int, instances: tuple[Upstream, Upstream], tmp_path: Path
+) -> None:
+    well, sick = instances
     chance = Chance(seed)
-    with upstreams("all") as servers:
-        of = chance.fleet(servers["all"].port)
-        found = disagreements(of, [chance.request() for _ in range(REQUESTS)], tmp_path)
+    of = chance.fleet(well.port, sick.port)
+    found = disagreements(of, [chance.request() for _ in range(REQUESTS)], tmp_path, sick.port)
     assert not found, f"{len(found)} of {REQUESTS}\n{of.gateways[0].orchestrator}\n" + "\n".join(found[:3])
+
+
+def test_the_generated_requests_come_to_every_stage_and_every_error() -> None:
+    stages: Counter[Stage | Refusal] = Counter()
+    for seed in range(FLEETS):
+        chance = Chance(seed)
+        of = chance.fleet(1, 2)
+        for sent in (chance.request() for _ in range(REQUESTS)):
+            for answer in expected(of, sent, sick=2):
+                stages.update([Refusal(answer.code)] if answer.code else [])
+            stages[evaluate(of, read_request(sent), of.gateways[0]).stage] += 1
+    assert set(stages) == {*Stage, *Refusal} - {Refusal.HOST_NOT_FOUND}
+    assert min(stages.values()) >= 50, stages
+
+
+def rules_changed(change: Callable[[tuple[Rule, ...]], tuple[Rule, ...]]) -> Callable[[Fleet], Fleet]:
+    return orchestrator_changed(lambda chooser: replace(chooser, rules=change(chooser.rules)))
+
+
+def orchestrator_changed(change: Callable[[Orchestrator], Orchestrator]) -> Callable[[Fleet], Fleet]:
+    def changed(of: Fleet) -> Fleet:
+        (gateway,) = of.gateways
+        assert gateway.orchestrator is not None
+        return replace(of, gateways=(replace(gateway, orchestrator=change(gateway.orchestrator)),))
+
+    return changed
+
+
+def conditions_changed(change: Callable[[Condition], Condition]) -> Callable[[Fleet], Fleet]:
+    return rules_changed(
+        lambda rules: tuple(replace(r, conditions=tuple(change(c) for c in r.conditions)) for r in rules)
+    )
+
+
+def swapped(first: Operator, second: Operator) -> Callable[[Fleet], Fleet]:
+    other = {first: second, second: first}
+    return conditions_changed(lambda c: replace(c, operator=other.get(c.operator, c.operator)))
+
+
+def models_changed(change: Callable[[Model], Model]) -> Callable[[Fleet], Fleet]:
+    return lambda of: replace(of, models=tuple(map(change, of.models)))
+
+
+def weights_reversed(of: Model) -> Model:
+    weights = reversed([version.weight for version in of.versions])
+    return replace(of, versions=tuple(replace(v, weight=w) for v, w in zip(of.versions, weights, strict=True)))
+
+
+OTHER_UNIT = {LengthUnit.BYTES: LengthUnit.CHARACTERS, LengthUnit.CHARACTERS: LengthUnit.BYTES}
+
+MUTATIONS: Mapping[str, Callable[[Fleet], Fleet]] = {
+    "operators eq and ne swapped": swapped(Operator.EQ, Operator.NE),
+    "operators gt and ge swapped": swapped(Operator.GT, Operator.GE),
+    "operators lt and le swapped": swapped(Operator.LT, Operator.LE),
+    "operators contains and prefix swapped": swapped(Operator.CONTAINS, Operator.PREFIX),
+    "in takes its first value only": conditions_changed(
+        lambda c: replace(c, values=c.values[:1]) if c.operator is Operator.IN else c
+    ),
+    "priority reversed": rules_changed(lambda rules: rules[::-1]),
+    "first rule dropped": rules_changed(lambda rules: rules[1:]),
+    "last rule dropped": rules_changed(lambda rules: rules[:-1]),
+    "last condition of each rule dropped": rules_changed(
+        lambda rules: tuple(replace(rule, conditions=rule.conditions[:-1]) for rule in rules)
+    ),
+    "prompt length in the other unit": orchestrator_changed(
+        lambda o: replace(o, prompt_length_unit=OTHER_UNIT[o.prompt_length_unit])
+    ),
+    "default dropped": orchestrator_changed(lambda o: replace(o, default=())),
+    "capability stage dropped": orchestrator_changed(lambda o: replace(o, members=())),
+    "largest capable model first": orchestrator_changed(lambda o: replace(o, members=o.members[::-1])),
+    "fallback dropped": orchestrator_changed(lambda o: replace(o, fallback=Fallback())),
+    "fallback chain reversed": orchestrator_changed(
+        lambda o: replace(o, fallback=replace(o.fallback, hops=o.fallback.hops[::-1]))
+    ),
+    "equivalence ignored": orchestrator_changed(
+        lambda o: replace(
+            o,
+            fallback=replace(o.fallback, hops=tuple(replace(hop, equivalent_to=()) for hop in o.fallback.hops)),
+        )
+    ),
+    "aliases dropped": models_changed(lambda m: replace(m, aliases=())),
+    "weights of versions reversed": models_changed(weights_reversed),
+}
+"""What a translator may do wrong: each changes the fleet that is translated, and not the one that is evaluated."""
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_translator_that_does_this_is_caught(
+    mutation: str, instances: tuple[Upstream, Upstream], tmp_path: Path
+) -> None:
+    well, sick = instances
+    for seed in range(FLEETS):
+        chance = Chance(seed)
+        of = chance.fleet(well.port, sick.port)
+        mutant = MUTATIONS[mutation](of)
+        if mutant == of:
+            continue
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        if disagreements(of, [chance.request() for _ in range(REQUESTS)], folder, sick.port, translated=mutant):
+            return
+    pytest.fail("not in all the fleets")
+
+
+def reversed_routes(of: Fleet, gateway: Any) -> tuple[Route, ...]:
+    return ROUTES(of, gateway)[::-1]
+
+
+ROUTES = xds.translate.fleet_routes
+
+
+def test_a_translator_that_takes_routes_in_another_order_is_caught(
+    instances: tuple[Upstream, Upstream], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    well, sick = instances
+    monkeypatch.setattr(xds.translate, "fleet_routes", reversed_routes)
+    chance = Chance(0)
+    of = chance.fleet(well.port, sick.port)
+    assert disagreements(of, [chance.request() for _ in range(REQUESTS)], tmp_path, sick.port)
 
 
 BODIES: tuple[dict[str, Any], ...] = (
@@ -222,7 +360,7 @@ def test_every_operator_of_every_field_means_the_same_to_envoy(unit: LengthUnit,
             for path, headers, body in shapes()
         ]
         found = disagreements(of, requests, tmp_path)
-        hits = sum(decided(of, request) == {("hit", "1")} for request in requests)
+        hits = sum(next(iter(expected(of, request, 0))).model == "hit" for request in requests)
     assert not found, f"{len(found)} of {len(requests)}\n" + "\n".join(found[:3])
     assert hits > len(rules), "cells that match nothing show nothing"
 

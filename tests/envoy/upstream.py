@@ -33,6 +33,8 @@ class Upstream:
     """Seconds before the answer's head."""
     gaps: tuple[float, ...] = ()
     """With these it answers in chunks, each after as many seconds."""
+    cut_after: int | None = None
+    """Breaks off after as many chunks."""
     reset: bool = False
     """Closes the connection instead of answering."""
     headers: dict[str, str] = field(default_factory=dict)
@@ -64,6 +66,8 @@ class Upstream:
         head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
         writer.write(head.encode())
         for number, gap in enumerate(self.gaps):
+            if number == self.cut_after:
+                raise ConnectionError
             await asyncio.sleep(gap)
             chunk = f"data: {self.name} {number}\n\n".encode()
             writer.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))

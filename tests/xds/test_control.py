@@ -9,6 +9,6 @@ from xds.control import without_instances
 
 def test_a_version_with_requests_and_no_instance_is_told() -> None:
     here = (Endpoint("127.0.0.1", 9001, "", Tier.ACTIVE, 1),)
-    served = model("served", (version("1", endpoints=here, weight=100), version("2", weight=0)))
-    bare = model("bare", (version("1", endpoints=here, weight=50), version("2", weight=50)))
+    served = model("served", (version("1", endpoints=here, weight=100), version("2", endpoints=(), weight=0)))
+    bare = model("bare", (version("1", endpoints=here, weight=50), version("2", endpoints=(), weight=50)))
     assert without_instances(fleet(served, bare)) == ["bare 2"]

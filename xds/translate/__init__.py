@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compiler.fleet import Fleet, Gateway, Model, Route, Version, cluster_name
+from compiler.fleet import Backend, Fleet, Gateway, Route
 from compiler.fleet import routes as fleet_routes
 from xds.snapshot import ResourceType, Snapshot
+from xds.translate.aggregates import rests
 from xds.translate.clusters import clusters
 from xds.translate.endpoints import load_assignments
 from xds.translate.group import Group, Placement, group_gateway, group_names, placement
@@ -24,12 +25,12 @@ def snapshot(fleet: Fleet, group: Group) -> Snapshot:
     """Everything for the Envoys of `group`. Raises KeyError for a name that is not among `group_names`."""
     gateway = _gateway(fleet, group)
     routes = fleet_routes(fleet, gateway) if gateway.hosts else ()
-    backends = _backends(routes)
+    backends, rest = _backends(routes), rests(routes)
     return Snapshot(
         {
             ResourceType.RUNTIME: runtime(gateway),
-            ResourceType.CLUSTER: clusters(backends),
-            ResourceType.ENDPOINT: load_assignments(backends),
+            ResourceType.CLUSTER: clusters(backends | rest, routes),
+            ResourceType.ENDPOINT: load_assignments(backends, rest),
             ResourceType.LISTENER: listeners(gateway, group.placement),
             ResourceType.ROUTE: route_configurations(gateway, routes),
         }
@@ -49,8 +50,11 @@ def _gateway(fleet: Fleet, group: Group) -> Gateway:
     return gateway
 
 
-def _backends(routes: Iterable[Route]) -> tuple[tuple[Model, Version], ...]:
-    """Each version that a route leads to, once: the clusters of the group."""
-    shares = (share for route in routes for share in route.shares)
-    found = {cluster_name(share.model.name, share.version.name): (share.model, share.version) for share in shares}
-    return tuple(found.values())
+def _backends(routes: Iterable[Route]) -> dict[str, Backend]:
+    """Each version that a route leads to, once, by the name of its cluster."""
+    found: dict[str, Backend] = {}
+    for route in routes:
+        backends = [backend for share in route.shares for backend in share.backends]
+        copies = [Backend(mirror.model, mirror.version) for mirror in route.mirrors]
+        found.update((backend.cluster, backend) for backend in (*backends, *copies))
+    return found

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from compiler.fleet import (
+    Backend,
     ConnectionPool,
     HashAlgorithm,
     HealthCheck,
     LoadBalancing,
     Model,
     OutlierDetection,
+    Route,
+    Share,
     SlowStart,
     Strategy,
     Version,
-    cluster_name,
 )
-from xds.snapshot import ResourceSet
-from xds.translate.messages import METADATA_NAMESPACE, ads_source, message_resource, packed, struct
+from xds.snapshot import Resource, ResourceSet
+from xds.translate.aggregates import members
+from xds.translate.messages import ads_source, message_resource, packed
 
 MAGLEV_TABLE_SIZE = 65537
 MINIMUM_RING_SIZE = 1024
@@ -31,36 +35,58 @@ UPSTREAM_IDLE = timedelta(hours=1)
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def clusters(backends: Iterable[tuple[Model, Version]]) -> ResourceSet:
-    return ResourceSet(
-        message_resource(cluster_name(model.name, version.name), cluster(model, version), version.origin)
-        for model, version in backends
+def clusters(backends: Mapping[str, Backend], routes: Iterable[Route]) -> ResourceSet:
+    """One for each of `backends`, by name, and the aggregates that `routes` lead to."""
+    own = (message_resource(name, cluster(name, *b), b.version.origin) for name, b in backends.items())
+    return ResourceSet((*own, *_aggregates(routes)))
+
+
+def _aggregates(routes: Iterable[Route]) -> Iterator[Resource]:
+    """One for each version that others stand in for, however many routes lead to it."""
+    shares = {share.cluster: share for route in routes for share in route.shares if share.hops}
+    for name, share in shares.items():
+        yield message_resource(name, aggregate(name, share), share.version.origin)
+
+
+def aggregate(name: str, share: Share) -> cluster_pb2.Cluster:
+    """The first of the share's versions that has a healthy instance answers."""
+    config = aggregate_pb2.ClusterConfig(clusters=[member for member, _ in members(share)])
+    pool = share.version.connection_pool
+    return cluster_pb2.Cluster(
+        name=name,
+        cluster_type={"name": "envoy.clusters.aggregate", "typed_config": packed(config)},
+        lb_policy=cluster_pb2.Cluster.CLUSTER_PROVIDED,
+        connect_timeout=pool.connect_timeout,
+        common_lb_config=_common_lb_config(),
+        # Retries are counted here, and not at the members.
+        circuit_breakers={"thresholds": [_thresholds(ConnectionPool(0, 0, 0, 0, pool.connect_timeout))]},
     )
 
 
-def cluster(model: Model, version: Version) -> cluster_pb2.Cluster:
+def cluster(name: str, model: Model, version: Version) -> cluster_pb2.Cluster:
     return cluster_pb2.Cluster(
-        name=cluster_name(model.name, version.name),
+        name=name,
         type=cluster_pb2.Cluster.EDS,
         eds_cluster_config={"eds_config": ads_source()},
         connect_timeout=version.connection_pool.connect_timeout,
         **_load_balancing(model.load_balancing),
-        common_lb_config={
-            # With any other threshold a tier that is half dead gets traffic for its dead instances too.
-            "healthy_panic_threshold": {"value": 0},
-            # Envoy's second would hold back all but the first of the ejections when a tier dies.
-            "update_merge_window": timedelta(0),
-        },
+        common_lb_config=_common_lb_config(),
         health_checks=[_health_check(version.health_check)],
         outlier_detection=_outlier_detection(model.outlier_detection),
         circuit_breakers={"thresholds": [_thresholds(version.connection_pool)]},
         # Otherwise an instance that has left the load assignment stays for as long as it passes its probe.
         ignore_health_on_host_removal=True,
         typed_extension_protocol_options={HTTP_OPTIONS: packed(_http_options(version.connection_pool))},
-        metadata={
-            "filter_metadata": {METADATA_NAMESPACE: struct({"model": model.name, "version": version.name})},
-        },
     )
+
+
+def _common_lb_config() -> dict[str, Any]:
+    return {
+        # With any other threshold a tier that is half dead gets traffic for its dead instances too.
+        "healthy_panic_threshold": {"value": 0},
+        # Envoy's second would hold back all but the first of the ejections when a tier dies.
+        "update_merge_window": timedelta(0),
+    }
 
 
 def _load_balancing(policy: LoadBalancing) -> dict[str, Any]:

@@ -42,6 +42,13 @@ def header_matchers(conditions: Iterable[Condition]) -> list[dict[str, Any]]:
     return [*matchers, *named[:1]]
 
 
+def asks_within(capabilities: Iterable[str] | None) -> list[dict[str, Any]]:
+    """For requests that ask for capabilities, and for none but these; for all requests where there is no such limit."""
+    if capabilities is None:
+        return []
+    return [{"name": CAPABILITY_HEADER, **_regex(f",({_any_of(capabilities)},)+")}]
+
+
 def _header(condition: Condition) -> str:
     match condition.field:
         case Field.HEADER:

@@ -2,56 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 
+from envoy.config.core.v3 import base_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
-from compiler.fleet import Endpoint, Model, Tier, Version, Zones, cluster_name
+from compiler.fleet import Backend, Endpoint
 from xds.snapshot import ResourceSet
-from xds.translate.messages import message_resource
+from xds.translate.messages import METADATA_NAMESPACE, message_resource, struct
+from xds.translate.priorities import priorities
 
-TIERS = tuple(Tier)
+EACH_KEEPS_ITS_SHARE = 100
+"""Instances that are left keep the share they had; what the dead ones carried goes to the next tier."""
+ONE_TAKES_ALL = 100_000
+"""Nothing goes on as long as one instance is healthy."""
 
 
-def load_assignments(backends: Iterable[tuple[Model, Version]]) -> ResourceSet:
+def load_assignments(backends: Mapping[str, Backend], rests: Mapping[str, Backend]) -> ResourceSet:
+    """By the name of the cluster. `rests` are what `aggregates` says."""
     return ResourceSet(
-        message_resource(cluster_name(model.name, version.name), load_assignment(model, version), version.origin)
-        for model, version in backends
+        message_resource(name, load_assignment(name, backend, factor), backend.version.origin)
+        for named, factor in ((backends, EACH_KEEPS_ITS_SHARE), (rests, ONE_TAKES_ALL))
+        for name, backend in named.items()
     )
 
 
-def load_assignment(model: Model, version: Version) -> endpoint_pb2.ClusterLoadAssignment:
+def load_assignment(name: str, backend: Backend, factor: int) -> endpoint_pb2.ClusterLoadAssignment:
     """Empty where nothing runs: Envoy then answers 503 instead of waiting for it."""
+    groups = priorities(backend)
     return endpoint_pb2.ClusterLoadAssignment(
-        cluster_name=cluster_name(model.name, version.name),
-        endpoints=_localities(version.endpoints, model.zones),
-        # Instances that are left keep the share they had; what the dead ones carried goes to the next tier.
-        policy={"overprovisioning_factor": {"value": 100}},
+        cluster_name=name,
+        endpoints=_localities(groups, _metadata(backend)),
+        policy={"overprovisioning_factor": {"value": factor if len(groups) > 1 else ONE_TAKES_ALL}},
     )
 
 
-def _localities(endpoints: Iterable[Endpoint], zones: Zones) -> Iterator[endpoint_components_pb2.LocalityLbEndpoints]:
-    def preference(endpoint: Endpoint) -> tuple[int, bool]:
-        return TIERS.index(endpoint.tier), endpoint.zone == zones.standby
+def _metadata(backend: Backend) -> base_pb2.Metadata:
+    """Who answers, for the response headers that tell it. Of the route's cluster that would be wrong behind a hop."""
+    who = {"model": backend.model.name, "version": backend.version.name}
+    return base_pb2.Metadata(filter_metadata={METADATA_NAMESPACE: struct(who)})
 
-    def place(endpoint: Endpoint) -> tuple[str, str, int]:
-        return endpoint.zone, endpoint.address, endpoint.port
 
-    ordered = sorted(endpoints, key=lambda endpoint: (preference(endpoint), place(endpoint)))
-    # Counted, not computed: a priority without instances between two others would be a gap.
-    for priority, (_, members) in enumerate(groupby(ordered, key=preference)):
+def _localities(
+    groups: list[list[Endpoint]], metadata: base_pb2.Metadata
+) -> Iterator[endpoint_components_pb2.LocalityLbEndpoints]:
+    for priority, members in enumerate(groups):
         for zone, instances in groupby(members, key=lambda endpoint: endpoint.zone):
             yield endpoint_components_pb2.LocalityLbEndpoints(
                 locality={"zone": zone},
                 priority=priority,
-                lb_endpoints=[_lb_endpoint(instance) for instance in instances],
+                lb_endpoints=[_lb_endpoint(instance, metadata) for instance in instances],
             )
 
 
-def _lb_endpoint(endpoint: Endpoint) -> dict[str, object]:
+def _lb_endpoint(endpoint: Endpoint, metadata: base_pb2.Metadata) -> dict[str, object]:
     address = {"address": endpoint.address, "port_value": endpoint.port}
     return {
         "endpoint": {"address": {"socket_address": address}},
         "load_balancing_weight": {"value": endpoint.weight},
+        "metadata": metadata,
     }

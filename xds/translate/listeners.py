@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from envoy.config.listener.v3 import listener_pb2
+from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
@@ -24,6 +25,8 @@ LAST_PORT = 65535
 SECRETS = "/etc/turnout/secrets"
 HTTP_FILTERS = (
     ("envoy.filters.http.lua", request_pass),
+    # There when nobody drills, too: a route can then begin with it, and no listener has to drain.
+    ("envoy.filters.http.fault", lambda _: fault_pb2.HTTPFault()),
     # Clients get the engines' headers, not Envoy's own.
     ("envoy.filters.http.router", lambda _: router_pb2.Router(suppress_envoy_headers=True)),
 )

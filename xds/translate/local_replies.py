@@ -16,7 +16,8 @@ RETRY_AFTER = 1
 
 @dataclass(frozen=True, slots=True)
 class LocalReply:
-    status: int
+    status: int | None
+    """`None`: the one that Envoy gave."""
     code: str
     message: str
     flags: tuple[str, ...] = ()
@@ -30,6 +31,7 @@ class LocalReply:
 
 LOCAL_REPLIES = (
     LocalReply(413, "request_too_large", "The request body is too large", own_status=413),
+    LocalReply(None, "injected_fault", "A drill answers this request with an error", flags=("FI",)),
     LocalReply(
         404,
         "model_not_found",
@@ -52,10 +54,10 @@ def local_reply_config() -> dict[str, Any]:
 
 
 def _mapper(reply: LocalReply) -> dict[str, Any]:
-    kind = SERVER_FAULT if reply.status >= 500 else CLIENT_FAULT
+    kind = SERVER_FAULT if reply.status is None or reply.status >= 500 else CLIENT_FAULT
     return {
         "filter": _filter(reply),
-        "status_code": {"value": reply.status},
+        "status_code": None if reply.status is None else {"value": reply.status},
         "body_format_override": error_format(reply.message, kind, reply.code, reply.param),
         "headers_to_add": [header("retry-after", str(RETRY_AFTER))] if reply.retry else [],
     }

@@ -9,7 +9,7 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 
-from compiler.fleet import HashKey, HashSource, Retries, Route, cluster_name, slug
+from compiler.fleet import HashKey, HashSource, MirrorShare, Route, cluster_name, slug
 from xds.translate.messages import packed
 
 BACKOFF_GROWTH = 10
@@ -24,7 +24,7 @@ def stream_action(route: Route) -> route_components_pb2.RouteAction:
         timeout=timedelta(0),
         idle_timeout=timeouts.stream_idle,
         max_stream_duration={"max_stream_duration": timeouts.stream_total},
-        retry_policy=_retry_policy(route.retries, per_try_timeout=timeouts.stream_first_byte),
+        retry_policy=_retry_policy(route, per_try_timeout=timeouts.stream_first_byte),
     )
 
 
@@ -32,13 +32,18 @@ def unary_action(route: Route) -> route_components_pb2.RouteAction:
     """Without a limit for one try: the first byte comes when the whole answer has been generated."""
     total = route.timeouts.unary_total
     return route_components_pb2.RouteAction(
-        **_destination(route), timeout=total, idle_timeout=total, retry_policy=_retry_policy(route.retries)
+        **_destination(route), timeout=total, idle_timeout=total, retry_policy=_retry_policy(route)
     )
 
 
 def runtime_key_prefix(route: Route) -> str:
     """RTDS reads the live weight of a cluster of the route from `<prefix>.<cluster name>`."""
-    return "split." + slug(route.name.replace("/", "-"))
+    return f"split.{_key(route)}"
+
+
+def _key(route: Route) -> str:
+    """Without dots, at which runtime keys are split."""
+    return slug(route.name.replace("/", "-"))
 
 
 def _destination(route: Route) -> dict[str, Any]:
@@ -46,14 +51,12 @@ def _destination(route: Route) -> dict[str, Any]:
         **_split(route),
         "cluster_not_found_response_code": route_components_pb2.RouteAction.SERVICE_UNAVAILABLE,
         "hash_policy": [_hash_policy(key) for key in route.hash_keys],
+        "request_mirror_policies": [_mirror_policy(route, mirror) for mirror in route.mirrors],
     }
 
 
 def _split(route: Route) -> dict[str, Any]:
-    weights = [
-        {"name": cluster_name(share.model.name, share.version.name), "weight": {"value": share.weight}}
-        for share in route.shares
-    ]
+    weights = [{"name": share.cluster, "weight": {"value": share.weight}} for share in route.shares]
     if len(weights) == 1:
         return {"cluster": weights[0]["name"]}
     return {"weighted_clusters": {"clusters": weights, "runtime_key_prefix": runtime_key_prefix(route)}}
@@ -70,7 +73,26 @@ def _hash_policy(key: HashKey) -> dict[str, Any]:
             return {"query_parameter": {"name": key.name}}
 
 
-def _retry_policy(retries: Retries, per_try_timeout: timedelta | None = None) -> dict[str, Any]:
+def _mirror_policy(route: Route, mirror: MirrorShare) -> dict[str, Any]:
+    name = cluster_name(mirror.model.name, mirror.version.name)
+    return {
+        "cluster": name,
+        "runtime_fraction": {
+            # Of `compiler.fleet.routes.WHOLE`.
+            "default_value": {"numerator": mirror.weight, "denominator": "TEN_THOUSAND"},
+            "runtime_key": f"mirror.{_key(route)}.{name}",
+        },
+        # As Istio does: the copy is the request, to the letter, and no trace of its own.
+        "disable_shadow_host_suffix_append": True,
+        "trace_sampled": {"value": False},
+    }
+
+
+def _retry_policy(route: Route, per_try_timeout: timedelta | None = None) -> dict[str, Any]:
+    retries = route.retries
+    # With hops a first retry stays with the model that was chosen, on another of its instances: one bad answer is no
+    # reason for another model to answer.
+    tries_of_a_tier = 2 if any(share.hops for share in route.shares) else 1
     status_codes = ("retriable-status-codes",) if retries.status_codes else ()
     backoff = max(retries.backoff, LEAST_BACKOFF)  # Envoy refuses 0
     return {
@@ -89,6 +111,8 @@ def _retry_policy(retries: Retries, per_try_timeout: timedelta | None = None) ->
         # Without it the tries burn on a tier that is dead but not yet known to be.
         "retry_priority": {
             "name": "previous_priorities",
-            "typed_config": packed(previous_priorities_config_pb2.PreviousPrioritiesConfig(update_frequency=1)),
+            "typed_config": packed(
+                previous_priorities_config_pb2.PreviousPrioritiesConfig(update_frequency=tries_of_a_tier)
+            ),
         },
     }

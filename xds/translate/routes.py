@@ -1,25 +1,27 @@
 """The route table of a group: found by the model's name, whatever the number of models.
 
-The name is looked up in a map (docs/design/002-model-lookup.md); what is not found there takes one of three routes that
-answer by themselves.
+The name is looked up in a map (docs/design/002-model-lookup.md); what is not found there takes the fallback chain,
+where policy gives unknown names to it, or one of three routes that answer by themselves.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2
 from google.protobuf.message import Message
 
 from compiler.envoy.request_pass import INTERNAL_PREFIX, MODEL_HEADER, STREAM_HEADER
-from compiler.fleet import Gateway, Route
+from compiler.fleet import Fault, Gateway, Route
 from xds.snapshot import ResourceSet
-from xds.translate.conditions import header_matchers
+from xds.translate.conditions import asks_within, header_matchers
 from xds.translate.messages import METADATA_NAMESPACE, message_resource, packed
-from xds.translate.replies import CLIENT_FAULT, error_format, header
+from xds.translate.replies import CLIENT_FAULT, SERVER_FAULT, error_format, header
 from xds.translate.route_actions import stream_action, unary_action
 
 MODELS_PATH = "/v1/models"
@@ -53,12 +55,12 @@ def _virtual_host(gateway: Gateway, routes: tuple[Route, ...], model_list: str) 
                 "input": _extension("model", http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=MODEL_HEADER)),
                 "exact_match_map": {"map": {name: _take(found) for name, found in _by_name(routes).items()}},
             },
-            "on_no_match": _take([_models(model_list), _unknown_model(), _no_model()]),
+            "on_no_match": _take([_models(model_list), *_unknown_names(routes), _no_model()]),
         },
         request_body_buffer_limit={"value": gateway.max_request_bytes},
         response_headers_to_add=[
-            header("x-turnout-model", f"%METADATA(CLUSTER:{METADATA_NAMESPACE}:model)%"),
-            header("x-turnout-version", f"%METADATA(CLUSTER:{METADATA_NAMESPACE}:version)%"),
+            header("x-turnout-model", f"%METADATA(UPSTREAM_HOST:{METADATA_NAMESPACE}:model)%"),
+            header("x-turnout-version", f"%METADATA(UPSTREAM_HOST:{METADATA_NAMESPACE}:version)%"),
         ],
     )
 
@@ -70,7 +72,8 @@ def _by_name(routes: tuple[Route, ...]) -> dict[str, list[route_components_pb2.R
         for name in route.model_names:
             found.setdefault(name, []).extend(_model_routes(route))
     # A request that meets no rule and has no default must not go on to what is asked of other requests.
-    answered = {name for route in routes if not route.conditions for name in route.model_names}
+    everybodys = (route for route in routes if not route.conditions and route.asks_within is None)
+    answered = {name for route in everybodys for name in route.model_names}
     for name in {"", *found} - answered:
         found.setdefault(name, []).append(_no_model())
     return found
@@ -78,13 +81,46 @@ def _by_name(routes: tuple[Route, ...]) -> dict[str, list[route_components_pb2.R
 
 def _model_routes(route: Route) -> list[route_components_pb2.Route]:
     """The route for requests that stream and the one for those that do not, in order."""
-    conditions = header_matchers(route.conditions)
+    conditions = [*header_matchers(route.conditions), *asks_within(route.asks_within)]
+    if not route.is_listed:
+        return [_not_ready(route, conditions)]
     streams = {"prefix": "/", "headers": [*conditions, _is(STREAM_HEADER, "true")]}
     others = {"prefix": "/", "headers": conditions}
+    drill = _drill(route.fault)
     return [
-        route_components_pb2.Route(name=f"{route.name}/stream", match=streams, route=stream_action(route)),
-        route_components_pb2.Route(name=route.name, match=others, route=unary_action(route)),
+        route_components_pb2.Route(
+            name=f"{route.name}/stream", match=streams, route=stream_action(route), typed_per_filter_config=drill
+        ),
+        route_components_pb2.Route(
+            name=route.name, match=others, route=unary_action(route), typed_per_filter_config=drill
+        ),
     ]
+
+
+def _not_ready(route: Route, conditions: list[dict[str, Any]]) -> route_components_pb2.Route:
+    """Nobody is there yet. Were there instances that are not well, Envoy's own `UH` would say so (`local_replies`)."""
+    chosen = max(route.shares, key=lambda share: share.weight)
+    load_time = math.ceil(chosen.version.cold_start.cold.total_seconds())
+    said = f"The model `{chosen.model.name}` has no instance yet"
+    return route_components_pb2.Route(
+        name=route.name,
+        match={"prefix": "/", "headers": conditions},
+        direct_response={"status": 503, "body_format": error_format(said, SERVER_FAULT, "model_not_ready")},
+        response_headers_to_add=[header("retry-after", str(load_time))],
+    )
+
+
+def _drill(fault: Fault | None) -> dict[str, Any]:
+    if fault is None:
+        return {}
+    config = fault_pb2.HTTPFault()
+    if fault.delay_percent:
+        config.delay.fixed_delay.FromTimedelta(fault.delay)
+        config.delay.percentage.numerator = fault.delay_percent
+    if fault.abort_percent:
+        config.abort.http_status = fault.abort_status
+        config.abort.percentage.numerator = fault.abort_percent
+    return {"envoy.filters.http.fault": packed(config)}
 
 
 def _models(model_list: str) -> route_components_pb2.Route:
@@ -94,6 +130,17 @@ def _models(model_list: str) -> route_components_pb2.Route:
         direct_response={"status": 200, "body": {"inline_string": model_list}},
         response_headers_to_add=[header("content-type", "application/json")],
     )
+
+
+def _unknown_names(routes: tuple[Route, ...]) -> list[route_components_pb2.Route]:
+    """For requests whose name is none of the map's."""
+    taking = next((route for route in routes if route.takes_unknown_names), None)
+    if taking is None:
+        return [_unknown_model()]
+    found = _model_routes(taking)
+    for route in found:
+        route.match.headers.add(name=MODEL_HEADER, present_match=True)
+    return found
 
 
 def _unknown_model() -> route_components_pb2.Route:

@@ -51,7 +51,11 @@ def endpoint(port: int, tier: Tier = Tier.ACTIVE, zone: str = "", weight: int = 
     return Endpoint(address="127.0.0.1", port=port, zone=zone, tier=tier, weight=weight)
 
 
-def version(name: str = "1", weight: int = 100, endpoints: tuple[Endpoint, ...] = (), **changes: Any) -> Version:
+SOMEWHERE = (endpoint(9000),)
+"""Where nobody asks: without an endpoint a version is not ready."""
+
+
+def version(name: str = "1", weight: int = 100, endpoints: tuple[Endpoint, ...] = SOMEWHERE, **changes: Any) -> Version:
     values: dict[str, Any] = {
         "name": name,
         "weight": weight,

@@ -10,6 +10,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.json_format import MessageToDict
 
 from compiler.fleet import (
+    Backend,
     ConnectionPool,
     HashAlgorithm,
     HashKey,
@@ -30,7 +31,8 @@ UNLIMITED = 4294967295
 
 def written(of: Model, at: Version | None = None) -> dict[str, Any]:
     """The cluster as JSON with Envoy's field names; what is absent is left to Envoy."""
-    message = cluster(of, at or of.versions[0])
+    backend = Backend(of, at or of.versions[0])
+    message = cluster(backend.cluster, *backend)
     message.ClearField("typed_extension_protocol_options")
     return MessageToDict(message, preserving_proto_field_name=True)
 
@@ -42,7 +44,7 @@ def balanced(strategy: Strategy, algorithm: HashAlgorithm = HashAlgorithm.MAGLEV
 
 
 def http_options(pool: ConnectionPool) -> dict[str, Any]:
-    packed = cluster(model("m"), version(connection_pool=pool)).typed_extension_protocol_options[HTTP_OPTIONS]
+    packed = cluster("m_1", model("m"), version(connection_pool=pool)).typed_extension_protocol_options[HTTP_OPTIONS]
     options = http_protocol_options_pb2.HttpProtocolOptions()
     assert packed.Unpack(options)
     return MessageToDict(options, preserving_proto_field_name=True)
@@ -90,7 +92,6 @@ def test_a_cluster_writes_every_default_that_envoy_would_choose_otherwise() -> N
             ]
         },
         "ignore_health_on_host_removal": True,
-        "metadata": {"filter_metadata": {"turnout": {"model": "llama-2.7b", "version": "1.0"}}},
     }
 
 
@@ -158,7 +159,8 @@ def test_a_cluster_names_the_line_of_its_version() -> None:
     first = version("1")
     second = version("2", origin=replace(first.origin, line=9))
     of = model("m", (first, second))
-    assert {name: found.origin.line for name, found in clusters([(of, first), (of, second)]).items()} == {
+    backends = {"m_1": Backend(of, first), "m_2": Backend(of, second)}
+    assert {name: found.origin.line for name, found in clusters(backends, ()).items()} == {
         "m_1": 1,
         "m_2": 9,
     }

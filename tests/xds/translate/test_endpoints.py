@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from compiler.fleet import Endpoint, Tier, Zones
+from compiler.fleet import Backend, Endpoint, Tier, Version, Zones
 from tests.xds.translate.fleets import endpoint, model, version
-from xds.translate.endpoints import load_assignment
+from xds.translate.endpoints import EACH_KEEPS_ITS_SHARE, ONE_TAKES_ALL, load_assignment
 
 ACTIVE, HOT, WARM, COLD = Tier
 
 
+def assigned(of: Version, standby: str | None = None) -> Any:
+    return load_assignment("m_2", Backend(model("m", zones=Zones((), standby)), of), EACH_KEEPS_ITS_SHARE)
+
+
 def placed(*endpoints: Endpoint, standby: str | None = None) -> list[tuple[int, str, list[int]]]:
     """Priority, zone and ports of each locality, in order."""
-    assignment = load_assignment(model("m", zones=Zones((), standby)), version(endpoints=endpoints))
+    assignment = assigned(version(endpoints=endpoints), standby)
     return [
         (
             locality.priority,
@@ -59,13 +65,20 @@ def test_the_order_in_policy_does_not_matter(endpoints: tuple[Endpoint, ...]) ->
     assert placed(*endpoints) == [(0, "", [1, 2])]
 
 
-def test_instances_that_are_left_keep_their_share_and_their_weight() -> None:
-    assignment = load_assignment(model("m"), version(endpoints=(endpoint(1, weight=7),)))
-    assert assignment.policy.overprovisioning_factor.value == 100
+def test_instances_that_are_left_keep_their_share_where_another_tier_takes_the_rest() -> None:
+    one, two = (assigned(version(endpoints=(endpoint(1), *more))) for more in ((), (endpoint(2, HOT),)))
+    assert one.policy.overprovisioning_factor.value == ONE_TAKES_ALL
+    assert two.policy.overprovisioning_factor.value == EACH_KEEPS_ITS_SHARE
+
+
+def test_an_instance_has_its_weight_and_says_whose_it_is() -> None:
+    assignment = assigned(version(endpoints=(endpoint(1, weight=7),)))
+    who = assignment.endpoints[0].lb_endpoints[0].metadata.filter_metadata["turnout"]
+    assert dict(who.items()) == {"model": "m", "version": "1"}
     assert assignment.endpoints[0].lb_endpoints[0].load_balancing_weight.value == 7
 
 
 def test_a_version_without_instances_has_an_empty_assignment() -> None:
-    assignment = load_assignment(model("m"), version("2"))
+    assignment = assigned(version("2", endpoints=()))
     assert assignment.cluster_name == "m_2"
     assert not assignment.endpoints

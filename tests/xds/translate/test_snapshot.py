@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
 
-from compiler.fleet import Carrier, Fleet, Host, Tier
-from tests.xds.translate.fleets import endpoint, fleet, gateway, model, orchestrator, version
+from compiler.fleet import Carrier, Fallback, Fleet, Hop, Host, Mirror, Tier
+from tests.xds.translate.fleets import ORIGIN, endpoint, fleet, gateway, model, orchestrator, version
 from xds.snapshot import ResourceType, Snapshot
 from xds.translate import Group, Placement, group_names, place, snapshot
 
@@ -39,7 +41,7 @@ def sample() -> Fleet:
         gateway(("code",), name="inner"),
         gateway(("chat",), name="mesh", hosts=(Host("*", Carrier.ISTIO),)),
     )
-    return fleet(chat, model("code"), gateways=gateways)
+    return fleet(replace(chat, mirror=Mirror("code", None, 10)), model("code"), gateways=gateways)
 
 
 def routed_clusters(of: Snapshot) -> Iterator[str]:
@@ -56,18 +58,46 @@ def _clusters(routes: Any) -> Iterator[str]:
         if route.route.cluster:
             yield route.route.cluster
         yield from (cluster.name for cluster in route.route.weighted_clusters.clusters)
+        yield from (mirror.cluster for mirror in route.route.request_mirror_policies)
+
+
+def aggregates(of: Snapshot) -> dict[str, list[str]]:
+    """Members by name."""
+    found = {}
+    for name, resource in of[ResourceType.CLUSTER].items():
+        config = aggregate_pb2.ClusterConfig()
+        if cluster_pb2.Cluster.FromString(resource.body).cluster_type.typed_config.Unpack(config):
+            found[name] = list(config.clusters)
+    return found
 
 
 @pytest.mark.parametrize("name", group_names(sample()))
 def test_every_routed_cluster_is_there_with_its_load_assignment_and_none_else(name: str) -> None:
     found = snapshot(sample(), Group(name))
     assert set(found.sets) == set(ResourceType)
-    assert set(found[ResourceType.CLUSTER]) == set(routed_clusters(found))
-    assert set(found[ResourceType.CLUSTER]) == set(found[ResourceType.ENDPOINT])
+    routed, of_clusters = set(routed_clusters(found)), aggregates(found)
+    used = routed.union(*of_clusters.values())
+    assert set(found[ResourceType.CLUSTER]) == used
+    assert set(found[ResourceType.ENDPOINT]) == used - set(of_clusters)
     for key, resource in found[ResourceType.CLUSTER].items():
         assert cluster_pb2.Cluster.FromString(resource.body).name == key
     for key, resource in found[ResourceType.ENDPOINT].items():
         assert endpoint_pb2.ClusterLoadAssignment.FromString(resource.body).cluster_name == key
+
+
+def test_a_version_with_several_tiers_has_its_rest_before_another_model_answers() -> None:
+    tiers = (endpoint(1), endpoint(2, Tier.HOT))
+    models = (model("a", (version(endpoints=tiers),)), model("b", (version(endpoints=tiers),)), model("c"))
+    chain = Fallback((Hop("b", (), ORIGIN), Hop("c", (), ORIGIN), Hop("a", (), ORIGIN)))
+    chooser = replace(orchestrator("auto", ("a", 100)), fallback=chain)
+    of = fleet(*models, orchestrator=chooser)
+    found = snapshot(of, Group("default"))
+    assert aggregates(found) == {"a_1+b_1+c_1": ["a_1", "a_1_rest", "b_1", "b_1_rest", "c_1"]}
+    factors = {
+        name: endpoint_pb2.ClusterLoadAssignment.FromString(resource.body).policy.overprovisioning_factor.value
+        for name, resource in found[ResourceType.ENDPOINT].items()
+    }
+    assert factors == {"a_1": 100, "a_1_rest": 100_000, "b_1": 100, "b_1_rest": 100_000, "c_1": 100_000}
 
 
 def test_a_group_has_only_what_its_gateway_serves() -> None:
