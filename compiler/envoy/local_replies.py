@@ -5,6 +5,7 @@ Only Envoy's own replies pass here; an answer of an engine is never rewritten.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,17 +31,13 @@ class LocalReply:
     """Whether the client is told to come back, by `Retry-After`."""
 
 
+NO_MODEL = LocalReply(
+    404, "model_not_found", "No model was named and none is the default here", ("NC",), own_status=404, param="model"
+)
 LOCAL_REPLIES = (
     LocalReply(413, "request_too_large", "The request body is too large", own_status=413),
     LocalReply(None, "injected_fault", "A drill answers this request with an error", flags=("FI",)),
-    LocalReply(
-        404,
-        "model_not_found",
-        "No model was named and none is the default here",
-        flags=("NC",),
-        own_status=404,
-        param="model",
-    ),
+    NO_MODEL,
     LocalReply(503, "no_healthy_instance", "The model has no healthy instance", flags=("UH", "NC"), retry=True),
     LocalReply(503, "overloaded", "The model is overloaded", flags=("UO", "OM"), retry=True),
     LocalReply(504, "timeout", "The model did not answer in time", flags=("UT", "SI", "DT", "UMSDR")),
@@ -61,9 +58,15 @@ def _mapper(reply: LocalReply, only: tuple[Mapping[str, Any], ...]) -> dict[str,
     return {
         "filter": {"and_filter": {"filters": filters}} if len(filters) > 1 else filters[0],
         **({} if reply.status is None else {"status_code": reply.status}),
-        "body_format_override": {"json_format": error_body(reply.message, kind, reply.code, reply.param)},
+        "body_format_override": _body_format(error_body(reply.message, kind, reply.code, reply.param)),
         **({"headers_to_add": [header("retry-after", str(RETRY_AFTER))]} if reply.retry else {}),
     }
+
+
+def _body_format(body: Mapping[str, Any]) -> dict[str, Any]:
+    """As text, because `json_format` would need the body's null, which not everything that carries YAML keeps."""
+    text = json.dumps(body, separators=(",", ":")).replace("%", "%%")
+    return {"text_format_source": {"inline_string": text}, "content_type": "application/json"}
 
 
 def _filters(reply: LocalReply) -> Iterator[dict[str, Any]]:

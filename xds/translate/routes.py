@@ -171,7 +171,7 @@ def _no_model() -> route_components_pb2.Route:
 
 
 def _model_list(routes: tuple[Route, ...]) -> str:
-    names = sorted(name for route in routes for name in route.model_names if name)
+    names = sorted({name for route in routes for name in route.model_names if name})
     models = [{"id": name, "object": "model", "created": 0, "owned_by": "turnout"} for name in names]
     return json.dumps({"object": "list", "data": models}, separators=(",", ":"))
 
