@@ -6,20 +6,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel
 
+from compiler import foreign
 from compiler.diagnostics import BUILT_IN, Diagnostic, Position, error, warning
 from compiler.kinds import API_VERSION, KINDS, InferenceModel, Platform
 from compiler.kinds.part import part_of
-from compiler.nodes import Loc, Mapped, Node, Scalar, Sequence, at, dotted, key_position, merge, plain, told, without
-from compiler.schema_problems import described, schema_problem
+from compiler.nodes import Loc, Mapped, Node, Scalar, Sequence, at, dotted, key_position, merge, plain, without
+from compiler.schema_problems import described, validated
 from compiler.spelling import nearest
 
 K = TypeVar("K", bound=BaseModel)
-
-MOST_PROBLEMS = 1_000
-"""That are told of one document; a hint for each of 50,000 unknown keys would take a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +74,13 @@ class Policies:
 def decode(documents: Iterable[Mapped], complete: bool = True) -> tuple[Policies, list[Diagnostic]]:
     """The valid ones of `documents`, and what is wrong with the others. Order of documents does not matter.
 
+    Foreign documents are rewritten first, so that nothing after this line knows of them.
     `complete` says that no document is missing because its file could not be read.
     """
     found: list[Diagnostic] = []
     by_kind: dict[type[BaseModel], list[Mapped]] = {kind: [] for kind in KINDS}
-    for document in documents:
+    written, refused = foreign.native(documents, found)
+    for document in written:
         kind = _kind(document, found)
         if kind is None:
             complete = False
@@ -102,49 +101,42 @@ def decode(documents: Iterable[Mapped], complete: bool = True) -> tuple[Policies
         if kind is not Platform:
             policies[kind] = _unique(kind, _valid(kind, by_kind[kind], found), found)
     versions = {p.body.metadata.name: _versions(p, found) for p in policies[InferenceModel] if p.body.spec.versions}
-    names = {kind: frozenset(_names(nodes)) for kind, nodes in by_kind.items()}
+    names = {kind: frozenset(_names([*nodes, *_of_kind(refused, kind)])) for kind, nodes in by_kind.items()}
     return Policies(platform, policies, versions, names, complete), list(dict.fromkeys(found))
 
 
 def _kind(document: Mapped, found: list[Diagnostic]) -> type[BaseModel] | None:
     version, kind = document.entries.get("apiVersion"), document.entries.get("kind")
-    names = {k.__name__: k for k in KINDS}
-    current = isinstance(version, Scalar) and version.value == API_VERSION
+    language = version.value if isinstance(version, Scalar) else None
+    kinds = {k.__name__: k for k in KINDS if language != foreign.API_VERSION or k.__name__ in foreign.KINDS}
     if version is None:
         found.append(error("P113", document.position, "'apiVersion' is missing", f"apiVersion: {API_VERSION}"))
-    elif not current:
+    elif language not in (API_VERSION, foreign.API_VERSION):
         said = f"unknown apiVersion {described(version)}"
         found.append(error("P114", version.position, said, f"did you mean '{API_VERSION}'?"))
     if kind is None:
-        found.append(error("P113", document.position, "'kind' is missing", f"one of {', '.join(sorted(names))}"))
+        found.append(error("P113", document.position, "'kind' is missing", f"one of {', '.join(sorted(kinds))}"))
         return None
     known = kind.value if isinstance(kind, Scalar) else None
-    if known not in names:
-        hint = nearest(known, names) or f"one of {', '.join(sorted(names))}"
-        found.append(error("P114", kind.position, f"unknown kind {described(kind)}", hint))
+    if known not in kinds:
+        where = f" of {foreign.API_VERSION}" if language == foreign.API_VERSION else ""
+        hint = nearest(known, kinds) or f"one of {', '.join(sorted(kinds))}"
+        found.append(error("P114", kind.position, f"unknown kind {described(kind)}{where}", hint))
         return None
-    return names[known] if current else None
+    return kinds[known] if language == API_VERSION else None
 
 
 def _policy(kind: type[K], node: Mapped, found: list[Diagnostic]) -> Policy[K] | None:
-    nulls = dict(_nulls(node, ()))
-    problems = list(nulls.values())
-    try:
-        body = kind.model_validate(plain(node))
-    except ValidationError as invalid:
-        details = [d for d in invalid.errors(include_url=False) if d["loc"] not in nulls]
-        problems += [schema_problem(d, kind, node) for d in details[:MOST_PROBLEMS] if not _emptied(d)]
-    found.extend(problems)
-    return None if problems else Policy(body, node)
-
-
-def _emptied(details: ErrorDetails) -> bool:
-    """Whether a list only counts as empty because none of its items is valid."""
-    return details["type"] == "too_short" and bool(details["input"])
+    body = validated(kind, node, found)
+    return None if body is None else Policy(body, node)
 
 
 def _valid(kind: type[BaseModel], nodes: Iterable[Mapped], found: list[Diagnostic]) -> list[Policy[Any]]:
     return [policy for node in nodes if (policy := _policy(kind, node, found)) is not None]
+
+
+def _of_kind(nodes: Iterable[Mapped], kind: type[BaseModel]) -> Iterator[Mapped]:
+    return (node for node in nodes if plain(node.entries["kind"]) == kind.__name__)
 
 
 def _names(nodes: Iterable[Mapped]) -> Iterator[str]:
@@ -172,7 +164,6 @@ def _versions(policy: Policy[InferenceModel], found: list[Diagnostic]) -> tuple[
         assert isinstance(entry, Mapped)
         own = without(entry, "name", "weight")
         merged = merge(without(spec, "versions", "version"), own)
-        assert isinstance(merged, Mapped)
         named = Mapped({**merged.entries, "version": entry.entries["name"]}, merged.keys, entry.position)
         node = Mapped({**policy.node.entries, "spec": named}, policy.node.keys, policy.node.position)
         version = _policy(InferenceModel, node, found)
@@ -192,19 +183,6 @@ def _unique(kind: type[K], policies: list[Policy[Any]], found: list[Diagnostic])
         else:
             first[name] = policy
     return tuple(first[name] for name in sorted(first))
-
-
-def _nulls(node: Node, loc: Loc) -> Iterator[tuple[Loc, Diagnostic]]:
-    if isinstance(node, Scalar):
-        if node.value is None:
-            said = f"{told(loc)}: null is no value here"
-            yield loc, error("P102", node.position, said, "leave the key out for the default")
-    elif isinstance(node, Sequence):
-        for index, item in enumerate(node.items):
-            yield from _nulls(item, (*loc, index))
-    else:
-        for key, value in node.entries.items():
-            yield from _nulls(value, (*loc, key))
 
 
 def _later(schema: type[BaseModel], node: Node, loc: Loc) -> Iterator[Diagnostic]:

@@ -172,6 +172,19 @@ def evaluate(fleet: Fleet, request: Request, gateway: Gateway | None = None, loo
     return Decision(Stage.NONE, at.name, tuple(asking.steps), origin=origin, refusal=Refusal.MODEL_NOT_FOUND)
 
 
+def gateway_asked(fleet: Fleet, host: str, name: str | None) -> Gateway | None:
+    """The gateway called `name`; without a name the one that serves `host`; without either, one where something can be
+    chosen. Raises ValueError for a name that no gateway has."""
+    gateways = {gateway.name: gateway for gateway in fleet.gateways}
+    if name is not None:
+        if name not in gateways:
+            raise ValueError(f"no gateway '{name}'; there is {', '.join(gateways)}")
+        return gateways[name]
+    if host:
+        return gateway_of(fleet, host)
+    return next((gateway for gateway in fleet.gateways if gateway.orchestrator), fleet.gateways[0])
+
+
 def gateway_of(fleet: Fleet, host: str) -> Gateway | None:
     """As Envoy and Istio match hosts: the exact name first, then the longest `*.` domain, then `*`."""
     found = [(_closeness(name.name, host), gateway) for gateway in fleet.gateways for name in gateway.hosts]
@@ -206,7 +219,7 @@ def _rules(asking: _Asking) -> _Choice | None:
         if failed is not None:
             asking.steps.append(Step(Stage.RULE, rule.name, False, _why_not(failed, asking.request), failed.origin))
             continue
-        why = " and ".join(_shown(condition) for condition in rule.conditions) or "it takes every request"
+        why = " and ".join(map(str, rule.conditions)) or "it takes every request"
         return _Choice(Stage.RULE, rule.name, why, _members(rule.targets, asking), rule, rule.origin)
     return None
 
@@ -390,16 +403,6 @@ def _number(value: Actual) -> int:
 def _why_not(condition: Condition, request: Request) -> str:
     actual = _actual(condition, request)
     if actual is None:
-        return f"{_shown(condition)}: the request has no {_field(condition)}"
+        return f"{condition}: the request has no {condition.asked}"
     shown = ", ".join(sorted(actual)) if isinstance(actual, frozenset) else str(actual)
-    return f"{_shown(condition)}: it is {shown}"
-
-
-def _shown(condition: Condition) -> str:
-    values = ", ".join(map(str, condition.values))
-    listed = f"[{values}]" if condition.operator is Operator.IN else values
-    return f"{_field(condition)} {condition.operator} {listed}"
-
-
-def _field(condition: Condition) -> str:
-    return f"{condition.field}.{condition.key}" if condition.key else str(condition.field)
+    return f"{condition}: it is {shown}"

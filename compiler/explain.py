@@ -90,14 +90,14 @@ def as_text(explained: Document) -> str:
     """The request as it was read, each step with its reason and line, then the split and its limits."""
     lines = [_asked(explained["request"]), "", *map(_step, explained["steps"])]
     if explained["error"]:
-        return "\n".join([*lines, _refused(explained)]) + "\n"
+        return "\n".join([*lines, _refused(explained), *_live(explained)]) + "\n"
     lines += ["", _decided(explained)]
     for target in explained["targets"]:
         lines += _target_lines(target)
     served = sum(target["share"] for target in explained["targets"])
     if served < 1:
         lines.append(f"  {_percent(1 - served)}  nobody: 503, no instance is well")
-    lines += _route_lines(explained)
+    lines += [*_route_lines(explained), *_live(explained)]
     return "\n".join(lines) + "\n"
 
 
@@ -176,6 +176,16 @@ def _retries(retries: Retries, place: Place) -> Document:
     on = [*retries.retry_on, *map(str, retries.status_codes)]
     backoff = duration_text(retries.backoff)
     return {"attempts": retries.attempts, "retryOn": on, "backoff": backoff, "origin": place(retries.origin)}
+
+
+def _live(explained: Document) -> Iterator[str]:
+    """What a running server adds."""
+    live = explained.get("live")
+    if live:
+        yield ""
+        yield f"as served now, policy {live['digest']}: {live['healthy']} of {live['instances']} instances are healthy"
+        if live["policy"] != "ok":
+            yield "the last edit is broken: this is what was there before it"
 
 
 def _asked(request: Document) -> str:

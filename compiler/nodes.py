@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from compiler.diagnostics import Position
 
@@ -42,6 +42,10 @@ def plain(node: Node) -> Any:
     return {key: plain(value) for key, value in node.entries.items()}
 
 
+@overload
+def merge(base: Mapped, over: Mapped) -> Mapped: ...
+@overload
+def merge(base: Node, over: Node) -> Node: ...
 def merge(base: Node, over: Node) -> Node:
     """`over` laid on `base`, leaf by leaf: maps merge, lists and scalars of `over` replace; each keeps its place."""
     if not (isinstance(base, Mapped) and isinstance(over, Mapped)):
@@ -54,6 +58,19 @@ def merge(base: Node, over: Node) -> Node:
 
 def without(node: Mapped, *keys: str) -> Mapped:
     return Mapped({k: v for k, v in node.entries.items() if k not in keys}, node.keys, node.position)
+
+
+def replaced(node: Mapped, key: str, value: Node) -> Mapped:
+    """`node` with another value at `key`, which stands where it stood."""
+    return Mapped({**node.entries, key: value}, node.keys, node.position)
+
+
+def nested(path: tuple[str, ...], value: Node, key: Position) -> Mapped:
+    """A map in which `value` is at `path`, every key of it at the place `key`."""
+    for step in reversed(path):
+        value = Mapped({step: value}, {step: key}, value.position)
+    assert isinstance(value, Mapped)
+    return value
 
 
 def at(node: Node, path: Loc) -> tuple[Node, bool]:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from compiler.fleet import LengthUnit
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OPENAI_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 _CAPABILITY = re.compile(r"[a-z0-9][a-z0-9.-]*\Z")
 
@@ -54,6 +55,11 @@ class Sent:
     headers: tuple[tuple[str, str], ...]
     """Names in lower case."""
     body: bytes
+
+    @property
+    def host(self) -> str:
+        """Without the port; empty where no header names one."""
+        return re.sub(r":\d+\Z", "", dict(self.headers).get("host", ""))
 
 
 def parse_curl(line: str) -> Sent:
@@ -113,14 +119,19 @@ def _document(body: bytes, required: bool) -> Mapping[str, Any]:
     if not body and not required:
         return {}
     try:
-        document = json.loads(body)
-    except ValueError as problem:
+        document = json.loads(body.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as problem:
         raise MalformedRequestError(f"The request body is not valid JSON: {problem}") from None
     if not isinstance(document, dict):
         if required:
             raise MalformedRequestError("The request body is not a JSON object")
         return {}
     return document
+
+
+def _refuse_constant(name: str) -> None:
+    """Python reads NaN and Infinity; JSON has neither."""
+    raise ValueError(f"unexpected {name}")
 
 
 def _body_model(document: Mapping[str, Any]) -> str | None:
@@ -136,7 +147,10 @@ def _prompt_length(document: Mapping[str, Any], unit: LengthUnit) -> int | None:
     if not prompts:
         return None
     texts = [text for key in prompts for text in _texts(key, document[key])]
-    return sum(len(text) if unit is LengthUnit.CHARACTERS else len(text.encode("utf-8", "replace")) for text in texts)
+    # Half a surrogate pair counts as the replacement character that stands for it: three bytes.
+    return sum(
+        len(text) if unit is LengthUnit.CHARACTERS else len(text.encode(errors="surrogatepass")) for text in texts
+    )
 
 
 def _texts(key: str, value: Any) -> Iterator[str]:

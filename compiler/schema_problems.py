@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from compiler.diagnostics import Diagnostic, Position, error
@@ -21,12 +21,49 @@ from compiler.nodes import (
     at,
     dotted,
     key_position,
+    plain,
     told,
     type_name,
     value_type,
 )
 from compiler.quantity import bytes_text
 from compiler.spelling import LIKELY, nearest
+
+K = TypeVar("K", bound=BaseModel)
+
+MOST_PROBLEMS = 1_000
+"""That are told of one document; a hint for each of 50,000 unknown keys would take a minute."""
+
+
+def validated(kind: type[K], node: Mapped, found: list[Diagnostic]) -> K | None:
+    """The document `node` as one of `kind`; None when it is not valid, and why is reported."""
+    nulls = dict(_nulls(node, ()))
+    problems = list(nulls.values())
+    try:
+        body = kind.model_validate(plain(node))
+    except ValidationError as invalid:
+        details = [d for d in invalid.errors(include_url=False) if d["loc"] not in nulls]
+        problems += [schema_problem(d, kind, node) for d in details[:MOST_PROBLEMS] if not _emptied(d)]
+    found.extend(problems)
+    return None if problems else body
+
+
+def _nulls(node: Node, loc: Loc) -> Iterator[tuple[Loc, Diagnostic]]:
+    if isinstance(node, Scalar):
+        if node.value is None:
+            said = f"{told(loc)}: null is no value here"
+            yield loc, error("P102", node.position, said, "leave the key out for the default")
+    elif isinstance(node, Sequence):
+        for index, item in enumerate(node.items):
+            yield from _nulls(item, (*loc, index))
+    else:
+        for key, value in node.entries.items():
+            yield from _nulls(value, (*loc, key))
+
+
+def _emptied(details: ErrorDetails) -> bool:
+    """Whether a list only counts as empty because none of its items is valid."""
+    return details["type"] == "too_short" and bool(details["input"])
 
 
 def _schema_at(schema: type[BaseModel], loc: Loc) -> type[BaseModel] | None:

@@ -77,10 +77,21 @@ def changed(manners: Manners, wanted: Mapping[str, Any]) -> Manners:
     return replace(manners, **values)
 
 
+@dataclass(slots=True)
+class Work:
+    """Requests to the model, as `/control` tells them."""
+
+    answering: int = 0
+    """Under way now."""
+    abandoned: int = 0
+    """So many so far were dropped, because their clients had left."""
+
+
 class ModelServer:
     def __init__(self, identity: Identity, manners: Manners) -> None:
         self.identity = identity
         self.manners = manners
+        self.work = Work()
         self._numbers = itertools.count(1)
 
     def application(self) -> web.Application:
@@ -119,7 +130,7 @@ class ModelServer:
                 self.manners = changed(self.manners, await request.json())
             except (ValueError, TypeError) as problem:
                 return web.json_response(openai_api.error(str(problem), "bad_control"), status=400)
-        return web.json_response(asdict(self.manners))
+        return web.json_response(asdict(self.manners) | asdict(self.work))
 
     async def _models(self, _: web.Request) -> web.Response:
         return web.json_response(openai_api.model_list((self.identity.model,)))
@@ -132,7 +143,14 @@ class ModelServer:
             if self.manners.status >= 400:
                 message = f"{self.identity} was told to fail"
                 return web.json_response(openai_api.error(message, "told_to_fail"), status=self.manners.status)
-            return await handler(request)
+            self.work.answering += 1
+            try:
+                return await handler(request)
+            except (asyncio.CancelledError, ConnectionError):
+                self.work.abandoned += 1
+                raise
+            finally:
+                self.work.answering -= 1
 
         return answer
 
@@ -200,7 +218,16 @@ def main() -> None:
     identity = Identity(options.model, options.version, options.tier, options.zone)
     manners = Manners(options.answer_time, options.first_token, options.token_interval, options.tokens)
     application = ModelServer(identity, manners).application()
-    web.run_app(application, host=options.address, port=options.port, print=None, access_log=None, shutdown_timeout=0.1)
+    web.run_app(
+        application,
+        host=options.address,
+        port=options.port,
+        print=None,
+        access_log=None,
+        shutdown_timeout=0.1,
+        # As engines do: nothing is generated for a client that has left.
+        handler_cancellation=True,
+    )
 
 
 if __name__ == "__main__":

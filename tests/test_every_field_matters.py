@@ -34,7 +34,7 @@ REQUESTS = (
     Request(capabilities=frozenset({"chat"})),
     Request(capabilities=frozenset({"code"})),
 )
-TOLD = ("origin", "priority", "expected_qps")
+TOLD = ("origin", "value_origins", "priority", "expected_qps")
 """Fields that no file and no resource depends on."""
 
 Path_ = tuple[str | int, ...]
@@ -106,6 +106,8 @@ def other(value: Any, of: Fleet) -> Any:
         case str():
             names = [model.name for model in of.models]
             return names[names.index(value) - 1] if value in names else f"{value}x"
+        case (Position(), *_):
+            return tuple(other(place, of) for place in value)
         case (str() | int() as only,):
             return (other(only, of),)
         case tuple():

@@ -130,7 +130,8 @@ def _explain(subparsers: Subparsers) -> None:
         "turnout explain --body chat.json --tier pro\n"
         "turnout explain --header 'model-name: llama-70b' --path /v1/embeddings\n"
         "turnout explain --curl \"curl https://inference.example.com/v1/models/llama-70b/predict -d '{}'\"\n"
-        "turnout explain policies --body chat.json --format json",
+        "turnout explain policies --body chat.json --format json\n"
+        "turnout explain --live http://127.0.0.1:18001 --tier pro    # as it is served now, and who is healthy",
         "Each step that was tried comes with its reason and its policy line; the answer is what Envoy does.",
     )
     _policies(parser)
@@ -142,6 +143,7 @@ def _explain(subparsers: Subparsers) -> None:
     parser.add_argument("--method", default="POST", help="default: POST")
     parser.add_argument("--curl", metavar="LINE", help="a whole curl command instead of the above")
     parser.add_argument("--gateway", metavar="NAME", help="default: the one that serves the host")
+    parser.add_argument("--live", metavar="URL", help="ask the admin port of a running server instead of POLICIES")
     _format(parser, "text", "json")
 
 
@@ -166,7 +168,7 @@ def _serve(subparsers: Subparsers) -> None:
         type=_address,
         default=admin,
         metavar="ADDR:PORT",
-        help="/healthz /readyz /metrics /status /config_dump over HTTP; default: 127.0.0.1:18001",
+        help="/healthz /readyz /metrics /status /config_dump /explain over HTTP; default: 127.0.0.1:18001",
     )
 
 

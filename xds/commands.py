@@ -6,9 +6,13 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+LIVE_TIMEOUT = 60
+"""Seconds for a server to look at every instance that a request may come to."""
 
 if TYPE_CHECKING:
+    from compiler.explain import Document
     from compiler.pipeline import Compiled
     from compiler.request import Sent
 
@@ -80,36 +84,86 @@ def show(options: argparse.Namespace) -> int:
 def explain(options: argparse.Namespace) -> int:
     """Where the request goes. Exit status 1 when nobody serves it, or the policies have errors."""
     from compiler import explain as explained
-    from compiler.evaluate import evaluate, gateway_of
+    from compiler.request import MalformedRequestError, parse_curl
+
+    try:
+        sent = parse_curl(options.curl) if options.curl else _sent(options)
+        document = _explained_live(options, sent) if options.live else _explained(options, sent)
+    except MalformedRequestError as problem:
+        print(f"400 before any route is asked: {problem}")
+        return FAILED
+    except ValueError as problem:
+        print(f"turnout: {problem}", file=sys.stderr)
+        return USAGE
+    if document is None:
+        return FAILED
+    print(explained.as_json(document) if options.format == "json" else explained.as_text(document), end="")
+    return OK if document["targets"] else FAILED
+
+
+def _explained(options: argparse.Namespace, sent: Sent) -> Document | None:
+    """By the policies; None where they are broken. Raises MalformedRequestError; ValueError for an unknown gateway."""
+    from compiler import explain as explained
+    from compiler.evaluate import evaluate, gateway_asked
     from compiler.fleet import LengthUnit
     from compiler.report import shown
-    from compiler.request import MalformedRequestError, parse_curl, read_request
+    from compiler.request import read_request
 
     compiled = _compiled(options)
     if compiled.fleet is None:
         print(f"turnout: {options.policies} have errors: run turnout check", file=sys.stderr)
-        return FAILED
-    gateways = {gateway.name: gateway for gateway in compiled.fleet.gateways}
-    try:
-        sent = parse_curl(options.curl) if options.curl else _sent(options)
-        host = dict(sent.headers).get("host", "")
-        if options.gateway is not None and options.gateway not in gateways:
-            raise ValueError(f"no gateway '{options.gateway}'; there is {', '.join(gateways)}")
-    except ValueError as problem:
-        print(f"turnout: {problem}", file=sys.stderr)
-        return USAGE
-    # A request given by flags names no host; then the gateway where something can be chosen is meant.
-    likely = next((g for g in gateways.values() if g.orchestrator), compiled.fleet.gateways[0])
-    gateway = gateways.get(options.gateway) or (gateway_of(compiled.fleet, host.split(":")[0]) if host else likely)
-    try:
-        request = read_request(sent, gateway.length_unit if gateway else LengthUnit.CHARACTERS)
-    except MalformedRequestError as problem:
-        print(f"400 before any route is asked: {problem}")
-        return FAILED
+        return None
+    gateway = gateway_asked(compiled.fleet, sent.host, options.gateway)
+    request = read_request(sent, gateway.length_unit if gateway else LengthUnit.CHARACTERS)
     decision = evaluate(compiled.fleet, request, gateway)
-    document = explained.document(request, decision, lambda position: shown(position, options.policies))
-    print(explained.as_json(document) if options.format == "json" else explained.as_text(document), end="")
-    return OK if decision.targets else FAILED
+    return explained.document(request, decision, lambda position: shown(position, options.policies))
+
+
+def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
+    """By a running server. Raises as `_explained` does; None where the server cannot be asked, which is said."""
+    import base64
+    import json
+    import urllib.request
+    from urllib.error import HTTPError
+
+    from compiler.request import MalformedRequestError
+
+    asked = {
+        "method": sent.method,
+        "path": sent.path,
+        "headers": sent.headers,
+        "body": base64.b64encode(sent.body).decode(),
+        "gateway": options.gateway,
+    }
+    url = f"{options.live.rstrip('/')}/explain"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(url, json.dumps(asked).encode()), timeout=LIVE_TIMEOUT) as answer:
+            status, found = 200, _json_or_nothing(answer.read())
+    except HTTPError as refused:
+        status, found = refused.code, _json_or_nothing(refused.read())
+    except (OSError, ValueError) as problem:
+        print(f"turnout: {options.live}: {getattr(problem, 'reason', problem)}", file=sys.stderr)
+        return None
+    if status == 200 and "targets" in found:
+        return found
+    said = str(found.get("error", "this is no control server's admin port"))
+    if found.get("code") == "malformed_request":
+        raise MalformedRequestError(said)
+    if status == 400:
+        raise ValueError(said)
+    print(f"turnout: {options.live}: {said}", file=sys.stderr)
+    return None
+
+
+def _json_or_nothing(text: bytes) -> dict[str, Any]:
+    import json
+
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _sent(options: argparse.Namespace) -> Sent:

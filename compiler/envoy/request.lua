@@ -12,7 +12,8 @@
 -- them, and so no route to a model.
 -- The body is read as JSON in full, so that no engine sees what the routes were not chosen by.
 --
--- What differs between gateways is set in front of this text: PROMPT_IN_BYTES, and METADATA_KEYS as {key = true}.
+-- What differs between gateways is set in front of this text: PROMPT_IN_BYTES, METADATA_KEYS as {key = true}, and
+-- TELL_MODEL_AT, with which dynamic metadata says where in the body the model's name stands.
 
 local byte, char, find, format, sub = string.byte, string.char, string.find, string.format, string.sub
 
@@ -194,7 +195,7 @@ end
 -- Calls `visit.seen(key, value_start, value_stop, length)` for each member, stops included, where there is one.
 local function after_object(text, start, depth, visit)
   local members = visit and visit.members
-  local length, added = 0, 0
+  local length, added, counted = 0, 0, members and {}
   local position = skip_space(text, start + 1)
   if byte(text, position) == CLOSE_BRACE then
     return position + 1, length
@@ -212,7 +213,10 @@ local function after_object(text, start, depth, visit)
     local value_start = skip_space(text, position + 1)
     local key = members and decoded(text, key_start, key_over - 1)
     position, added = after_value(text, value_start, depth, members and members[key])
-    length = length + added
+    if members and members[key] then
+      length = length + added - (counted[key] or 0) -- of a key given twice the last, as engines take it
+      counted[key] = added
+    end
     if members and visit.seen then
       visit.seen(key, value_start, position - 1, added)
     end
@@ -444,6 +448,9 @@ local function read(handle)
     end
     if spans then
       model = model or named(body_model(text, spans.model))
+      if TELL_MODEL_AT and spans.model then
+        handle:streamInfo():dynamicMetadata():set("turnout", "model_at", { from = spans.model[1], to = spans.model[2] })
+      end
       asked = asked .. "," .. listed(text, spans.capabilities)
       facts["x-turnout-stream"] = is_stream(text, spans.stream) and "true" or nil
       facts["x-turnout-prompt-length"] = prompt_length and tostring(prompt_length)

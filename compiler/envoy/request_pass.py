@@ -35,7 +35,13 @@ def source(gateway: Gateway) -> str:
     keys = sorted({c.key for rule in rules for c in rule.conditions if c.field is Field.METADATA})
     wanted = ", ".join(f'["{key}"] = true' for key in keys)
     in_bytes = gateway.length_unit is LengthUnit.BYTES
-    return f"local PROMPT_IN_BYTES, METADATA_KEYS = {str(in_bytes).lower()}, {{ {wanted} }}\n{SCRIPT}"
+    renames = orchestrator is not None and orchestrator.fallback.takes_unknown_names
+    settings = {
+        "PROMPT_IN_BYTES": str(in_bytes).lower(),
+        "METADATA_KEYS": f"{{ {wanted} }}",
+        "TELL_MODEL_AT": str(renames).lower(),
+    }
+    return f"local {', '.join(settings)} = {', '.join(settings.values())}\n{SCRIPT}"
 
 
 def shared_gateway_source(gateway: Gateway, copies: Iterable[Copy]) -> str:

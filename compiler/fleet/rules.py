@@ -92,7 +92,19 @@ class Condition:
     values: tuple[Value, ...]
     """One; for `in` one or more, of which any will do. Of the field's type: text, integers, or a boolean."""
     origin: Position
+    value_origins: tuple[Position, ...] = ()
+    """Of each value of an `in` list, in order; the other operators have one value, and `origin` is near enough."""
 
     @property
     def type(self) -> FieldType:
         return TYPES[self.field]
+
+    @property
+    def asked(self) -> str:
+        """The field as policy writes it: `header.x-team`."""
+        return f"{self.field}.{self.key}" if self.key else str(self.field)
+
+    def __str__(self) -> str:
+        """As people say it: `user_tier in [pro, enterprise]`."""
+        values = ", ".join(str(value).lower() if isinstance(value, bool) else str(value) for value in self.values)
+        return f"{self.asked} {self.operator} {f'[{values}]' if self.operator is Operator.IN else values}"

@@ -42,7 +42,7 @@ class HashKeySpec(Part):
     header: Token | None = None
     """A request header: of a session or a user, never x-request-id, which is new each time."""
     cookie: Token | None = None
-    """A cookie that the client already has."""
+    """A cookie. A client that has none is given one, until it is closed."""
     query_parameter: Text | None = None
     """A parameter of the URL."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.decode import Policy
-from compiler.diagnostics import Diagnostic, error
+from compiler.diagnostics import Diagnostic, error, warning
 from compiler.fleet import Fallback, Hop, Member, Model, OnExplicitModel
 from compiler.fleet.capabilities import MOST_CLASSES, capability_classes
 from compiler.kinds import ModelOrchestrator
@@ -46,9 +46,14 @@ def capable_members(
 
 def fallback(policy: Policy[ModelOrchestrator], members: Mapping[str, MemberSpec], found: list[Diagnostic]) -> Fallback:
     spec = policy.body.spec.routing.fallback
+    explicit = OnExplicitModel(spec.on_explicit_model)
     loc = ("spec", "routing", "fallback", "chain")
     hops: dict[str, Hop] = {}
     for index, hop in enumerate(spec.chain):
+        if hop.equivalent_to and explicit is not OnExplicitModel.ON_UNAVAILABLE:
+            said = f"equivalentTo decides nothing with onExplicitModel: {explicit}"
+            place = policy.key(*loc, index, "equivalentTo")
+            found.append(warning("P440", place, said, "onExplicitModel: onUnavailable"))
         known = check_member(policy, (*loc, index, "model"), hop.model, members, found)
         equivalent = [
             (number, members[name].ref or name)
@@ -67,4 +72,4 @@ def fallback(policy: Policy[ModelOrchestrator], members: Mapping[str, MemberSpec
                 found.append(error("P219", place, f"fallback: {model} is equivalent to itself", "delete it"))
         names = tuple(sorted({name for _, name in equivalent}))
         hops.setdefault(model, Hop(model, names, policy.at(*loc, index, "model")))
-    return Fallback(tuple(hops.values()), OnExplicitModel(spec.on_explicit_model))
+    return Fallback(tuple(hops.values()), explicit)

@@ -218,12 +218,8 @@ def _default_stage(
             place = policy.at("spec", "models", weighted[0][0], "weight")
             found.append(warning("P215", place, "weights decide nothing beside defaultModel", "delete one"))
         return (Target(members[default].ref or default, 100),) if default in members else ()
-    if not weighted and spec.routing.fallback.chain:
-        return ()
     if not weighted:
-        said = "no default: a request without a model gets 404"
-        found.append(warning("P416", policy.at("spec", "routing"), said, "routing: {defaultModel: …}"))
-        return ()
+        return ()  # whether that leaves requests without an answer is proven: P416
     for index, member in enumerate(spec.models):
         if member.weight is None:
             place = policy.at("spec", "models", index)

@@ -19,11 +19,11 @@ from compiler.link.members import check_member
 from compiler.link.references import weights_sum
 from compiler.link.traffic import ROUTE_FIELDS, check_mirror, fault, mirror, retries, timeouts
 from compiler.nodes import Loc, article, dotted, value_type
+from compiler.request import METHODS
 from compiler.spelling import nearest
 
 P = TypeVar("P", bound=Part)
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+\Z")
 _METADATA_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 _TYPE_NAMES = {
@@ -149,7 +149,15 @@ def _condition(
     values = _values(policy, (*loc, "value"), operator, kind, spec.value, found)
     if values is None or not _in_domain(policy, (*loc, "value"), field, operator, values, policies, found):
         return None
-    return Condition(field, key.lower() if field is Field.HEADER else key, operator, values, policy.at(*loc))
+    listed = range(len(values)) if operator is Operator.IN else ()
+    return Condition(
+        field=field,
+        key=key.lower() if field is Field.HEADER else key,
+        operator=operator,
+        values=values,
+        origin=policy.at(*loc),
+        value_origins=tuple(policy.at(*loc, "value", number) for number in listed),
+    )
 
 
 def _values(

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 
 from compiler.diagnostics import Diagnostic
 from compiler.fleet import Fleet
-from compiler.prove import mirrors, requests, resilience, rules
+from compiler.prove import capabilities, mirrors, requests, resilience, rules
 
 PROOFS: tuple[Callable[[Fleet], Iterator[Diagnostic]], ...] = (
     resilience.findings,
     requests.findings,
     rules.findings,
+    capabilities.findings,
     mirrors.findings,
 )
 

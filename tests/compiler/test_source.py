@@ -111,7 +111,8 @@ def policies_of_the_project() -> list[str]:
 
 def without_origins(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
-        return {name: without_origins(getattr(value, name)) for name in value.__dataclass_fields__ if name != "origin"}
+        names = [name for name in value.__dataclass_fields__ if not name.endswith(("origin", "origins"))]
+        return {name: without_origins(getattr(value, name)) for name in names}
     return [without_origins(item) for item in value] if isinstance(value, tuple) else value
 
 

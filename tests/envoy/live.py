@@ -19,6 +19,7 @@ SOURCE = Path(__file__).parent.parent / "golden" / "live" / "policies"
 
 @dataclass(frozen=True)
 class Live:
+    stack: Stack
     policies: Policies
     control: Control
     envoy: Envoy
@@ -67,7 +68,7 @@ def live(work: Path, variant: str, *manners: str) -> Iterator[Live]:
         control = stack.start_control()
         envoy = stack.start_envoy(control, "--variant", variant)
         stack.wait_for_healthy(envoy, servers)
-        yield Live(policies, control, envoy, servers)
+        yield Live(stack, policies, control, envoy, servers)
 
 
 def within_four_sigma(seen: int, total: int, percent: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from compiler.fleet import Fleet
 from tests.envoy.envoy_process import EnvoyProcess, envoy_process, free_port, wait_until
-from tests.envoy.static_files import bootstrap_from_files
+from tests.envoy.static_files import bootstrap_from_files, write_snapshot
 from xds.translate import Group, Placement, snapshot
 
 
@@ -66,6 +66,11 @@ class Served:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.request("POST", path, content, {"content-type": "application/json", **given})
+
+    def change_to(self, fleet: Fleet, group: str = "default") -> None:
+        """Serve another fleet. Returns before Envoy has seen it."""
+        placement = Placement(port=self.port, address="127.0.0.1")
+        write_snapshot(snapshot(fleet, Group(group, placement)), self.envoy.directory)
 
     def wait_for_health(self, cluster: str, healthy: Iterable[int]) -> None:
         """Until exactly the hosts with these ports are healthy."""

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from compiler.request import MalformedRequestError, Sent, read_request
 from tests.envoy.served import Answer, Served
 
 MI = 2**20
@@ -114,6 +115,12 @@ def test_a_malformed_body_is_refused(two_models: Served, body: bytes) -> None:
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_body_is_refused_also_where_a_header_names_the_model(two_models: Served, body: bytes) -> None:
     assert refusal(two_models.ask(body, model_name="bert")) == "invalid_json"
+
+
+@pytest.mark.parametrize("body", [body for name, body in MALFORMED.items() if name != "100 deep"])
+def test_explain_refuses_what_envoy_refuses(body: bytes) -> None:
+    with pytest.raises(MalformedRequestError):
+        read_request(Sent("POST", "/v1/completions", (), body))
 
 
 @pytest.mark.parametrize("value", [5, True, ["bert"], {"name": "bert"}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from compiler.fleet import (
+    ConnectionPool,
     Fallback,
     Fleet,
     HealthCheck,
@@ -127,12 +129,44 @@ def test_a_client_that_names_its_model_gets_another_only_where_policy_says_so(
         assert envoy.ask({"model": "large"}).status == 200
 
 
+def test_an_engine_is_not_asked_for_a_name_that_nobody_has(tmp_path: Path) -> None:
+    """It would answer 404; the orchestrator's name it was started with."""
+    with running(tmp_path, Fallback(CHAIN, OnExplicitModel.ALWAYS)) as (envoy, servers):
+        for body in ('{"model": "no-\\u00e9body", "prompt": "é"}', '{"a": [{"model": "x"}], "model" : "gpt-5"}'):
+            assert answerer(envoy.ask(body.encode())) == "large"
+        assert answerer(envoy.ask(b'{"model": "small", "prompt": "as it is"}')) == "small"
+        assert answerer(envoy.ask({"prompt": "x"}, model_name="nobody")) == "large"
+        received = [request for name in SERVERS for request in servers[name].received]
+        assert sorted(request.body.decode() for request in received) == sorted(
+            [
+                '{"model": "auto", "prompt": "é"}',
+                '{"a": [{"model": "x"}], "model" : "auto"}',
+                '{"model": "small", "prompt": "as it is"}',
+                '{"prompt": "x"}',
+            ]
+        )
+
+
 def test_the_smallest_model_that_can_answers_and_when_it_is_gone_a_larger_one(tmp_path: Path) -> None:
     with running(tmp_path, Fallback()) as (envoy, servers):
         assert answerer(envoy.ask({"capabilities": ["chat"]})) == "small"
         assert answerer(envoy.ask({}, x_capability="code, chat")) == "large"
         lose(envoy, servers, "small")
         assert answerer(envoy.ask({"capabilities": ["chat"]})) == "large"
+
+
+def test_the_limits_of_a_version_hold_where_others_stand_in_for_it(tmp_path: Path) -> None:
+    with upstreams("chat", "spare") as servers:
+        limits = ConnectionPool(2, 1, 2, 0, seconds(1))
+        chat = model("chat", (version(endpoints=(endpoint(servers["chat"].port),), connection_pool=limits),))
+        spare = model("spare", (version(endpoints=(endpoint(servers["spare"].port),)),))
+        chooser = replace(orchestrator("auto", ("chat", 100)), fallback=Fallback((Hop("spare", (), ORIGIN),)))
+        servers["chat"].first_byte_delay = 1
+        with served(fleet(chat, spare, orchestrator=chooser), tmp_path) as envoy, ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(lambda _: envoy.ask({}), range(10)))
+        assert len(servers["chat"].received) <= 3
+        assert not servers["spare"].received
+        assert {answer.error["code"] for answer in answers if answer.status == 503} == {"overloaded"}
 
 
 def test_a_stream_that_has_begun_is_not_begun_again_by_another_model(tmp_path: Path) -> None:

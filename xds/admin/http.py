@@ -1,4 +1,4 @@
-"""The admin port: read only."""
+"""The admin port: nothing can be changed here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from compiler.request import MalformedRequestError
 from xds.admin.config_dump import config_dump
+from xds.admin.explain import explained, sent_from
 from xds.admin.metrics import Metrics
 from xds.admin.status import status
 from xds.cache import Snapshots, UnknownGroupError
@@ -19,14 +21,18 @@ from xds.snapshot import Snapshot
 from xds.stream.server import Server
 from xds.translate.group import Group, PlacementError
 
+LARGEST_REQUEST = 2**26
+"""Bytes of a request that is to be explained."""
+
 
 class Admin:
     def __init__(self, control: Control, snapshots: Snapshots, server: Server, metrics: Metrics) -> None:
         self.stopping = False
         self._control, self._snapshots, self._server, self._metrics = control, snapshots, server, metrics
-        application = web.Application()
+        application = web.Application(client_max_size=LARGEST_REQUEST)
         for path, answer in self._routes().items():
             application.router.add_get(path, answer)
+        application.router.add_post("/explain", self._explain)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
 
     async def start(self, host: str, port: int) -> int:
@@ -74,6 +80,18 @@ class Admin:
             return _json({"error": f"no group {name!r}", "groups": sorted(groups)}, status=404)
         chosen = groups if name is None else {name: groups[name]}
         return _json(await asyncio.to_thread(config_dump, chosen))
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        fleet = self._snapshots.fleet
+        if fleet is None:
+            return _json({"error": "no policy has been loaded yet"}, status=503)
+        try:
+            sent, gateway = sent_from(await request.json())
+            return _json(await explained(fleet, self._control.policy, sent, gateway))
+        except MalformedRequestError as problem:
+            return _json({"error": str(problem), "code": "malformed_request"}, status=422)
+        except ValueError as problem:
+            return _json({"error": str(problem)}, status=400)
 
     def _current(self, group: Group) -> Snapshot | None:
         try:

@@ -61,7 +61,15 @@ def _gateway(gateway: Gateway) -> Document:
 def _orchestrator(orchestrator: Orchestrator) -> Document:
     return {
         "name": orchestrator.name,
+        "rules": [rule.name for rule in orchestrator.rules],
+        "capabilities": [{"model": member.model, "has": list(member.capabilities)} for member in orchestrator.members],
         "default": [{"model": target.model, "weight": target.weight} for target in orchestrator.default],
+        "fallback": {
+            "onExplicitModel": orchestrator.fallback.on_explicit_model,
+            "chain": [
+                {"model": hop.model, "equivalentTo": list(hop.equivalent_to)} for hop in orchestrator.fallback.hops
+            ],
+        },
         "origin": str(orchestrator.origin),
     }
 

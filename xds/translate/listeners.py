@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -12,11 +14,13 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from compiler.envoy.local_replies import local_reply_config
 from compiler.envoy.request_pass import INTERNAL_PREFIX
 from compiler.fleet import Gateway, Listener, Protocol
 from xds.snapshot import ResourceSet
+from xds.translate import renaming
 from xds.translate.group import SIDECAR, Placement, PlacementError
 from xds.translate.messages import ads_source, message_resource, packed
 from xds.translate.request_pass import request_pass
@@ -24,12 +28,22 @@ from xds.translate.request_pass import request_pass
 CONNECTION_BUFFER_BYTES = 2**20
 LAST_PORT = 65535
 SECRETS = "/etc/turnout/secrets"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpFilter:
+    name: str
+    config: Callable[[Gateway], Message]
+    wanted: Callable[[Gateway], bool] = lambda _: True
+
+
 HTTP_FILTERS = (
-    ("envoy.filters.http.lua", request_pass),
+    HttpFilter("envoy.filters.http.lua", request_pass),
+    HttpFilter(renaming.FILTER, renaming.renaming, wanted=renaming.renames),
     # There when nobody drills, too: a route can then begin with it, and no listener has to drain.
-    ("envoy.filters.http.fault", lambda _: fault_pb2.HTTPFault()),
+    HttpFilter("envoy.filters.http.fault", lambda _: fault_pb2.HTTPFault()),
     # Clients get the engines' headers, not Envoy's own.
-    ("envoy.filters.http.router", lambda _: router_pb2.Router(suppress_envoy_headers=True)),
+    HttpFilter("envoy.filters.http.router", lambda _: router_pb2.Router(suppress_envoy_headers=True)),
 )
 """What a request passes, in order."""
 
@@ -86,7 +100,11 @@ def _connection_manager(gateway: Gateway, name: str) -> http_connection_manager_
     return manager(
         stat_prefix=name,
         rds={"route_config_name": gateway.name, "config_source": ads_source()},
-        http_filters=[{"name": name, "typed_config": packed(build(gateway))} for name, build in HTTP_FILTERS],
+        http_filters=[
+            {"name": entry.name, "typed_config": packed(entry.config(gateway))}
+            for entry in HTTP_FILTERS
+            if entry.wanted(gateway)
+        ],
         # Before the first look at the routes: a client's own internal headers decide nothing, not for a moment.
         early_header_mutation_extensions=[
             {"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": packed(_strip_internal())}

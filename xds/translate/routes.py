@@ -22,6 +22,7 @@ from compiler.fleet import Fault, Gateway, Route
 from xds.snapshot import ResourceSet
 from xds.translate.conditions import asks_within, header_matchers
 from xds.translate.messages import METADATA_NAMESPACE, message_resource, packed
+from xds.translate.renaming import renaming_route
 from xds.translate.replies import error_format
 from xds.translate.route_actions import stream_action, unary_action
 
@@ -56,7 +57,7 @@ def _virtual_host(gateway: Gateway, routes: tuple[Route, ...], model_list: str) 
                 "input": _extension("model", http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=MODEL_HEADER)),
                 "exact_match_map": {"map": {name: _take(found) for name, found in _by_name(routes).items()}},
             },
-            "on_no_match": _take([_models(model_list), *_unknown_names(routes), _no_model()]),
+            "on_no_match": _take([_models(model_list), *_unknown_names(gateway, routes), _no_model()]),
         },
         request_body_buffer_limit={"value": gateway.max_request_bytes},
         response_headers_to_add=[
@@ -133,7 +134,7 @@ def _models(model_list: str) -> route_components_pb2.Route:
     )
 
 
-def _unknown_names(routes: tuple[Route, ...]) -> list[route_components_pb2.Route]:
+def _unknown_names(gateway: Gateway, routes: tuple[Route, ...]) -> list[route_components_pb2.Route]:
     """For requests whose name is none of the map's."""
     taking = next((route for route in routes if route.takes_unknown_names), None)
     if taking is None:
@@ -141,6 +142,8 @@ def _unknown_names(routes: tuple[Route, ...]) -> list[route_components_pb2.Route
     found = _model_routes(taking)
     for route in found:
         route.match.headers.add(name=MODEL_HEADER, present_match=True)
+        for name, config in renaming_route(gateway).items():
+            route.typed_per_filter_config[name].CopyFrom(config)
     return found
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from compiler.diagnostics import Position, error
+from compiler.fleet import Fallback, Hop, Member, OnExplicitModel
 from tests.compiler.emit.fleets import fleet, model
 from tests.xds.stream.client import Client
 from tests.xds.stream.snapshots import ENDPOINT, ORIGIN, snapshot
+from tests.xds.translate import fleets
 from xds.admin.status import Document, status
 from xds.control import Health, Policy
 from xds.snapshot import Snapshot
@@ -102,3 +105,21 @@ def test_an_envoy_that_refuses_something_is_not_in_sync_and_says_what_and_where(
             "origin": str(ORIGIN),
         }
     ]
+
+
+def test_an_orchestrator_tells_how_it_chooses() -> None:
+    chooser = replace(
+        fleets.orchestrator("auto", ("chat", 100)),
+        members=(Member("chat", ("chat", "code"), ORIGIN),),
+        fallback=Fallback((Hop("chat", ("code",), ORIGIN),), OnExplicitModel.ALWAYS),
+    )
+    of = fleets.fleet(fleets.model("chat"), fleets.model("code"), orchestrator=chooser)
+    told = status(Policy(), of, (), lambda _: None)
+    assert told["gateways"][0]["orchestrator"] == {
+        "name": "auto",
+        "rules": [],
+        "capabilities": [{"model": "chat", "has": ["chat", "code"]}],
+        "default": [{"model": "chat", "weight": 100}],
+        "fallback": {"onExplicitModel": "always", "chain": [{"model": "chat", "equivalentTo": ["code"]}]},
+        "origin": "policies/test.yaml:1:1",
+    }

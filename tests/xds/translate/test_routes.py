@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
-from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.config.route.v3 import route_components_pb2
 from google.protobuf.json_format import MessageToDict
 
 from compiler.fleet import (
@@ -15,12 +16,14 @@ from compiler.fleet import (
     HashSource,
     LoadBalancing,
     Retries,
+    Rule,
     SlowStart,
     Strategy,
+    Target,
     Timeouts,
 )
 from compiler.fleet import routes as fleet_routes
-from tests.xds.translate.fleets import fleet, model, orchestrator, seconds, version
+from tests.xds.translate.fleets import ORIGIN, fleet, model, orchestrator, seconds, version
 from xds.translate.routes import route_configuration
 
 
@@ -118,7 +121,7 @@ def test_tries_go_to_other_hosts_and_other_tiers() -> None:
     assert policy["retry_on"] == "reset,connect-failure,retriable-status-codes"
     assert policy["retriable_status_codes"] == [500, 503]
     assert policy["retry_back_off"] == {"base_interval": "0.100s", "max_interval": "1s"}
-    assert policy["host_selection_retry_max_attempts"] == "5"
+    assert policy["host_selection_retry_max_attempts"] == "20"
     [predicate] = policy["retry_host_predicate"]
     assert predicate["typed_config"]["@type"].endswith("PreviousHostsPredicate")
     assert policy["retry_priority"]["typed_config"]["update_frequency"] == 1
@@ -142,14 +145,25 @@ def test_hash_keys_are_policies_of_the_route() -> None:
     assert hashed(HashSource.QUERY_PARAMETER) == [{"query_parameter": {"name": "who"}}]
 
 
+def listed(given: Fleet) -> str:
+    """The body of `GET /v1/models`."""
+    routes = route_components_pb2.RouteList()
+    table(given).virtual_hosts[0].matcher.on_no_match.action.typed_config.Unpack(routes)
+    return str(routes.routes[0].direct_response.body.inline_string)
+
+
 def test_the_model_list_fits_however_long_it_is() -> None:
     given = fleet(*(model(f"model-{number}") for number in range(500)))
-    config: route_pb2.RouteConfiguration = table(given)
-    routes = route_components_pb2.RouteList()
-    config.virtual_hosts[0].matcher.on_no_match.action.typed_config.Unpack(routes)
-    body = routes.routes[0].direct_response.body.inline_string
+    body = listed(given)
     assert len(json.loads(body)["data"]) == 500
-    assert config.max_direct_response_body_size_bytes.value == len(body)
+    assert table(given).max_direct_response_body_size_bytes.value == len(body)
+
+
+def test_the_model_list_has_each_name_once_however_many_routes_it_leads_to() -> None:
+    base = model("chat")
+    rule = Rule("all", 1, (), (Target("chat", 100),), base.retries, base.timeouts, ORIGIN)
+    chooser = replace(orchestrator("auto", ("chat", 100)), rules=(rule, replace(rule, name="again")))
+    assert [entry["id"] for entry in json.loads(listed(fleet(base, orchestrator=chooser)))["data"]] == ["auto", "chat"]
 
 
 def test_the_body_limit_is_the_gateways() -> None:

@@ -1,0 +1,58 @@
+"""Where a request goes now: the fleet that is served, and how its instances are."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from compiler.evaluate import Readiness, evaluate, gateway_asked
+from compiler.explain import Document, document
+from compiler.fleet import Fleet, LengthUnit, Model, Version
+from compiler.request import Sent, read_request
+from xds.control import Policy
+from xds.observe.probes import healthy_endpoints
+
+
+def sent_from(asked: Any) -> tuple[Sent, str | None]:
+    """The request in `{"method", "path", "headers": [[name, value]], "body": base64, "gateway": name or null}`, and the
+    gateway. Raises ValueError for anything else."""
+    try:
+        headers = tuple((str(name).lower(), str(value)) for name, value in asked["headers"])
+        body = base64.b64decode(asked["body"], validate=True)
+        method, path, gateway = asked["method"], asked["path"], asked.get("gateway")
+    except (KeyError, TypeError, ValueError, binascii.Error, AttributeError) as problem:
+        raise ValueError(f"no request: {type(problem).__name__} {problem}") from None
+    if not isinstance(method, str) or not isinstance(path, str) or not isinstance(gateway, str | None):
+        raise ValueError("no request: method, path and gateway are texts")
+    return Sent(method, path, headers, body), gateway
+
+
+async def explained(fleet: Fleet, policy: Policy, sent: Sent, gateway_name: str | None) -> Document:
+    """The document of `compiler.explain`, with instances as they are and `live`: what is served, and since when.
+
+    Raises ValueError for a gateway that there is not, MalformedRequestError for a body that the gateway refuses.
+    """
+    gateway = gateway_asked(fleet, sent.host, gateway_name)
+    request = read_request(sent, gateway.length_unit if gateway else LengthUnit.CHARACTERS)
+    at_best = evaluate(fleet, request, gateway)
+    involved = {backend for target in at_best.targets for backend in (target.backend, *target.hops)}
+    well = await healthy_endpoints(involved)
+
+    def look(model: Model, version: Version) -> Readiness:
+        if not version.endpoints:
+            return Readiness.UNLISTED
+        return Readiness.READY if well.intersection(version.endpoints) else Readiness.UNHEALTHY
+
+    found = document(request, evaluate(fleet, request, gateway, look), str, well.__contains__)
+    asked = {endpoint for _, version in involved for endpoint in version.endpoints}
+    return {
+        **found,
+        "live": {
+            "policy": str(policy.health),
+            "digest": policy.digest,
+            "loaded_at": None if policy.loaded_at is None else policy.loaded_at.isoformat(timespec="milliseconds"),
+            "instances": len(asked),
+            "healthy": len(well),
+        },
+    }
