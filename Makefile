@@ -45,6 +45,7 @@ compile: $(READY) ## render policies/ into rendered/
 
 bench: $(READY) ## measure, as ratios against peers in the same run
 	@$(BIN)/python bench/compile.py
+	@$(BIN)/python -m bench.body_pass
 
 soak: $(READY) ## the property tests with far more examples, until something breaks or it is late
 	@$(BIN)/pytest --hypothesis-profile=soak $(ARGS)
