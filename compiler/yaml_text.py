@@ -23,6 +23,9 @@ _PLAIN = re.compile(
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 # JSON leaves these as they are, and YAML forbids them, or breaks lines at them.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+# A program or the like: lines of plain text that begin at the margin, with one line break at the end. YAML takes the
+# indentation from the first line, and breaks lines at some characters that are not among these.
+_BLOCK = re.compile(r"[!-~][\t -~]*\n(?:[\t -~]*\n)*[\t -~]*[!-~][\t -~]*\n\Z")
 # JSON within YAML reads best in single quotes, which escape nothing but themselves.
 _JSON = re.compile(r"[\[{][ -~]*\Z")
 
@@ -59,6 +62,9 @@ def _add_entry(lines: list[str], key: str, indent: str, item: Any) -> None:
         # Lists stand at their key's own column, as kubectl writes them.
         lines.append(key)
         _add(lines, indent, indent, item)
+    elif isinstance(item, str) and _BLOCK.match(item):
+        lines.append(f"{key} |")
+        lines.extend(f"{indent}  {line}" if line else "" for line in item[:-1].split("\n"))
     else:
         lines.append(f"{key} {_scalar(item)}")
 

@@ -1,12 +1,15 @@
-"""What Istio needs to carry a gateway's hosts: Gateway, VirtualService, and a DestinationRule for each Service."""
+"""What Istio needs to carry a gateway's hosts: Gateway, VirtualService, EnvoyFilter, a DestinationRule per Service."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from compiler.diagnostics import Diagnostic, error, info, warning
 from compiler.emit.destination_rule import standby_tiers, traffic_policy
+from compiler.emit.gateway_filter import config_patches
+from compiler.emit.header_matches import LONGEST_REGEX, header_matches
 from compiler.emit.names import (
     gateway_file,
     gateway_owner,
@@ -19,11 +22,15 @@ from compiler.emit.names import (
 )
 from compiler.emit.object import Object, Wave, metadata
 from compiler.emit.virtual_service import http_routes
-from compiler.fleet import Carrier, Fleet, Gateway, Listener, Model, Strategy, Version, routes
+from compiler.fleet import Carrier, Fleet, Gateway, Listener, Model, Route, Strategy, Version, routes
+from compiler.fleet.capabilities import capability_classes
 
 _API_VERSION = "networking.istio.io/v1"
+_FILTER_API_VERSION = "networking.istio.io/v1alpha3"
 _INGRESS = {"istio": "ingressgateway"}
 """The pods of Istio's own ingress gateway, as its charts label them."""
+_ROOT_NAMESPACE = "istio-system"
+"""Istio's default. An EnvoyFilter elsewhere reaches the pods of its own namespace only; a gateway's are in another."""
 
 
 def objects(fleet: Fleet) -> Iterator[Object]:
@@ -32,13 +39,15 @@ def objects(fleet: Fleet) -> Iterator[Object]:
     for gateway in fleet.gateways:
         hosts = _hosts(gateway)
         if hosts:
+            own = routes(fleet, gateway)
             yield _gateway(gateway, hosts)
-            yield _virtual_service(fleet, gateway, hosts)
+            yield _virtual_service(gateway, hosts, own)
+            yield _envoy_filter(gateway, hosts, own)
 
 
 def diagnostics(fleet: Fleet) -> Iterator[Diagnostic]:
     for gateway in fleet.gateways:
-        yield from _host_diagnostics(gateway)
+        yield from _gateway_diagnostics(fleet, gateway)
     for model in dict.fromkeys(model for model, _ in _carried_versions(fleet)):
         yield from _model_diagnostics(model)
 
@@ -50,8 +59,14 @@ def _hosts(gateway: Gateway) -> list[str]:
 def _carried_versions(fleet: Fleet) -> tuple[tuple[Model, Version], ...]:
     """Every version that a route of an Istio-carried gateway names, those that get nothing yet too."""
     gateways = (gateway for gateway in fleet.gateways if _hosts(gateway))
-    shares = (share for gateway in gateways for route in routes(fleet, gateway) for share in route.shares)
-    return tuple(dict.fromkeys((share.model, share.version) for share in shares))
+    return tuple(dict.fromkeys(pair for gateway in gateways for pair in _versions(routes(fleet, gateway))))
+
+
+def _versions(own: tuple[Route, ...]) -> tuple[tuple[Model, Version], ...]:
+    """Those that get requests, or copies of some."""
+    asked = ((share.model, share.version) for route in own for share in route.shares)
+    copied = ((share.model, share.version) for route in own for share in route.mirrors)
+    return tuple(dict.fromkeys((*asked, *copied)))
 
 
 def _destination_rule(model: Model, version: Version) -> Object:
@@ -88,11 +103,24 @@ def _server(listener: Listener, hosts: list[str]) -> dict[str, Any]:
     return server
 
 
-def _virtual_service(fleet: Fleet, gateway: Gateway, hosts: list[str]) -> Object:
-    own = f"{gateway.namespace}/{gateway_owner(gateway).slug}"
+def _virtual_service(gateway: Gateway, hosts: list[str], own: tuple[Route, ...]) -> Object:
+    at = f"{gateway.namespace}/{gateway_owner(gateway).slug}"
     return _gateway_object(
-        gateway, "VirtualService", {"hosts": hosts, "gateways": [own], "http": http_routes(fleet, gateway)}
+        gateway, "VirtualService", {"hosts": hosts, "gateways": [at], "http": http_routes(gateway, own)}
     )
+
+
+def _envoy_filter(gateway: Gateway, hosts: list[str], own: tuple[Route, ...]) -> Object:
+    owner = replace(gateway_owner(gateway), namespace=_ROOT_NAMESPACE)
+    patches = config_patches(gateway, hosts, own, _versions(own))
+    body = {
+        "apiVersion": _FILTER_API_VERSION,
+        "kind": "EnvoyFilter",
+        # The namespace is not only ours: hence the prefix. Before the routes, which look for the headers it sets.
+        "metadata": metadata(f"turnout-{owner.slug}", owner, gateway.origin, Wave.CLUSTER_SETTINGS),
+        "spec": {"workloadSelector": {"labels": _INGRESS}, "configPatches": patches},
+    }
+    return Object(gateway_file(gateway), body, gateway.origin)
 
 
 def _gateway_object(gateway: Gateway, kind: str, spec: dict[str, Any]) -> Object:
@@ -106,21 +134,31 @@ def _gateway_object(gateway: Gateway, kind: str, spec: dict[str, Any]) -> Object
     return Object(gateway_file(gateway), body, gateway.origin)
 
 
-def _host_diagnostics(gateway: Gateway) -> Iterator[Diagnostic]:
+def _gateway_diagnostics(fleet: Fleet, gateway: Gateway) -> Iterator[Diagnostic]:
     hosts = _hosts(gateway)
-    for host in hosts:
-        yield warning(
-            "P301",
-            gateway.origin,
-            f"Istio cannot express for {host}: the body's `model` and `stream`, maxRequestBytes; "
-            "requests are routed by header model-name and path, with the longer of both total timeouts",
-            f"own Envoys for {host}",
-        )
-        for rule in gateway.orchestrator.rules if gateway.orchestrator else ():
-            said = f"Istio cannot express for {host}: rule '{rule.name}'"
-            yield error("P301", rule.origin, said, f"own Envoys for {host}")
-    if hosts:
-        yield info("P310", gateway.origin, "Istio has no active probes; readiness stands in")
+    if not hosts:
+        return
+    way_out = f"own Envoys for {', '.join(hosts)}"
+    for route in routes(fleet, gateway):
+        length = header_matches(route).longest_regex
+        if length > LONGEST_REGEX:
+            said = f"Istio cannot express '{route.name}': a regular expression of {length:,} characters"
+            yield error("P301", route.origin, f"{said}; it takes {LONGEST_REGEX:,}", way_out)
+    yield from _fallback_diagnostics(gateway, way_out)
+    yield info("P310", gateway.origin, "Istio has no active probes; readiness stands in")
+
+
+def _fallback_diagnostics(gateway: Gateway, way_out: str) -> Iterator[Diagnostic]:
+    orchestrator = gateway.orchestrator
+    if orchestrator is None:
+        return
+    if orchestrator.fallback.hops:
+        hop = orchestrator.fallback.hops[0]
+        yield error("P304", hop.origin, "Istio has no fallback across models", way_out)
+    for asked, (first, *others) in capability_classes(orchestrator.members):
+        if others:
+            said = f"for {'+'.join(asked)} it asks model {first}, healthy or not, and never {', '.join(others)}"
+            yield warning("P304", orchestrator.origin, f"Istio has no fallback across models: {said}", way_out)
 
 
 def _model_diagnostics(model: Model) -> Iterator[Diagnostic]:

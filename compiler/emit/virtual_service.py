@@ -1,25 +1,47 @@
-"""The routes of one gateway as Istio's proxies take them: by header, else by path, else the default, else 404."""
+"""The routes of one gateway as Istio's proxies take them: the same, in the same order, as Turnout's own Envoys have.
+
+They are found by the headers that the body pass has set (`gateway_filter`), so a request that has not come through it
+is answered 404.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
 from compiler.emit.durations import duration
+from compiler.emit.header_matches import PRESENT, any_of, header_matches
 from compiler.emit.names import SERVICE_PORT, service_host
-from compiler.fleet import Fleet, Gateway, Retries, Route, Share, Timeouts, routes
+from compiler.envoy.local_replies import NO_MODEL
+from compiler.envoy.replies import CLIENT_FAULT, error_body
+from compiler.envoy.request_pass import MODEL_HEADER, STREAM_HEADER
+from compiler.fleet import Fault, Field, Gateway, MirrorShare, Model, Retries, Route, Share, Version
 
-_MODEL_HEADER = "model-name"
-_OPENAI_PATHS = "/v1/(chat/completions|completions|embeddings)"
-_NO_MODEL_HEADER: dict[str, dict[str, str]] = {_MODEL_HEADER: {}}
+NONE = timedelta(0)
+LEAST_BACKOFF = timedelta(milliseconds=1)
+NOTHING: Mapping[str, Any] = {}
+NO_MODEL_ROUTE = "no-model"
+"""The last, which takes everything; every request has it until its body has been read."""
 
 
-def http_routes(fleet: Fleet, gateway: Gateway) -> list[dict[str, Any]]:
-    """In the order in which they are tried; the last takes everything."""
-    own = routes(fleet, gateway)
-    defaults = (_default(route) for route in own if "" in route.model_names)
-    return [_model_list(own), *map(_named, own), _unknown_model(), *defaults, _no_model()]
+def http_routes(gateway: Gateway, own: tuple[Route, ...]) -> list[dict[str, Any]]:
+    """In the order in which they are tried. `own` are the gateway's routes."""
+    forwarding = [http_route for route in own for http_route in _forwarding(route)]
+    return [_model_list(own), *forwarding, *_unknown_model(gateway, own), _no_model()]
+
+
+def stream_route_name(route: Route) -> str:
+    return f"{route.name}/stream"
+
+
+def takes_streams(route: Route) -> bool:
+    return not any(c.field is Field.STREAM and not c.values[0] for c in route.conditions)
+
+
+def takes_others(route: Route) -> bool:
+    return not any(c.field is Field.STREAM and c.values[0] for c in route.conditions)
 
 
 def _model_list(own: tuple[Route, ...]) -> dict[str, Any]:
@@ -32,47 +54,68 @@ def _model_list(own: tuple[Route, ...]) -> dict[str, Any]:
     }
 
 
-def _named(route: Route) -> dict[str, Any]:
+def _forwarding(route: Route) -> Iterator[dict[str, Any]]:
+    """The route for requests that stream and the one for those that do not, in order."""
+    timeouts = route.timeouts
+    if takes_streams(route):
+        yield {
+            "name": stream_route_name(route),
+            "match": _matches(route, headers={STREAM_HEADER: {"exact": "true"}}),
+            **_forward(route),
+            # No timeout, as Istio's default is: the CRD refuses 0s. What limits a stream, `gateway_filter` writes.
+            "retries": _retries(route.retries, per_try=timeouts.stream_first_byte),
+        }
+    if takes_others(route):
+        yield {
+            "name": route.name,
+            # Behind the one for streams it gets none.
+            "match": _matches(route, without={} if takes_streams(route) else {STREAM_HEADER: PRESENT}),
+            **_forward(route),
+            **_unless_zero("timeout", timeouts.unary_total),
+            # Without a limit for one try: the first byte comes when the whole answer has been generated.
+            "retries": _retries(route.retries, per_try=NONE),
+        }
+
+
+def _matches(
+    route: Route, headers: Mapping[str, Any] = NOTHING, without: Mapping[str, Any] = NOTHING
+) -> list[dict[str, Any]]:
+    """Any of which will do; with `headers` and `without` what the route asks besides."""
+    asked = header_matches(route)
+    refused = {**without, **asked.without}
+    inverted = {"withoutHeaders": refused} if refused else {}
+    return [{"headers": {MODEL_HEADER: name, **headers, **asked.headers}, **inverted} for name in _names(route)]
+
+
+def _names(route: Route) -> list[dict[str, str]]:
+    """Matches of the header that holds the model's name; it is empty where a request could name one and does not."""
     names = [name for name in route.model_names if name]
-    return {
-        "name": route.name,
-        "match": [*map(_by_header, names), *map(_by_path, names)],
-        **_forward(route),
-    }
+    if route.takes_unknown_names:
+        return [{"regex": ".*" if "" in route.model_names else ".+"}]
+    if "" in route.model_names:
+        return [{"regex": f"{any_of(names)}?"}]
+    return [{"exact": name} for name in names]
 
 
-def _unknown_model() -> dict[str, Any]:
-    named = [{"headers": {_MODEL_HEADER: {}}}, {"uri": {"prefix": "/v1/models/"}}]
-    return {"name": "unknown-model", "match": named, **_model_not_found("The model does not exist")}
-
-
-def _default(route: Route) -> dict[str, Any]:
-    # Behind `unknown-model`, so neither header nor path names a model.
-    posts = {"uri": {"regex": _OPENAI_PATHS}, "method": {"exact": "POST"}}
-    return {"name": f"{route.name}/default", "match": [posts], **_forward(route)}
+def _unknown_model(gateway: Gateway, own: tuple[Route, ...]) -> Iterator[dict[str, Any]]:
+    if any(route.takes_unknown_names for route in own):
+        return
+    named: dict[str, Any] = {"headers": {MODEL_HEADER: {"regex": ".+"}}}
+    if gateway.orchestrator is not None:
+        # A request that leaves the choice to it, and for which it has none, is no request for an unknown model.
+        named["withoutHeaders"] = {MODEL_HEADER: {"exact": gateway.orchestrator.name}}
+    yield {"name": "unknown-model", "match": [named], **_model_not_found("The model does not exist")}
 
 
 def _no_model() -> dict[str, Any]:
-    said = "No model was named, by header model-name or by path, and none is the default here"
-    return {"name": "no-model", **_model_not_found(said)}
-
-
-def _by_header(name: str) -> dict[str, Any]:
-    return {"headers": {_MODEL_HEADER: {"exact": name}}}
-
-
-def _by_path(name: str) -> dict[str, Any]:
-    # A regex, because uri.prefix knows no segment border: /v1/models/llama would take /v1/models/llama-70b.
-    # The header wins where a request names two models.
-    pattern = f"/v1/models/{name.replace('.', '[.]')}(/.*)?"
-    return {"uri": {"regex": pattern}, "withoutHeaders": _NO_MODEL_HEADER}
+    return {"name": NO_MODEL_ROUTE, **_model_not_found(NO_MODEL.message)}
 
 
 def _forward(route: Route) -> dict[str, Any]:
     return {
         "route": _destinations(route.shares),
-        "timeout": duration(_timeout(route.timeouts)),
-        "retries": _retries(route.retries),
+        **({"mirrors": [_mirror(share) for share in route.mirrors]} if route.mirrors else {}),
+        **({"fault": _fault(route.fault)} if route.fault is not None else {}),
     }
 
 
@@ -81,7 +124,7 @@ def _destinations(shares: tuple[Share, ...]) -> list[dict[str, Any]]:
     whole = all(share.weight % 100 == 0 for share in taking)
     return [
         {
-            "destination": {"host": service_host(share.model, share.version), "port": {"number": SERVICE_PORT}},
+            "destination": _destination(share.model, share.version),
             "weight": share.weight // 100 if whole else share.weight,
             "headers": {
                 "response": {"set": {"x-turnout-model": share.model.name, "x-turnout-version": share.version.name}}
@@ -91,21 +134,37 @@ def _destinations(shares: tuple[Share, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def _timeout(timeouts: Timeouts) -> timedelta:
-    # Without the body nothing tells a stream from a whole answer, so the longer limit stands for both: the shorter one
-    # would cut streams. For the same reason there is no perTryTimeout: a whole answer's first byte comes after its
-    # generation, which a try's limit would kill and start again.
-    return max(timeouts.stream_total, timeouts.unary_total)
+def _destination(model: Model, version: Version) -> dict[str, Any]:
+    return {"host": service_host(model, version), "port": {"number": SERVICE_PORT}}
 
 
-def _retries(retries: Retries) -> dict[str, Any]:
-    # Written where there are none, too: Istio retries twice by default.
+def _mirror(share: MirrorShare) -> dict[str, Any]:
+    return {"destination": _destination(share.model, share.version), "percentage": {"value": _percent(share.weight)}}
+
+
+def _percent(weight: int) -> int | float:
+    return weight / 100 if weight % 100 else weight // 100
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    """`percentage`, because `abort.percent` is in no CRD, and `delay.percent` knows whole numbers only."""
+    parts: dict[str, Any] = {}
+    if fault.delay_percent and fault.delay:
+        parts["delay"] = {"percentage": {"value": fault.delay_percent}, "fixedDelay": duration(fault.delay)}
+    if fault.abort_percent:
+        parts["abort"] = {"percentage": {"value": fault.abort_percent}, "httpStatus": fault.abort_status}
+    return parts
+
+
+def _retries(retries: Retries, per_try: timedelta) -> dict[str, Any]:
+    # Written where there are none, too: Istio retries twice by default. It takes nothing else beside 0 attempts.
     if not retries.attempts:
         return {"attempts": 0}
     return {
         "attempts": retries.attempts,
+        **_unless_zero("perTryTimeout", per_try),
         "retryOn": ",".join((*retries.retry_on, *map(str, retries.status_codes))),
-        "backoff": duration(retries.backoff),
+        "backoff": duration(max(retries.backoff, LEAST_BACKOFF)),
         # Istio drops its own default for hashed targets.
         "retryIgnorePreviousHosts": True,
         # Leaves a tier that has failed twice.
@@ -113,9 +172,13 @@ def _retries(retries: Retries) -> dict[str, Any]:
     }
 
 
+def _unless_zero(field: str, limit: timedelta) -> dict[str, str]:
+    """Zero is no limit, and the CRD takes no less than a millisecond."""
+    return {field: duration(limit)} if limit else {}
+
+
 def _model_not_found(message: str) -> dict[str, Any]:
-    error = {"message": message, "type": "invalid_request_error", "param": "model", "code": "model_not_found"}
-    return _answer(404, {"error": error})
+    return _answer(404, error_body(message, CLIENT_FAULT, "model_not_found", "model"))
 
 
 def _answer(status: int, body: dict[str, Any]) -> dict[str, Any]:

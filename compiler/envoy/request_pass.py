@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
+from typing import NamedTuple
 
 from compiler.fleet import Field, Gateway, LengthUnit
 
@@ -13,8 +14,18 @@ PROMPT_LENGTH_HEADER = "x-turnout-prompt-length"
 MAX_TOKENS_HEADER = "x-turnout-max-tokens"
 CAPABILITY_HEADER = "x-turnout-capability"
 METADATA_PREFIX = "x-turnout-metadata-"
+GATEWAY_HEADER = "x-turnout-gateway"
+"""On a shared gateway only: the name of the Gateway whose request it is."""
 INTERNAL_PREFIX = "x-turnout-"
 SCRIPT = files("compiler.envoy").joinpath("request.lua").read_text(encoding="utf-8")
+SHARED_GATEWAY_SCRIPT = files("compiler.envoy").joinpath("shared_gateway.lua").read_text(encoding="utf-8")
+
+
+class Copy(NamedTuple):
+    """A header of a request under another name; `:path` without its query."""
+
+    source: str
+    name: str
 
 
 Settings = Mapping[str, bool | Mapping[str, bool]]
@@ -42,3 +53,10 @@ def _lua(value: bool | Settings) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "{ " + ", ".join(f'["{key}"] = {_lua(inner)}' for key, inner in value.items()) + " }"
+
+
+def shared_gateway_source(gateway: Gateway, copies: Iterable[Copy]) -> str:
+    """The same where nobody but the script keeps a client's internal headers out, and makes `copies`."""
+    listed = ", ".join(f'{{ "{copy.source}", "{copy.name}" }}' for copy in copies)
+    shared = f'local INTERNAL_PREFIX, GATEWAY, COPIES = "{INTERNAL_PREFIX}", "{gateway.name}", {{ {listed} }}'
+    return f"{source(gateway)}\n{shared}\n{SHARED_GATEWAY_SCRIPT}"

@@ -32,7 +32,7 @@ class Settings:
         return self.carriers.get(host, self.default_carrier)
 
 
-OLDEST_ISTIO = (1, 27)
+OLDEST_ISTIO = (1, 28)
 """The first whose DestinationRule has `retryBudget`; without it three retries at a time are all (Envoy's default)."""
 OLDEST_KUBERNETES = (1, 30)
 """The first with the sleep action of lifecycle hooks on by default."""
@@ -59,7 +59,7 @@ def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
     if policy is not None:
         if result.istio < OLDEST_ISTIO:
             place = policy.at("spec", "versions", "istio")
-            found.append(too_old(place, "retryBudget", "Istio", OLDEST_ISTIO, result.istio))
+            found.append(too_old(place, "maxRequestBytes", "Istio", OLDEST_ISTIO, result.istio))
         if result.kubernetes < OLDEST_KUBERNETES:
             place = policy.at("spec", "versions", "kubernetes")
             sleep = "the sleep before a pod stops"

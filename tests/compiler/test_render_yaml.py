@@ -20,6 +20,7 @@ TRAPS = (
     *(": a", "a: b", "a:", "a #b", "#a", "&a", "*a", "!a", "!!str a", "%a", "@a", "`a", "{a", "[a", "]", "}", ","),
     *("'", '"', "''", "it's", "\\", "\n", "a\nb", "\r\n", "\t", "a\tb", "\x00", "\x1b", "\x7f", "\x85", "\xa0"),
     *("\u2028", "\u2029", "\ufeff", "\ufffe", "é", "模型", "😀", "32Gi", "0s", "01s", "500m", "25ms", "8", "1.10"),
+    *("a\nb\n", "a\n\n  b \n", "a\nb\n\n", "#a\n- b: c\n", "a\n \n", "a\n\tb\n", " a\nb\n", "a\n---\n...\n", "a\né\n"),
     *("--port", "-p", "s3://a/b", "a/b:c", "a:b", "http://x:80/", "a::b", "[x'y]", "{'a': \"b\"}"),
 )
 
@@ -62,6 +63,11 @@ def test_a_float_stays_a_float_whatever_its_exponent(number: float) -> None:
     read = yaml.safe_load(yaml_text({"number": number}))["number"]
     assert isinstance(read, float)
     assert read == number
+
+
+def test_a_program_is_written_as_its_lines() -> None:
+    value = {"code": [{"inline_string": "if a then\n  b()\n\nend\n"}]}
+    assert yaml_text(value) == "code:\n- inline_string: |\n    if a then\n      b()\n\n    end\n"
 
 
 def test_manifests_are_written_in_block_style_with_lists_at_their_key() -> None:

@@ -12,14 +12,15 @@ from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
+from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from compiler.envoy.local_replies import local_reply_config
 from compiler.envoy.request_pass import INTERNAL_PREFIX
 from compiler.fleet import Gateway, Listener, Protocol
 from xds.snapshot import ResourceSet
 from xds.translate import renaming, request_pass
 from xds.translate.group import SIDECAR, Placement, PlacementError
-from xds.translate.local_replies import local_reply_config
 from xds.translate.messages import ads_source, message_resource, packed
 
 CONNECTION_BUFFER_BYTES = 2**20
@@ -107,7 +108,7 @@ def _connection_manager(gateway: Gateway, name: str) -> http_connection_manager_
         normalize_path={"value": True},
         merge_slashes=False,
         server_header_transformation=manager.PASS_THROUGH,
-        local_reply_config=local_reply_config(),
+        local_reply_config=json_format.ParseDict(local_reply_config(), http_connection_manager_pb2.LocalReplyConfig()),
     )
 
 

@@ -16,13 +16,14 @@ from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2
 from google.protobuf.message import Message
 
+from compiler.envoy.replies import CLIENT_FAULT, SERVER_FAULT, header
 from compiler.envoy.request_pass import INTERNAL_PREFIX, MODEL_HEADER, STREAM_HEADER
 from compiler.fleet import Fault, Gateway, Route
 from xds.snapshot import ResourceSet
 from xds.translate.conditions import asks_within, header_matchers
 from xds.translate.messages import METADATA_NAMESPACE, message_resource, packed
 from xds.translate.renaming import renaming_route
-from xds.translate.replies import CLIENT_FAULT, SERVER_FAULT, error_format, header
+from xds.translate.replies import error_format
 from xds.translate.request_pass import request_pass_settings
 from xds.translate.route_actions import stream_action, unary_action
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,26 +12,41 @@ import pytest
 from compiler.diagnostics import Severity
 from compiler.emit import istio
 from compiler.emit.object import Object
+from compiler.evaluate import evaluate
 from compiler.fleet import (
     Carrier,
+    Condition,
     ConnectionPool,
+    Fallback,
+    Fault,
+    Field,
     Fleet,
     HashAlgorithm,
     HashKey,
     HashSource,
+    Hop,
     Host,
     LengthUnit,
     LoadBalancing,
+    Member,
+    Mirror,
+    Operator,
     Orchestrator,
     OutlierDetection,
     Retries,
+    Rule,
     SlowStart,
     Strategy,
     Target,
+    Timeouts,
 )
+from compiler.request import Request, read_request
+from tests.chance import Chance
 from tests.compiler.emit.fleets import at, fleet, gateway, model, seconds, version
+from tests.istio_matches import headers_after_the_pass, is_plain_name, route_of
 from tests.manifests.schemas import validate
 
+CHAT = "/v1/chat/completions"
 NO_SLOW_START = SlowStart(seconds(0), 10)
 
 
@@ -51,31 +65,11 @@ def http(value: Fleet) -> list[Any]:
     return routes
 
 
-def answer(routes: list[Any], path: str, method: str = "POST", header: str | None = None) -> Any:
-    """The route that Istio takes: the first with a match whose every condition holds."""
-    headers = {} if header is None else {"model-name": header}
-    return next(route for route in routes if any(_matches(m, path, method, headers) for m in route.get("match", [{}])))
-
-
-def _matches(match: Mapping[str, Any], path: str, method: str, headers: Mapping[str, str]) -> bool:
-    values = {"uri": path, "method": method}
-    return (
-        all(_fits(match[key], value) for key, value in values.items() if key in match)
-        and all(key in headers and _fits(how, headers[key]) for key, how in match.get("headers", {}).items())
-        and all(key not in headers for key in match.get("withoutHeaders", {}))
-    )
-
-
-def _fits(how: Mapping[str, str], value: str) -> bool:
-    for kind, text in how.items():
-        match kind:
-            case "exact":
-                return value == text
-            case "prefix":
-                return value.startswith(text)
-            case "regex":
-                return re.fullmatch(text, value) is not None
-    return True
+def answer(value: Fleet, path: str = CHAT, method: str = "POST", **parts: Any) -> Any:
+    """The route that Istio takes for a request."""
+    mesh = next(g for g in value.gateways if g.name == "mesh")
+    request = Request(method=method, path=path, **parts)
+    return route_of(http(value), headers_after_the_pass(value, mesh, request))
 
 
 def two_llamas() -> Fleet:
@@ -94,46 +88,42 @@ def two_llamas() -> Fleet:
 
 
 @pytest.mark.parametrize(
-    ("path", "header", "route"),
+    ("path", "named", "route"),
     [
-        ("/v1/chat/completions", "llama", "model/llama"),
-        ("/v1/chat/completions", "llama-70b", "model/llama-70b"),
-        ("/v1/chat/completions", "big.llama", "model/llama-70b"),
-        ("/v1/models/llama", None, "model/llama"),
-        ("/v1/models/llama/predict", None, "model/llama"),
-        ("/v1/models/llama-70b/predict", None, "model/llama-70b"),
-        ("/v1/models/llama-70", None, "unknown-model"),
-        ("/v1/models/bigxllama/predict", None, "unknown-model"),
-        ("/v1/models/llama/predict", "llama-70b", "model/llama-70b"),
-        ("/v1/models/llama/predict", "gone", "unknown-model"),
-        ("/v1/chat/completions", "gone", "unknown-model"),
-        ("/v1/chat/completions", "auto", "orchestrator/auto"),
-        ("/v1/models/auto/predict", None, "orchestrator/auto"),
-        ("/v1/chat/completions", None, "orchestrator/auto/default"),
-        ("/v1/embeddings", None, "orchestrator/auto/default"),
+        (CHAT, "llama", "model/llama"),
+        (CHAT, "llama-70b", "model/llama-70b"),
+        (CHAT, "big.llama", "model/llama-70b"),
+        (CHAT, "bigxllama", "unknown-model"),
+        (CHAT, "gone", "unknown-model"),
+        (CHAT, "auto", "orchestrator/auto"),
+        (CHAT, None, "orchestrator/auto"),
+        ("/v1/embeddings", None, "orchestrator/auto"),
+        ("/v1/models/auto/predict", "auto", "orchestrator/auto"),
         ("/v1/files", None, "no-model"),
         ("/", None, "no-model"),
     ],
 )
-def test_a_request_goes_where_header_else_path_else_the_default_says(path: str, header: str | None, route: str) -> None:
-    assert answer(http(two_llamas()), path, header=header)["name"] == route
+def test_a_request_goes_where_its_model_says_else_to_the_default(path: str, named: str | None, route: str) -> None:
+    assert answer(two_llamas(), path, model=named)["name"] == route
+    stream = answer(two_llamas(), path, model=named, stream=True)["name"]
+    assert stream == (route if route in ("unknown-model", "no-model") else f"{route}/stream")
 
 
 def test_get_v1_models_lists_every_name_a_client_may_use() -> None:
-    listed = answer(http(two_llamas()), "/v1/models", "GET")["directResponse"]
+    listed = answer(two_llamas(), "/v1/models", "GET")["directResponse"]
     assert listed["status"] == 200
     assert re.findall(r'"id":"([^"]+)"', listed["body"]["string"]) == ["auto", "big.llama", "llama", "llama-70b"]
 
 
 def test_an_unknown_model_is_an_openai_shaped_404() -> None:
-    route = answer(http(two_llamas()), "/v1/chat/completions", header="gone")
+    route = answer(two_llamas(), model="gone")
     assert route["directResponse"]["status"] == 404
     assert '"code":"model_not_found"' in route["directResponse"]["body"]["string"]
     assert route["headers"]["response"]["set"] == {"content-type": "application/json"}
 
 
 def test_without_an_orchestrator_a_request_for_no_model_is_a_404() -> None:
-    assert answer(http(fleet(model("llama"))), "/v1/chat/completions")["name"] == "no-model"
+    assert answer(fleet(model("llama")))["name"] == "no-model"
 
 
 def test_whole_percents_sum_to_100_and_others_to_10000() -> None:
@@ -143,30 +133,41 @@ def test_whole_percents_sum_to_100_and_others_to_10000() -> None:
     routes = http(fleet(model("a", *versions), model("b"), gateways=(mesh,)))
     weights = {route["name"]: [d["weight"] for d in route["route"]] for route in routes if "route" in route}
     assert weights["model/a"] == [90, 10]
-    assert weights["orchestrator/auto"] == weights["orchestrator/auto/default"] == [6750, 750, 2500]
+    assert weights["orchestrator/auto"] == weights["orchestrator/auto/stream"] == [6750, 750, 2500]
 
 
 def test_a_version_without_weight_gets_no_destination_but_keeps_its_rule() -> None:
     value = fleet(model("a", version("1", 100), version("2", 0)))
-    [route] = [route for route in http(value) if "route" in route]
-    assert [d["destination"]["host"] for d in route["route"]] == ["a-1.ai-inference.svc.cluster.local"]
+    for route in (route for route in http(value) if "route" in route):
+        assert [d["destination"]["host"] for d in route["route"]] == ["a-1.ai-inference.svc.cluster.local"]
     assert sorted(bodies(value, "DestinationRule")) == ["a-1", "a-2"]
 
 
 def test_an_answer_tells_who_gave_it() -> None:
-    [destination] = answer(http(two_llamas()), "/", header="llama")["route"]
+    [destination] = answer(two_llamas(), model="llama")["route"]
     assert destination["headers"]["response"]["set"] == {"x-turnout-model": "llama", "x-turnout-version": "1"}
 
 
-def test_no_try_has_a_limit_of_its_own_and_streams_are_not_cut() -> None:
+def test_only_a_stream_has_a_limit_for_one_try_and_none_for_the_whole() -> None:
     """A try's limit kills any longer generation and starts it again on another GPU."""
-    route = answer(http(two_llamas()), "/", header="llama")
-    assert route["timeout"] == "3600s"
-    assert "perTryTimeout" not in str(http(two_llamas()))
+    whole, stream = answer(two_llamas(), model="llama"), answer(two_llamas(), model="llama", stream=True)
+    assert whole["timeout"] == "300s"
+    assert "perTryTimeout" not in whole["retries"]
+    assert "timeout" not in stream
+    assert stream["retries"]["perTryTimeout"] == "60s"
+
+
+def test_limits_of_zero_are_none() -> None:
+    """The CRD refuses `0s`."""
+    endless = replace(model("llama"), timeouts=Timeouts(seconds(0), seconds(0), seconds(0), seconds(0)))
+    value = fleet(replace(endless, retries=Retries(1, ("reset",), (), seconds(0))))
+    routes = [answer(value, model="llama"), answer(value, model="llama", stream=True)]
+    assert not any("timeout" in route or "perTryTimeout" in route["retries"] for route in routes)
+    assert not any(validate(item.body) for item in istio.objects(value))
 
 
 def test_retries_are_written_and_leave_the_failed_host_and_tier() -> None:
-    assert answer(http(two_llamas()), "/", header="llama")["retries"] == {
+    assert answer(two_llamas(), model="llama")["retries"] == {
         "attempts": 3,
         "retryOn": "connect-failure,refused-stream,reset,500,502,503",
         "backoff": "25ms",
@@ -177,14 +178,126 @@ def test_retries_are_written_and_leave_the_failed_host_and_tier() -> None:
 
 def test_no_retries_are_written_too_because_istio_retries_by_default() -> None:
     never = replace(model("llama"), retries=Retries(0, ("reset",), (), seconds(0.025)))
-    assert answer(http(fleet(never)), "/", header="llama")["retries"] == {"attempts": 0}
+    assert answer(fleet(never), model="llama")["retries"] == {"attempts": 0}
+    assert answer(fleet(never), model="llama", stream=True)["retries"] == {"attempts": 0}
 
 
 def test_a_model_of_another_namespace_is_reached_by_its_full_name() -> None:
     value = fleet(replace(model("llama"), namespace="elsewhere"))
-    [destination] = answer(http(value), "/", header="llama")["route"]
+    [destination] = answer(value, model="llama")["route"]
     assert destination["destination"]["host"] == "llama-1.elsewhere.svc.cluster.local"
     assert destination["destination"]["port"] == {"number": 80}
+
+
+# Rules
+
+
+def rule(*conditions: Condition, mirror: Mirror | None = None, fault: Fault | None = None) -> Rule:
+    of = model("a")
+    return Rule("r", 0, conditions, (Target("a", 100),), of.retries, of.timeouts, at(7), mirror, fault)
+
+
+def ruled(*rules: Rule) -> Fleet:
+    """Models a and b; b is the default."""
+    auto = Orchestrator("auto", rules, LengthUnit.CHARACTERS, (Target("b", 100),), at(1))
+    return fleet(model("a"), model("b"), gateways=(replace(gateway("mesh", "a", "b"), orchestrator=auto),))
+
+
+def on_istio(of: Fleet) -> Fleet:
+    """Carried by Istio, which has no fallback across models."""
+    [at_first] = of.gateways
+    assert at_first.orchestrator is not None
+    auto = replace(at_first.orchestrator, fallback=Fallback())
+    return replace(
+        of, gateways=(replace(at_first, hosts=(Host("mesh", Carrier.ISTIO),), orchestrator=auto, name="mesh"),)
+    )
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_routes_choose_what_evaluate_allows(seed: int) -> None:
+    chance = Chance(seed)
+    of = on_istio(chance.fleet(1, 2))
+    [mesh] = of.gateways
+    written = http(of)
+    for _ in range(100):
+        request = read_request(chance.request(), mesh.length_unit)
+        decision = evaluate(of, request, mesh)
+        taken = route_of(written, headers_after_the_pass(of, mesh, request))
+        shares = {d["destination"]["host"].split(".")[0]: d["weight"] for d in taken.get("route", [])}
+        expected = {f"{t.model.name}-{t.version.name}": t.share for t in decision.targets}
+        total = sum(shares.values())
+        assert {host: weight * 10_000 // total for host, weight in shares.items()} == expected, (request, taken["name"])
+        if decision.rule:
+            assert f"/rule/{decision.rule}" in taken["name"], request
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_istio_validates_beyond_its_schema_holds(seed: int) -> None:
+    of = on_istio(Chance(seed).fleet(1, 2))
+    assert not [complaint for item in istio.objects(of) for complaint in validate(item.body)]
+    for match in (match for route in http(of) for match in route.get("match", [])):
+        for name, how in (*match.get("headers", {}).items(), *match.get("withoutHeaders", {}).items()):
+            assert is_plain_name(name)
+            assert how == {} or next(iter(how.values())) or "exact" in how
+
+
+def test_not_equal_needs_the_header_to_be_there() -> None:
+    condition = Condition(Field.HEADER, "x-team", Operator.NE, ("red",), at(1))
+    [match] = next(r for r in http(ruled(rule(condition))) if r["name"] == "orchestrator/auto/rule/r")["match"]
+    assert match["headers"]["x-team"] == {}
+    assert match["withoutHeaders"] == {"x-team": {"exact": "red"}}
+
+
+def test_numbers_are_compared_by_the_digits_they_are_written_in() -> None:
+    long = rule(Condition(Field.PROMPT_LENGTH, "", Operator.GT, (2000,), at(1)))
+    routes = {length: answer(ruled(long), prompt_length=length)["name"] for length in (1999, 2000, 2001, 10_000)}
+    assert [name.removeprefix("orchestrator/auto") for name in routes.values()] == ["", "", "/rule/r", "/rule/r"]
+
+
+def test_a_header_that_one_rule_asks_about_twice_is_asked_of_a_copy() -> None:
+    bounds = (Condition(Field.PROMPT_LENGTH, "", op, (n,), at(1)) for op, n in ((Operator.GE, 5), (Operator.LT, 9)))
+    value = ruled(rule(*bounds))
+    [match] = next(r for r in http(value) if r["name"] == "orchestrator/auto/rule/r")["match"]
+    assert list(match["headers"]) == [
+        "x-turnout-model",
+        "x-turnout-prompt-length",
+        "x-turnout-copy-1-x-turnout-prompt-length",
+    ]
+    assert [answer(value, prompt_length=n)["name"].endswith("/r") for n in (4, 5, 8, 9)] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(True, [True, False]), (False, [False, True])])
+def test_a_rule_about_streams_has_one_route(asked: bool, taken: list[bool]) -> None:
+    value = ruled(rule(Condition(Field.STREAM, "", Operator.EQ, (asked,), at(1))))
+    assert ["/rule/r" in answer(value, stream=stream)["name"] for stream in (True, False)] == taken
+    assert len([r for r in http(value) if "/rule/r" in r["name"]]) == 1
+
+
+def test_copies_go_to_every_version_by_its_share_and_have_a_destination_rule() -> None:
+    value = ruled(rule(mirror=Mirror("shadow", None, 10)))
+    shadow = model("shadow", version("1", 75), version("2", 25))
+    mirrored = replace(value, models=(*value.models, shadow))
+    assert answer(mirrored)["mirrors"] == [
+        {
+            "destination": {"host": f"shadow-{name}.ai-inference.svc.cluster.local", "port": {"number": 80}},
+            "percentage": {"value": percent},
+        }
+        for name, percent in (("1", 7.5), ("2", 2.5))
+    ]
+    assert {"shadow-1", "shadow-2"} <= set(bodies(mirrored, "DestinationRule"))
+    assert not [complaint for item in istio.objects(mirrored) for complaint in validate(item.body)]
+
+
+def test_drills_are_written_and_a_part_of_zero_percent_is_not() -> None:
+    both = ruled(rule(fault=Fault(5, seconds(2), 1, 503)))
+    assert answer(both)["fault"] == {
+        "delay": {"percentage": {"value": 5}, "fixedDelay": "2s"},
+        "abort": {"percentage": {"value": 1}, "httpStatus": 503},
+    }
+    assert not [complaint for item in istio.objects(both) for complaint in validate(item.body)]
+    assert answer(ruled(rule(fault=Fault(0, seconds(0), 1, 503))))["fault"] == {
+        "abort": {"percentage": {"value": 1}, "httpStatus": 503}
+    }
 
 
 # What is rendered for whom
@@ -365,19 +478,34 @@ def found(value: Fleet) -> list[tuple[str, Severity]]:
     return [(d.code, d.severity) for d in istio.diagnostics(value)]
 
 
-EVERY_HOST = [("P301", Severity.WARNING), ("P310", Severity.INFO)]
+EVERY_HOST = [("P310", Severity.INFO)]
 
 
-def test_every_istio_host_is_told_what_it_lacks() -> None:
-    two = replace(
-        gateway("mesh", "a"), hosts=(Host("a.example.com", Carrier.ISTIO), Host("b.example.com", Carrier.ISTIO))
-    )
-    told = list(istio.diagnostics(fleet(model("a"), gateways=(two,))))
-    assert [(d.code, d.hint) for d in told] == [
-        ("P301", "own Envoys for a.example.com"),
-        ("P301", "own Envoys for b.example.com"),
-        ("P310", ""),
+def test_a_match_that_istio_refuses_for_its_length_is_refused() -> None:
+    names = tuple(f"somebody-{number}" for number in range(100))
+    long = rule(Condition(Field.HEADER, "x-user", Operator.IN, names, at(7)))
+    [told] = [d for d in istio.diagnostics(ruled(long)) if d.code == "P301"]
+    assert told.severity is Severity.ERROR
+    assert told.position == at(7)
+    assert "orchestrator/auto/rule/r" in told.message
+    assert told.hint == "own Envoys for mesh.example.com"
+
+
+def test_a_fallback_chain_is_refused_and_a_choice_among_able_models_warned_of() -> None:
+    able = tuple(Member(name, ("chat",), at(1)) for name in ("a", "b"))
+    chain = Fallback((Hop("a", (), at(9)),))
+    value = ruled()
+    [mesh] = value.gateways
+    assert mesh.orchestrator is not None
+    auto = replace(mesh.orchestrator, members=able, fallback=chain)
+    told = list(istio.diagnostics(replace(value, gateways=(replace(mesh, orchestrator=auto),))))
+    assert [(d.code, d.severity) for d in told] == [
+        ("P304", Severity.ERROR),
+        ("P304", Severity.WARNING),
+        ("P310", Severity.INFO),
     ]
+    assert told[0].position == at(9)
+    assert "for chat it asks model a, healthy or not, and never b" in told[1].message
 
 
 def test_weighted_random_is_refused() -> None:

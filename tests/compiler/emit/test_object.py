@@ -24,6 +24,7 @@ def test_every_object_names_its_policy_line_and_its_wave(objects: tuple[Object, 
         "Service": 0,
         "Deployment": 0,
         "DestinationRule": 1,
+        "EnvoyFilter": 1,
         "Gateway": 2,
         "VirtualService": 2,
     }

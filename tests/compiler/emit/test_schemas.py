@@ -18,14 +18,24 @@ def test_every_object_is_valid(objects: tuple[Object, ...]) -> None:
 
 def test_the_fleet_makes_every_kind(objects: tuple[Object, ...]) -> None:
     kinds = {item.body["kind"] for item in objects}
-    assert kinds == {"ServiceAccount", "Service", "Deployment", "DestinationRule", "Gateway", "VirtualService"}
+    assert kinds == {
+        "ServiceAccount",
+        "Service",
+        "Deployment",
+        "DestinationRule",
+        "Gateway",
+        "VirtualService",
+        "EnvoyFilter",
+    }
 
 
 def _of(kind: str, objects: tuple[Object, ...]) -> Any:
     return copy.deepcopy(next(item.body for item in objects if item.body["kind"] == kind))
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Service", "ServiceAccount", "DestinationRule", "VirtualService"])
+@pytest.mark.parametrize(
+    "kind", ["Deployment", "Service", "ServiceAccount", "DestinationRule", "VirtualService", "EnvoyFilter"]
+)
 def test_an_unknown_field_is_refused(kind: str, objects: tuple[Object, ...]) -> None:
     body = _of(kind, objects)
     body.get("spec", body)["extra"] = True

@@ -5,10 +5,12 @@ Only Envoy's own replies pass here; an answer of an engine is never rewritten.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xds.translate.replies import CLIENT_FAULT, SERVER_FAULT, error_format, header
+from compiler.envoy.replies import CLIENT_FAULT, SERVER_FAULT, error_body, header
 
 RETRY_AFTER = 1
 """Seconds; an instance that is restarted or a queue that drains may be back by then."""
@@ -29,17 +31,13 @@ class LocalReply:
     """Whether the client is told to come back, by `Retry-After`."""
 
 
+NO_MODEL = LocalReply(
+    404, "model_not_found", "No model was named and none is the default here", ("NC",), own_status=404, param="model"
+)
 LOCAL_REPLIES = (
     LocalReply(413, "request_too_large", "The request body is too large", own_status=413),
     LocalReply(None, "injected_fault", "A drill answers this request with an error", flags=("FI",)),
-    LocalReply(
-        404,
-        "model_not_found",
-        "No model was named and none is the default here",
-        flags=("NC",),
-        own_status=404,
-        param="model",
-    ),
+    NO_MODEL,
     LocalReply(503, "no_healthy_instance", "The model has no healthy instance", flags=("UH", "NC"), retry=True),
     LocalReply(503, "overloaded", "The model is overloaded", flags=("UO", "OM"), retry=True),
     LocalReply(504, "timeout", "The model did not answer in time", flags=("UT", "SI", "DT", "UMSDR")),
@@ -49,24 +47,31 @@ LOCAL_REPLIES = (
 """The first that fits is taken."""
 
 
-def local_reply_config() -> dict[str, Any]:
-    return {"mappers": [_mapper(reply) for reply in LOCAL_REPLIES]}
+def local_reply_config(*only: Mapping[str, Any]) -> dict[str, Any]:
+    """A LocalReplyConfig, in Envoy's JSON. `only`: AccessLogFilters that a request must pass besides."""
+    return {"mappers": [_mapper(reply, only) for reply in LOCAL_REPLIES]}
 
 
-def _mapper(reply: LocalReply) -> dict[str, Any]:
+def _mapper(reply: LocalReply, only: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
     kind = SERVER_FAULT if reply.status is None or reply.status >= 500 else CLIENT_FAULT
+    filters = [*only, *_filters(reply)]
     return {
-        "filter": _filter(reply),
-        "status_code": None if reply.status is None else {"value": reply.status},
-        "body_format_override": error_format(reply.message, kind, reply.code, reply.param),
-        "headers_to_add": [header("retry-after", str(RETRY_AFTER))] if reply.retry else [],
+        "filter": {"and_filter": {"filters": filters}} if len(filters) > 1 else filters[0],
+        **({} if reply.status is None else {"status_code": reply.status}),
+        "body_format_override": _body_format(error_body(reply.message, kind, reply.code, reply.param)),
+        **({"headers_to_add": [header("retry-after", str(RETRY_AFTER))]} if reply.retry else {}),
     }
 
 
-def _filter(reply: LocalReply) -> dict[str, Any]:
-    flags = {"response_flag_filter": {"flags": reply.flags}}
-    if reply.own_status is None:
-        return flags
-    value = {"default_value": reply.own_status, "runtime_key": f"local_reply.{reply.code}"}
-    status = {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
-    return {"and_filter": {"filters": [flags, status]}} if reply.flags else status
+def _body_format(body: Mapping[str, Any]) -> dict[str, Any]:
+    """As text, because `json_format` would need the body's null, which not everything that carries YAML keeps."""
+    text = json.dumps(body, separators=(",", ":")).replace("%", "%%")
+    return {"text_format_source": {"inline_string": text}, "content_type": "application/json"}
+
+
+def _filters(reply: LocalReply) -> Iterator[dict[str, Any]]:
+    if reply.flags:
+        yield {"response_flag_filter": {"flags": list(reply.flags)}}
+    if reply.own_status is not None:
+        value = {"default_value": reply.own_status, "runtime_key": f"local_reply.{reply.code}"}
+        yield {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
