@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,17 @@ def test_fifty_edits_under_load_lose_no_request(variant: str, tmp_path: Path) ->
         assert {("split",), ("tiers",)} == set(tally.by("model"))
 
 
-def edit(fleet: Live, number: int) -> None:
-    """The `number`-th of 50 edits, ten rounds of five kinds; each leaves policies that serve every model."""
+Edit = Callable[[dict[str, Any], int], None]
+"""Of the policies by name; it is told how often it has been before."""
+
+
+def edit(fleet: Live, number: int, kinds: Sequence[Edit] | None = None) -> None:
+    """The `number`-th edit, rounds of `EDITS` or of other `kinds`; each leaves policies that serve every model."""
+    kinds = kinds or EDITS
     file = fleet.policies.folder / "fleet.yaml"
     documents = list(yaml.safe_load_all(file.read_text()))
     by_name = {document["metadata"]["name"]: document for document in documents}
-    EDITS[number % len(EDITS)](by_name, number // len(EDITS))
+    kinds[number % len(kinds)](by_name, number // len(kinds))
     save(file, yaml.safe_dump_all(by_name.values()))
 
 
@@ -97,7 +102,7 @@ def traffic(documents: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-EDITS: tuple[Callable[[dict[str, Any], int], None], ...] = (
+EDITS: tuple[Edit, ...] = (
     move_weight,
     add_or_remove_a_model,
     change_balancing,
@@ -120,6 +125,43 @@ def test_a_tier_that_dies_under_load_loses_no_request(variant: str, answer_time:
         tally = load.tally()
         assert not tally.lost, tally.failures
         assert tally.by("tier")["hot",] >= 200 - 40
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_fallback_chain_comes_and_goes_under_load_and_then_saves_every_request(variant: str, tmp_path: Path) -> None:
+    with live(tmp_path, variant, "--answer-time", "5ms") as fleet:
+        with Load(fleet.envoy.url, 20, chat("split"), chat("auto"), chat("split", stream=True)) as load:
+            for number in range(20):
+                before = fleet.status()["policy"]["digest"]
+                edit(fleet, number, FALLBACK_EDITS)
+                fleet.wait_for_edit(before)
+                load.wait_for(20)
+        assert not load.tally().failures, load.tally().failures
+        with Load(fleet.envoy.url, 20, chat("split"), chat("auto")) as load:
+            load.wait_for(40)
+            assert set(load.tally().by("model")) == {("split",)}
+            for instance in fleet.instances("split"):
+                fleet.servers[instance].kill()
+            load.wait_for_answer(lambda answer: answer.told_model == "tiers", "by the model that stands in")
+            load.wait_for(200)
+        tally = load.tally()
+        assert not tally.lost, tally.failures
+        assert tally.by("told_model")["tiers",] >= 200 - 20
+
+
+def change_the_chain(documents: dict[str, Any], turn: int) -> None:
+    """Aggregates come and go, and routes lead to them or past them; in the end `tiers` stands in for `split`."""
+    routing = documents["auto"]["spec"]["routing"] = {"defaultModel": "split"}
+    if turn % 2:
+        chain = [{"model": "tiers", "equivalentTo": ["split"]}]
+        routing["fallback"] = {"onExplicitModel": ("onUnavailable", "always")[turn % 4 // 2], "chain": chain}
+
+
+def change_the_mirror(documents: dict[str, Any], turn: int) -> None:
+    documents["split"]["spec"]["traffic"] = {} if turn % 2 else {"mirror": {"model": "tiers", "percent": 50}}
+
+
+FALLBACK_EDITS = (change_the_mirror, change_the_chain)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
