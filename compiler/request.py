@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from compiler.fleet import LengthUnit
 
+MAX_DEPTH = 100
+"""Lists and maps within each other; the gateway's pass reads no deeper."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OPENAI_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 _CAPABILITY = re.compile(r"[a-z0-9][a-z0-9.-]*\Z")
@@ -122,11 +124,23 @@ def _document(body: bytes, required: bool) -> Mapping[str, Any]:
         document = json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as problem:
         raise MalformedRequestError(f"The request body is not valid JSON: {problem}") from None
+    if _is_deeper(document, MAX_DEPTH):
+        raise MalformedRequestError(f"The request body is not valid JSON: nested over {MAX_DEPTH} deep")
     if not isinstance(document, dict):
         if required:
             raise MalformedRequestError("The request body is not a JSON object")
         return {}
     return document
+
+
+def _is_deeper(document: Any, limit: int) -> bool:
+    level = [document]
+    for _ in range(limit + 1):
+        level = [value for value in level if isinstance(value, dict | list)]
+        if not level:
+            return False
+        level = [inner for value in level for inner in (value.values() if isinstance(value, dict) else value)]
+    return True
 
 
 def _refuse_constant(name: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from compiler.fleet import LengthUnit, Orchestrator, Target
-from compiler.request import Sent, read_request
+from compiler.request import MAX_DEPTH, MalformedRequestError, Sent, read_request
 from tests.envoy.served import Answer, Served, served
 from tests.envoy.upstream import upstreams
 from tests.xds.translate.fleets import MI, ORIGIN, endpoint, fleet, model, version
@@ -169,6 +169,20 @@ def test_a_body_may_be_as_long_as_the_limit_and_no_longer(running: Served, chunk
     assert refused.status == 413
     assert refused.headers["content-type"] == "application/json"
     assert (refused.error["code"], refused.error["type"]) == ("request_too_large", "invalid_request_error")
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_body_may_be_as_deep_for_envoy_as_for_explain(running: Served, depth: int, opening: str) -> None:
+    closing = "]" if opening == "[" else "}"
+    body = f'{{"prompt": "", "x": {opening * (depth - 1)}1{closing * (depth - 1)}}}'.encode()
+    if depth <= MAX_DEPTH:
+        assert read_request(Sent("POST", PATH, JSON, body)).prompt_length == 0
+        assert running.ask(body, PATH).status == 200
+        return
+    with pytest.raises(MalformedRequestError, match="over 100 deep"):
+        read_request(Sent("POST", PATH, JSON, body))
+    assert running.ask(body, PATH).error["code"] == "invalid_json"
 
 
 def test_a_length_that_a_client_claims_is_not_believed(running: Served) -> None:
