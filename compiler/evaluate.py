@@ -29,7 +29,7 @@ from compiler.fleet import (
 )
 from compiler.fleet.routes import hop_backends, mirror_shares
 from compiler.fleet.rules import Value
-from compiler.request import OPENAI_PATHS, Request
+from compiler.request import MODELS_PATH, OPENAI_PATHS, TIER_HEADER, Request
 
 
 class Stage(StrEnum):
@@ -40,6 +40,8 @@ class Stage(StrEnum):
     CAPABILITY = "capability"
     DEFAULT = "default"
     FALLBACK = "fallback"
+    MODELS = "models"
+    """The gateway answers by itself: the list of models."""
     NONE = "none"
 
 
@@ -113,7 +115,7 @@ class Decision:
     rule: str = ""
     """Name of the rule that decided; empty when none did."""
     targets: tuple[Chosen, ...] = ()
-    """Empty when nothing serves the request."""
+    """Empty when no model serves the request."""
     mirrors: tuple[MirrorShare, ...] = ()
     fault: Fault | None = None
     retries: Retries | None = None
@@ -121,7 +123,7 @@ class Decision:
     origin: Position | None = None
     """The line that decided."""
     refusal: Refusal | None = None
-    """Set when there are no targets; and then always."""
+    """Set when nobody answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,9 @@ def evaluate(fleet: Fleet, request: Request, gateway: Gateway | None = None, loo
     at = gateway if gateway is not None else gateway_of(fleet, request.host)
     if at is None:
         return Decision(Stage.NONE, "", (), refusal=Refusal.HOST_NOT_FOUND)
+    if request.path == MODELS_PATH and request.method == "GET":
+        step = Step(Stage.MODELS, at.name, True, "the gateway lists its models", at.origin)
+        return Decision(Stage.MODELS, at.name, (step,), origin=at.origin)
     asking = _Asking(request, at, {model.name: model for model in fleet.models})
     for attempt in (_explicit, _rules, _capability, _default, _fallback):
         choice = attempt(asking)
@@ -193,9 +198,15 @@ def gateway_of(fleet: Fleet, host: str) -> Gateway | None:
 
 
 def holds(condition: Condition, request: Request) -> bool:
-    """A field that the request does not have makes any condition false, `ne` too."""
+    """A field that the request does not have makes any condition false, `ne` too.
+
+    Of a header that is given more than once, one value is enough; `ne` must hold for each.
+    """
     actual = _actual(condition, request)
-    return actual is not None and _OPERATORS[condition.operator](actual, condition.values)
+    if actual is None:
+        return False
+    met = (_OPERATORS[condition.operator](value, condition.values) for value in _each(actual))
+    return all(met) if condition.operator is Operator.NE else any(met)
 
 
 def _explicit(asking: _Asking) -> _Choice | None:
@@ -351,12 +362,16 @@ def _closeness(pattern: str, host: str) -> int:
     return len(pattern) if pattern.startswith("*.") and host.endswith(pattern[1:]) else -1
 
 
-def _actual(condition: Condition, request: Request) -> Value | frozenset[str] | None:
+def _each(actual: Value | frozenset[str] | tuple[str, ...]) -> tuple[Value | frozenset[str], ...]:
+    return actual if isinstance(actual, tuple) else (actual,)
+
+
+def _actual(condition: Condition, request: Request) -> Value | frozenset[str] | tuple[str, ...] | None:
     match condition.field:
         case Field.MODEL:
             return request.model
         case Field.USER_TIER:
-            return request.user_tier
+            return request.headers.get(TIER_HEADER)
         case Field.PATH:
             return request.path
         case Field.METHOD:
@@ -404,5 +419,6 @@ def _why_not(condition: Condition, request: Request) -> str:
     actual = _actual(condition, request)
     if actual is None:
         return f"{condition}: the request has no {condition.asked}"
-    shown = ", ".join(sorted(actual)) if isinstance(actual, frozenset) else str(actual)
+    several = sorted(actual) if isinstance(actual, frozenset) else _each(actual)
+    shown = ", ".join(map(str, several))
     return f"{condition}: it is {shown}"

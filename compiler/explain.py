@@ -45,7 +45,8 @@ def document(request: Request, decision: Decision, place: Place, healthy: Health
 
     `{"stage", "rule", "gateway", "targets": [{"model", "version", "share", "tiers", "limits", "fallback", "insteadOf",
     "origin"}], "mirrors", "fault", "timeouts", "retries", "error", "origin", "steps": [{"stage", "name", "matched",
-    "why", "origin"}], "request"}`. `stage` is explicit, rule, capability, default, fallback or none; `share` is of 1.
+    "why", "origin"}], "request"}`. `stage` is explicit, rule, capability, default, fallback, models or none; `share` is
+    of 1.
 
     `healthy` tells of an instance whether it is well; without it nothing is said of health.
     """
@@ -91,6 +92,8 @@ def as_text(explained: Document) -> str:
     lines = [_asked(explained["request"]), "", *map(_step, explained["steps"])]
     if explained["error"]:
         return "\n".join([*lines, _refused(explained), *_live(explained)]) + "\n"
+    if not explained["targets"]:
+        return "\n".join([*lines, *_live(explained)]) + "\n"
     lines += ["", _decided(explained)]
     for target in explained["targets"]:
         lines += _target_lines(target)

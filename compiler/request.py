@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -17,7 +17,15 @@ MAX_DEPTH = 100
 """Lists and maps within each other; the gateway's pass reads no deeper."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OPENAI_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
-_CAPABILITY = re.compile(r"[a-z0-9][a-z0-9.-]*\Z")
+MODELS_PATH = "/v1/models"
+MOST_CAPABILITIES = 64
+"""That one request may ask for; more is refused, as sorting and sending on a million names would cost too much."""
+MOST_METADATA_BYTES = 256
+"""Of an entry of `metadata`; a longer one, or one with control characters, fits no header and counts as absent."""
+TIER_HEADER = "x-user-tier"
+INTERNAL_PREFIX = "x-turnout-"
+"""Of headers that a client cannot set."""
+_CAPABILITY = re.compile(r"[a-z0-9][a-z0-9.-]{0,39}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +35,8 @@ class Request:
     method: str = "POST"
     path: str = "/v1/chat/completions"
     """Without the query."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """By name in lower case."""
+    headers: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    """By name in lower case; of a header that is given more than once, each value."""
     model: str | None = None
     """From the header `model-name`, else the path, else the body; `None` where none of them names one."""
     prompt_length: int | None = None
@@ -40,7 +48,8 @@ class Request:
 
     @property
     def user_tier(self) -> str | None:
-        return self.headers.get("x-user-tier")
+        """For people: all values, where there are several."""
+        return _joined(self.headers, TIER_HEADER) or None
 
 
 class MalformedRequestError(ValueError):
@@ -95,26 +104,55 @@ def read_request(sent: Sent, length_unit: LengthUnit = LengthUnit.CHARACTERS) ->
     """
     method, body = sent.method, sent.body
     plain_path = re.split(r"[?#]", sent.path, maxsplit=1)[0]
-    lower = dict(sent.headers)
-    host = re.sub(r":\d+\Z", "", lower.get("host", "*"))
+    headers = _headers(sent)
+    bare = Request(host=sent.host or "*", method=method, path=plain_path, headers=headers)
+    if plain_path == MODELS_PATH:
+        return bare  # the list of models, whatever else the request says
     document: Mapping[str, Any] = {}
-    if method == "POST" and (plain_path in OPENAI_PATHS or _is_json(lower.get("content-type", ""))):
+    if method == "POST" and (plain_path in OPENAI_PATHS or _is_json(_joined(headers, "content-type"))):
         document = _document(body, plain_path in OPENAI_PATHS)
-    named = lower.get("model-name") or _path_model(plain_path)
-    asked = ",".join([lower.get("x-capability", ""), *_strings(document.get("capabilities"))])
-    metadata = document.get("metadata")
-    return Request(
-        host=host,
-        method=method,
-        path=plain_path,
-        headers=lower,
-        model=named or _body_model(document),
+    return replace(
+        bare,
+        model=_joined(headers, "model-name") or _path_model(plain_path) or _body_model(document),
         prompt_length=_prompt_length(document, length_unit),
         max_tokens=_whole(document.get("max_tokens"), document.get("max_completion_tokens")),
-        capabilities=frozenset(name for part in asked.split(",") if _CAPABILITY.match(name := part.strip(" \t"))),
-        metadata={k: v for k, v in metadata.items() if isinstance(v, str)} if isinstance(metadata, dict) else {},
+        capabilities=_capabilities(_joined(headers, "x-capability"), document.get("capabilities")),
+        metadata=_metadata(document.get("metadata")),
         stream=document.get("stream") is True,
     )
+
+
+def _headers(sent: Sent) -> dict[str, str | tuple[str, ...]]:
+    """Without those that a client cannot set."""
+    values: dict[str, list[str]] = {}
+    for name, value in sent.headers:
+        if not name.startswith(INTERNAL_PREFIX):
+            values.setdefault(name, []).append(value)
+    return {name: several[0] if len(several) == 1 else tuple(several) for name, several in values.items()}
+
+
+def _joined(headers: Mapping[str, str | tuple[str, ...]], name: str) -> str:
+    """As HTTP reads a header that is given more than once; empty for none."""
+    value = headers.get(name, "")
+    return value if isinstance(value, str) else ",".join(value)
+
+
+def _capabilities(header: str, listed: Any) -> frozenset[str]:
+    parts = [part for part in ",".join([header, *_strings(listed)]).split(",") if part]
+    if len(parts) > MOST_CAPABILITIES:
+        raise MalformedRequestError(f"The request asks for more than {MOST_CAPABILITIES} capabilities")
+    return frozenset(name for part in parts if _CAPABILITY.match(name := part.strip(" \t")))
+
+
+def _metadata(entries: Any) -> dict[str, str]:
+    """Only strings are entries, as in OpenAI's API."""
+    given = entries.items() if isinstance(entries, dict) else ()
+    return {key: value for key, value in given if isinstance(value, str) and _fits_a_header(value)}
+
+
+def _fits_a_header(value: str) -> bool:
+    short = len(value.encode(errors="surrogatepass")) <= MOST_METADATA_BYTES
+    return short and not re.search(r"[\x00-\x1f\x7f]", value)
 
 
 def _document(body: bytes, required: bool) -> Mapping[str, Any]:

@@ -98,7 +98,7 @@ def explain(options: argparse.Namespace) -> int:
     if document is None:
         return FAILED
     print(explained.as_json(document) if options.format == "json" else explained.as_text(document), end="")
-    return OK if document["targets"] else FAILED
+    return FAILED if document["error"] else OK
 
 
 def _explained(options: argparse.Namespace, sent: Sent) -> Document | None:

@@ -37,7 +37,8 @@ local CONTENT = { text = true, each = { members = { text = TEXT } } }
 local PROMPTS = { messages = { each = { members = { content = CONTENT } } }, prompt = TEXTS, input = TEXTS }
 
 local MAX_DEPTH = 100
-local MAX_NAME_BYTES = 256 -- a policy's names are much shorter; the rest of a longer one is of no use in an answer
+local MOST_CAPABILITIES, MOST_CAPABILITY_BYTES = 64, 40
+local MOST_VALUE_BYTES = 256 -- a policy's names are much shorter; the rest of a longer one is of no use in an answer
 
 local QUOTE, BACKSLASH, COMMA, COLON = 34, 92, 44, 58
 local PLUS, MINUS, POINT, ZERO, NINE, CAPITAL_E, LETTER_E, LETTER_U = 43, 45, 46, 48, 57, 69, 101, 117
@@ -388,12 +389,12 @@ local function whole_number(text, span)
   return digits and #digits <= 15 and digits or nil
 end
 
--- The strings in a list, with commas between them.
+-- The strings in a list, with commas between them; the first of those that are too many.
 local function listed(text, span)
   local names = {}
   if span and byte(text, span[1]) == OPEN_BRACKET then
     local position = skip_space(text, span[1] + 1)
-    while position < span[2] do
+    while position < span[2] and #names <= MOST_CAPABILITIES do
       local over = after_value(text, position, 1)
       if byte(text, position) == QUOTE then
         names[#names + 1] = decoded(text, position, over - 1)
@@ -406,10 +407,15 @@ end
 
 -- `,chat,code,`: sorted, each once, nil for none. What no policy can call a capability is passed over.
 local function capability_set(asked)
-  local names, known = {}, {}
+  local names, known, count = {}, {}, 0
   for part in asked:gmatch("[^,]+") do
-    local name = part:match("^%s*([a-z0-9][a-z0-9.-]*)%s*$")
-    if name and not known[name] then
+    count = count + 1
+    if count > MOST_CAPABILITIES then
+      local message = format("The request asks for more than %d capabilities", MOST_CAPABILITIES)
+      refuse("too_many_capabilities", '"capabilities"', message)
+    end
+    local name = part:match("^[ \t]*([a-z0-9][a-z0-9.-]*)[ \t]*$")
+    if name and #name <= MOST_CAPABILITY_BYTES and not known[name] then
       known[name] = true
       names[#names + 1] = name
     end
@@ -418,13 +424,19 @@ local function capability_set(asked)
   return #names > 0 and "," .. table.concat(names, ",") .. "," or nil
 end
 
--- Only strings are entries of `metadata`, as in OpenAI's API.
+local function fits_a_header(value)
+  return #value <= MOST_VALUE_BYTES and not find(value, "[%z\1-\31\127]")
+end
+
+-- Only strings are entries of `metadata`, as in OpenAI's API. What fits no header counts as absent: cut, it would be
+-- another value.
 local function metadata_entries(text, span)
   local entries = {}
   if next(metadata_keys) and span and byte(text, span[1]) == OPEN_BRACE then
     local function seen(key, value_start, value_stop)
       if metadata_keys[key] then
-        entries[key] = byte(text, value_start) == QUOTE and decoded(text, value_start, value_stop) or nil
+        local value = byte(text, value_start) == QUOTE and decoded(text, value_start, value_stop)
+        entries[key] = value and fits_a_header(value) and value or nil
       end
     end
     after_object(text, span[1], 1, { members = {}, seen = seen })
@@ -457,7 +469,7 @@ end
 
 -- Fit to stand in a header: no control characters, of bounded size. No policy's name is changed by it.
 local function header_value(name)
-  local cut = #name > MAX_NAME_BYTES and sub(name, 1, MAX_NAME_BYTES) .. "..." or name
+  local cut = #name > MOST_VALUE_BYTES and sub(name, 1, MOST_VALUE_BYTES) .. "..." or name
   return (cut:gsub("[%z\1-\31\127]", function(control)
     return format("%%%02X", byte(control))
   end))
@@ -494,7 +506,7 @@ local function read(handle)
       facts["x-turnout-max-tokens"] = whole_number(text, spans.max_tokens)
         or whole_number(text, spans.max_completion_tokens)
       for key, value in pairs(metadata_entries(text, spans.metadata)) do
-        facts["x-turnout-metadata-" .. key] = header_value(value)
+        facts["x-turnout-metadata-" .. key] = value
       end
     elseif is_openai and text then
       refuse("invalid_json", "null", "The request body is not a JSON object")

@@ -71,7 +71,7 @@ class Route:
     """What a request that carries one of the names must meet besides; the first route that fits is taken."""
     shares: tuple[Share, ...]
     hash_keys: tuple[HashKey, ...]
-    """What the clusters that balance by hash read, without repeats; the others ignore it."""
+    """What the clusters that balance by hash read, without repeats: the first of them that a request has."""
     retries: Retries
     timeouts: Timeouts
     origin: Position
@@ -195,7 +195,10 @@ def _route(
         for model, percent, hops in members
         for version in model.versions
     )
-    hash_keys = (b.model.load_balancing.hash_key for share in shares for b in share.backends)
+    # Those who are chosen before those who stand in: the first that a request has decides.
+    chosen = [share.model for share in shares]
+    models_in_turn = (*chosen, *(hop.model for share in shares for hop in share.hops))
+    hash_keys = (model.load_balancing.hash_key for model in models_in_turn)
     return Route(
         name=name,
         model_names=model_names,

@@ -33,6 +33,10 @@ class LengthUnit(StrEnum):
     """Of the text in UTF-8."""
 
 
+MOST_OF_A_REGEX = 32_768
+"""Instructions of the program that RE2 makes of a regular expression; Istio's own limit for its proxies."""
+
+
 class FieldType(StrEnum):
     TEXT = "text"
     INTEGER = "integer"

@@ -60,7 +60,7 @@ class LoadBalancingSpec(Part):
     hash_key: HashKeySpec | None = None
     """What keeps a client on its instance. Required by consistent_hash, refused by the others."""
     algorithm: Literal["maglev", "ringHash"] = "maglev"
-    """Of consistent_hash. maglev moves only the keys of a lost instance."""
+    """Of consistent_hash. maglev moves the keys of a lost instance and next to no others; a ring moves more."""
     slow_start: SlowStartSpec = SlowStartSpec()
     """Fewer requests for a new instance at first."""
 

@@ -235,7 +235,12 @@ def _default_stage(
 
 
 def _check_alike(policy: Policy[ModelOrchestrator], models: list[Model], found: list[Diagnostic]) -> None:
-    """One route carries them all, so what a route decides must not differ."""
+    """One route carries them all, so what a route decides must not differ, nor what it reads for hashing."""
+    hashed = [model for model in models if model.load_balancing.hash_key is not None]
+    for model in hashed[1:]:
+        if model.load_balancing.hash_key != hashed[0].load_balancing.hash_key:
+            said = f"targets {hashed[0].name}, {model.name} differ in loadBalancing.hashKey"
+            found.append(error("P216", policy.at("spec", "models"), said, "the same hashKey for both"))
     for model in models[1:]:
         for field in ROUTE_FIELDS:
             if getattr(model, field) != getattr(models[0], field):

@@ -19,7 +19,7 @@ from compiler.link.members import check_member
 from compiler.link.references import weights_sum
 from compiler.link.traffic import ROUTE_FIELDS, check_mirror, fault, mirror, retries, timeouts
 from compiler.nodes import Loc, article, dotted, value_type
-from compiler.request import METHODS
+from compiler.request import INTERNAL_PREFIX, METHODS
 from compiler.spelling import nearest
 
 P = TypeVar("P", bound=Part)
@@ -136,6 +136,10 @@ def _condition(
     field = Field(name)
     if field is Field.HEADER and not _HEADER.match(key.lower()):
         found.append(error("P115", place, f"'{key}' is no name: no header is called so", "header.x-team"))
+        return None
+    if field is Field.HEADER and key.lower().startswith(INTERNAL_PREFIX):
+        said = f"'{key}' is no name: headers {INTERNAL_PREFIX}… are Turnout's own, and a client's are removed"
+        found.append(error("P115", place, said, "a header of yours"))
         return None
     if field is Field.METADATA and not _METADATA_KEY.match(key):
         said = f"'{key}' is no name: a metadata key of a rule is lower-case letters, digits, - and _"
@@ -254,6 +258,11 @@ def _route_settings(
                 said = f"targets {first_name}, {name} differ in {field}"
                 hint = f"set it on the rule: traffic: {{{field}: …}}"
                 found.append(error("P216", policy.at(*loc, "targets"), said, hint))
+    keys = [(name, spec.load_balancing.hash_key) for name, spec in traffic if spec.load_balancing.hash_key is not None]
+    for name, key in keys[1:]:
+        if policies.platform_known and key != keys[0][1]:
+            said = f"targets {keys[0][0]}, {name} differ in loadBalancing.hashKey"
+            found.append(error("P216", policy.at(*loc, "targets"), said, "the same hashKey for both"))
     base = RouteSpec(**{field: getattr(first, field) for field in ROUTE_FIELDS})
     route = base if own is None else _laid_on(base, own)
     mirrored = [target.model for target in targets]

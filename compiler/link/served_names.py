@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from compiler.decode import Policies, Policy
 from compiler.fleet import OnExplicitModel
-from compiler.kinds import Gateway, InferenceModel, ModelOrchestrator
+from compiler.kinds import InferenceModel, ModelOrchestrator
 
 
 def served_names(policies: Policies) -> Mapping[str, tuple[str, ...]]:
@@ -43,13 +43,7 @@ def _chosen(
             case OnExplicitModel.ON_UNAVAILABLE:
                 asked = [models.get(member, member) for member in hop.equivalent_to]
             case OnExplicitModel.ALWAYS:
-                asked = _named_at(policy, policies)
+                # At a sidecar every model can be named, whatever the gateway has.
+                asked = list(policies.names[InferenceModel])
         for model in asked:
             yield models.get(hop.model, hop.model), own.get(model, set())
-
-
-def _named_at(policy: Policy[ModelOrchestrator], policies: Policies) -> list[str]:
-    """The models that can be named where the orchestrator chooses."""
-    gateways = [g for g in policies.of(Gateway) if policy.body.spec.gateway in (None, g.body.metadata.name)]
-    listed = gateways[0].body.spec.models if len(gateways) == 1 else None
-    return list(policies.names[InferenceModel] if listed is None else listed)

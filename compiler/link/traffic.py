@@ -179,13 +179,14 @@ def check_mirror(
     if copies.model not in models:
         return False  # it is invalid by itself, and that has been said
     target = models[copies.model].body.spec
-    versions = [v.name for v in target.versions] if target.versions else [target.version or "1"]
+    weights = {v.name: v.weight for v in target.versions or ()} or {target.version or "1": 100}
+    versions = list(weights)
     if copies.version is not None and copies.version not in versions:
         place = policy.at(*loc, "version")
         said = f"{dotted((*loc, 'version'))}: no version '{copies.version}' of {copies.model}"
         found.append(error("P203", place, said, f"one of {', '.join(versions)}"))
         return False
-    if copies.model in mirrored and (copies.version is None or len(versions) == 1):
+    if copies.model in mirrored and (copies.version is None or weights[copies.version] in (100, None)):
         said = f"{copies.model} mirrors to itself"
         found.append(error("P217", policy.at(*loc, "model"), said, "another model, or one of several versions"))
         return False

@@ -280,3 +280,37 @@ def test_what_says_the_same_makes_the_same_fleet() -> None:
         )
     )
     assert long == replace(short, origin=long.origin)
+
+
+def test_who_stands_in_for_any_name_serves_every_name_that_a_sidecar_has() -> None:
+    chain = "fallback: {onExplicitModel: always, chain: [{model: b}]}"
+    found = fleet(
+        model("a", "aliases: [first]"),
+        model("b"),
+        model("c"),
+        document("Gateway", "public", "hosts: [a.example.com]\nmodels: [a]"),
+        document(
+            "ModelOrchestrator", "auto", f"models: [{{name: a}}, {{name: b}}]\nrouting: {{defaultModel: a, {chain}}}"
+        ),
+    )
+    (b,) = (of for of in found.models if of.name == "b")
+    assert b.served_names == ("b", "a", "auto", "c", "first")
+
+
+def test_a_mirror_serves_every_name_of_the_requests_that_are_copied() -> None:
+    rule = "{target: a, traffic: {mirror: {model: c, percent: 5}}}"
+    found = fleet(
+        model("a", "aliases: [first]\nexpectedQps: {typical: 1}\ntraffic: {mirror: {model: b, percent: 1}}"),
+        model("b"),
+        model("c"),
+        document(
+            "ModelOrchestrator",
+            "auto",
+            f"models: [{{name: a}}]\nrouting: {{defaultModel: a, rules: [{rule}]}}",
+        ),
+    )
+    assert {of.name: of.served_names for of in found.models} == {
+        "a": ("a", "first", "auto"),
+        "b": ("b", "a", "auto", "first"),
+        "c": ("c", "auto"),
+    }

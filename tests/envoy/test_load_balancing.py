@@ -156,7 +156,7 @@ def places(envoy: Served, key: HashKey) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("key", CHOSEN_BY.values(), ids=CHOSEN_BY)
-def test_with_maglev_only_the_users_of_a_lost_instance_move_and_come_back_with_it(key: HashKey, tmp_path: Path) -> None:
+def test_with_maglev_the_users_of_a_lost_instance_move_and_come_back_with_it(key: HashKey, tmp_path: Path) -> None:
     how = balanced(Strategy.CONSISTENT_HASH, key=key)
     with running(how, tmp_path) as (envoy, servers):
         first = places(envoy, key)
@@ -166,17 +166,27 @@ def test_with_maglev_only_the_users_of_a_lost_instance_move_and_come_back_with_i
 
         servers["b"].health = 503
         wait_for(envoy, rest)
-        assert moved(first, places(envoy, key)) == users_of("b", first)
+        assert_moved(users_of("b", first), moved(first, places(envoy, key)))
         servers["b"].health = 200
         wait_for(envoy, servers)
         assert places(envoy, key) == first
 
         envoy.change_to(fleet(chat(rest, how)))
         wait_for(envoy, rest)
-        assert moved(first, places(envoy, key)) == users_of("b", first)
+        assert_moved(users_of("b", first), moved(first, places(envoy, key)))
         envoy.change_to(fleet(chat(servers, how)))
         wait_for(envoy, servers)
         assert places(envoy, key) == first
+
+
+def assert_moved(of_the_lost: set[str], found: set[str]) -> None:
+    """All of the lost instance, and next to none of the others.
+
+    Taking an instance out of a maglev table changes 0.02 to 0.12 % of the others' entries (thirty tables of 65,537
+    entries for four instances, by the algorithm): of 300 users more than five move one time in a million.
+    """
+    assert of_the_lost <= found
+    assert len(found - of_the_lost) <= 5, found - of_the_lost
 
 
 def moved(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:

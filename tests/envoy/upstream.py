@@ -28,6 +28,7 @@ class Upstream:
     name: str
     port: int = 0
     health: int = 200
+    health_headers: dict[str, str] = field(default_factory=dict)
     status: int = 200
     first_byte_delay: float = 0.0
     """Seconds before the answer's head."""
@@ -45,7 +46,7 @@ class Upstream:
         try:
             while (request := await _read(reader)) is not None:
                 if request.path == "/health":
-                    _head(writer, self.health, b"", {})
+                    _head(writer, self.health, b"", self.health_headers)
                     continue
                 self.received.append(request)
                 await asyncio.sleep(self.first_byte_delay)

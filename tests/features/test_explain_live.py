@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,3 +131,19 @@ def test_an_address_without_a_control_server_is_an_error_with_a_reason(running: 
     assert "no control server's admin port" in elsewhere.explain().stderr
     nobody = Running("http://127.0.0.1:1", running.folder, running.servers).explain()
     assert (nobody.returncode, "Connection refused" in nobody.stderr, "Traceback" in nobody.stderr) == (1, True, False)
+
+
+def test_an_instance_that_points_elsewhere_is_not_healthy(running: Running) -> None:
+    """Envoy does not follow, and nobody is to send the server where it was not told to go."""
+    running.servers["one"].health = 302
+    running.servers["one"].health_headers = {"location": f"http://127.0.0.1:{running.servers['two'].port}/health"}
+    (target,) = running.document()["targets"]
+    assert [tier["healthy"] for tier in target["tiers"]] == [0, 1]
+
+
+@pytest.mark.parametrize("text", [b"[" * 200_000, b"{", b"[]", b"\xff", b'{"method": 1, "path": "/", "headers": []}'])
+def test_what_is_no_request_is_refused(running: Running, text: bytes) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(f"{running.url}/explain", text), timeout=DEADLINE)
+    assert refused.value.code == 400
+    assert "no request" in refused.value.read().decode()

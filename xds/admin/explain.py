@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import binascii
-from typing import Any
+import json
 
 from compiler.evaluate import Readiness, evaluate, gateway_asked
 from compiler.explain import Document, document
@@ -14,14 +14,15 @@ from xds.control import Policy
 from xds.observe.probes import healthy_endpoints
 
 
-def sent_from(asked: Any) -> tuple[Sent, str | None]:
+def sent_from(text: bytes) -> tuple[Sent, str | None]:
     """The request in `{"method", "path", "headers": [[name, value]], "body": base64, "gateway": name or null}`, and the
     gateway. Raises ValueError for anything else."""
     try:
+        asked = json.loads(text)
         headers = tuple((str(name).lower(), str(value)) for name, value in asked["headers"])
         body = base64.b64decode(asked["body"], validate=True)
         method, path, gateway = asked["method"], asked["path"], asked.get("gateway")
-    except (KeyError, TypeError, ValueError, binascii.Error, AttributeError) as problem:
+    except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as problem:
         raise ValueError(f"no request: {type(problem).__name__} {problem}") from None
     if not isinstance(method, str) or not isinstance(path, str) or not isinstance(gateway, str | None):
         raise ValueError("no request: method, path and gateway are texts")
@@ -34,7 +35,9 @@ async def explained(fleet: Fleet, policy: Policy, sent: Sent, gateway_name: str 
     Raises ValueError for a gateway that there is not, MalformedRequestError for a body that the gateway refuses.
     """
     gateway = gateway_asked(fleet, sent.host, gateway_name)
-    request = read_request(sent, gateway.length_unit if gateway else LengthUnit.CHARACTERS)
+    unit = gateway.length_unit if gateway else LengthUnit.CHARACTERS
+    # A large body takes a while, and streams are served meanwhile.
+    request = await asyncio.to_thread(read_request, sent, unit)
     at_best = evaluate(fleet, request, gateway)
     involved = {backend for target in at_best.targets for backend in (target.backend, *target.hops)}
     well = await healthy_endpoints(involved)

@@ -86,7 +86,7 @@ class Admin:
         if fleet is None:
             return _json({"error": "no policy has been loaded yet"}, status=503)
         try:
-            sent, gateway = sent_from(await request.json())
+            sent, gateway = await asyncio.to_thread(sent_from, await request.read())
             return _json(await explained(fleet, self._control.policy, sent, gateway))
         except MalformedRequestError as problem:
             return _json({"error": str(problem), "code": "malformed_request"}, status=422)

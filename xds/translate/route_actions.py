@@ -67,12 +67,14 @@ def _split(route: Route) -> dict[str, Any]:
 def _hash_policy(key: HashKey) -> dict[str, Any]:
     match key.source:
         case HashSource.HEADER:
-            return {"header": {"header_name": key.name}}
+            read: dict[str, Any] = {"header": {"header_name": key.name}}
         case HashSource.COOKIE:
             # A lifetime of 0 makes Envoy hand out a session cookie to clients that have none.
-            return {"cookie": {"name": key.name, "ttl": timedelta(0)}}
+            read = {"cookie": {"name": key.name, "ttl": timedelta(0)}}
         case HashSource.QUERY_PARAMETER:
-            return {"query_parameter": {"name": key.name}}
+            read = {"query_parameter": {"name": key.name}}
+    # Envoy would mix all keys into one hash, and what changes in one would move a client that keeps the other.
+    return {**read, "terminal": True}
 
 
 def _mirror_policy(route: Route, mirror: MirrorShare) -> dict[str, Any]:

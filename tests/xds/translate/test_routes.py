@@ -140,9 +140,9 @@ def test_hash_keys_are_policies_of_the_route() -> None:
         )
         return routes_of(fleet(model("chat", load_balancing=policy)), "chat")[0]["route"]["hash_policy"]
 
-    assert hashed(HashSource.HEADER) == [{"header": {"header_name": "who"}}]
-    assert hashed(HashSource.COOKIE) == [{"cookie": {"name": "who", "ttl": "0s"}}]
-    assert hashed(HashSource.QUERY_PARAMETER) == [{"query_parameter": {"name": "who"}}]
+    assert hashed(HashSource.HEADER) == [{"header": {"header_name": "who"}, "terminal": True}]
+    assert hashed(HashSource.COOKIE) == [{"cookie": {"name": "who", "ttl": "0s"}, "terminal": True}]
+    assert hashed(HashSource.QUERY_PARAMETER) == [{"query_parameter": {"name": "who"}, "terminal": True}]
 
 
 def listed(given: Fleet) -> str:
