@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from compiler import regex
 from compiler.diagnostics import Position
 from compiler.fleet import (
     Backend,
@@ -406,7 +406,7 @@ _OPERATORS: Mapping[Operator, Callable[[Actual, tuple[Value, ...]], bool]] = {
         values[0] in actual if isinstance(actual, frozenset) else str(values[0]) in str(actual)
     ),
     Operator.PREFIX: lambda actual, values: str(actual).startswith(str(values[0])),
-    Operator.REGEX: lambda actual, values: re.fullmatch(str(values[0]), str(actual)) is not None,
+    Operator.REGEX: lambda actual, values: regex.matches(str(values[0]), str(actual)),
 }
 
 

@@ -145,13 +145,14 @@ def _capabilities(header: str, listed: Any) -> frozenset[str]:
 
 
 def _metadata(entries: Any) -> dict[str, str]:
-    """Only strings are entries, as in OpenAI's API."""
+    """Only strings are entries, as in OpenAI's API; for half a surrogate pair stands the replacement character."""
     given = entries.items() if isinstance(entries, dict) else ()
-    return {key: value for key, value in given if isinstance(value, str) and _fits_a_header(value)}
+    texts = ((key, re.sub("[\ud800-\udfff]", "\ufffd", value)) for key, value in given if isinstance(value, str))
+    return {key: text for key, text in texts if _fits_a_header(text)}
 
 
 def _fits_a_header(value: str) -> bool:
-    short = len(value.encode(errors="surrogatepass")) <= MOST_METADATA_BYTES
+    short = len(value.encode()) <= MOST_METADATA_BYTES
     return short and not re.search(r"[\x00-\x1f\x7f]", value)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
+from compiler import regex
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error
 from compiler.fleet import Condition, Field, FieldType, Operator, Rule, Target
@@ -195,9 +196,13 @@ def _values(
             said = f"{dotted(loc)}: {item!r} is out of range: a header cannot hold it"
             found.append(error("P104", place, said, "printable ASCII without spaces around it"))
             return None
-        if operator is Operator.REGEX and (problem := _regex_problem(str(item))):
+        if operator is Operator.REGEX and (problem := regex.problem(str(item))):
             found.append(error("P104", place, f"{dotted(loc)}: {item!r} is no regular expression of RE2: {problem}"))
             return None
+    if several and python is str and (problem := regex.problem("|".join(re.escape(str(item)) for item in given))):
+        said = f"{dotted(loc)}: {len(given)} values are too many for the routes: {problem}"
+        found.append(error("P104", policy.at(*loc), said, "prefix or regex, or several rules"))
+        return None
     return tuple(given)
 
 
@@ -308,14 +313,3 @@ def _literal(value: object) -> str:
 def _is_plain(text: str) -> bool:
     """What Envoy compares is a header's bytes, without the spaces around them."""
     return text.isascii() and text.isprintable() and text == text.strip()
-
-
-def _regex_problem(pattern: str) -> str:
-    """Why RE2 would not take `pattern`; Python knows more than RE2 does, so what it adds is refused by name."""
-    try:
-        re.compile(pattern)
-    except re.error as problem:
-        return str(problem)
-    if re.search(r"\(\?(=|!|<=|<!|P=|>|\()", pattern) or re.search(r"\\[1-9]", pattern):
-        return "it has no look-around and no back-references"
-    return ""

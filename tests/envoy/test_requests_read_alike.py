@@ -148,6 +148,34 @@ def test_a_million_capabilities_cost_no_more_than_the_body_that_holds_them(serve
         assert costs["capabilities"] < 3 * costs["stop"] + 0.1, costs
 
 
+PATTERNS = (
+    r"\\w+", ".*", "a{,5}", "[[:alpha:]]+", "(?i)ABC", "[a-z]{1,64}@example[.]com", "(a|b)*c", r"\\d{3}-\\d{4}", "x?y+",
+    "(?P<year>[0-9]+)-x", r"[^\\s]+", "((ab){2,3}){2}", r"\\pL+", "a.c",
+)  # fmt: skip
+TEXTS = ("abc", "ABC", "aaa", "a{,5}", "me@example.com", "ababc", "123-4567", "yyy", "2026-x", "abababab", "a-c", "axc")
+
+
+def test_each_pattern_that_is_accepted_means_the_same_to_envoy(server: Upstream, tmp_path: Path) -> None:
+    rules = tuple(
+        replace(asked(Field.HEADER, Operator.REGEX, pattern, key="x-text"), name=f"rule-{number}", priority=-number)
+        for number, pattern in enumerate(PATTERNS)
+    )
+    rules = tuple(
+        replace(rule, conditions=(*rule.conditions, Condition(Field.HEADER, "x-n", Operator.EQ, (str(n),), ORIGIN)))
+        for n, rule in enumerate(rules)
+    )
+    of = two_models(server, *rules)
+    with served(of, tmp_path) as envoy:
+        found = {
+            (pattern, text): (answering(envoy, sent), evaluated(of, sent))
+            for number, pattern in enumerate(PATTERNS)
+            for text in TEXTS
+            if (sent := post({}, ("x-text", text), ("x-n", str(number))))
+        }
+    assert {key for key, (seen, said) in found.items() if seen != said} == set()
+    assert {seen for seen, _ in found.values()} == {"hit", "miss"}
+
+
 def test_a_long_list_of_values_is_no_reason_for_envoy_to_refuse_the_routes(server: Upstream, tmp_path: Path) -> None:
     teams = tuple(f"team-of-people-number-{number}" for number in range(300))
     of = two_models(server, asked(Field.HEADER, Operator.IN, *teams, key="x-team"))
