@@ -7,14 +7,15 @@
 --   x-turnout-max-tokens      `max_tokens`, else `max_completion_tokens`, where that is a whole number
 --   x-turnout-capability      what header `x-capability` and body `capabilities` ask for: `,chat,code,`
 --   x-turnout-metadata-<key>  those entries of the body's `metadata` that rules look at
+--   x-turnout-path            the path without its query, where a rule looks at it
 --
 -- A client's own headers of these names have been removed before. A request that has not come through here has none of
 -- them, and so no route to a model.
 -- The body is read as JSON in full, so that no engine sees what the routes were not chosen by.
 --
 -- What differs between gateways is a table: `prompt_in_bytes`; `metadata_keys` as {key = true}; `tell_model_at`, with
--- which dynamic metadata says where in the body the model's name stands. It is SETTINGS, where that has been set in front
--- of this text; else it is the route table's to say, so that rules change without a change of the listener.
+-- which dynamic metadata says where in the body the model's name stands; `tell_path`. It is SETTINGS, where that has been
+-- set in front of this text; else it is the route table's to say, so that rules change without a change of the listener.
 
 local byte, char, find, format, sub = string.byte, string.char, string.find, string.format, string.sub
 
@@ -58,15 +59,15 @@ local ESCAPES = { -- by the letter after the backslash
 -- Of the request that is being read. Nothing that reads them waits, so no other request comes between.
 local in_bytes, metadata_keys, tell_model_at
 
-local function take_settings(handle)
-  local function setting(name)
-    if SETTINGS then
-      return SETTINGS[name]
-    end
-    return handle:filterContext():get(name)
+local function settings_of(handle)
+  if SETTINGS then
+    return SETTINGS
   end
-  in_bytes, metadata_keys = setting("prompt_in_bytes"), setting("metadata_keys") or {}
-  tell_model_at = setting("tell_model_at")
+  local context, settings = handle:filterContext(), {}
+  for _, name in ipairs({ "prompt_in_bytes", "metadata_keys", "tell_model_at", "tell_path" }) do
+    settings[name] = context:get(name)
+  end
+  return settings
 end
 
 -- A refusal is thrown as a table; whatever else is thrown is a fault of this script.
@@ -481,13 +482,15 @@ local function read(handle)
   if path == "/v1/models" then
     return
   end
+  local settings = settings_of(handle)
   local model = named(headers:get("model-name")) or named(path_model(path))
   local asked = headers:get("x-capability") or ""
-  local facts = {}
+  local facts = { ["x-turnout-path"] = settings.tell_path and path or nil }
   local is_openai, is_post = OPENAI_PATHS[path], headers:get(":method") == "POST"
   if is_post and (is_openai or is_json(headers:get("content-type"))) then
     local text = body_text(handle)
-    take_settings(handle)
+    in_bytes, metadata_keys = settings.prompt_in_bytes, settings.metadata_keys or {}
+    tell_model_at = settings.tell_model_at
     if not text and is_openai then
       refuse("invalid_json", "null", "The request has no body")
     end

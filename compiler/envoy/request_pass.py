@@ -14,6 +14,7 @@ PROMPT_LENGTH_HEADER = "x-turnout-prompt-length"
 MAX_TOKENS_HEADER = "x-turnout-max-tokens"
 CAPABILITY_HEADER = "x-turnout-capability"
 METADATA_PREFIX = "x-turnout-metadata-"
+PATH_HEADER = "x-turnout-path"
 GATEWAY_HEADER = "x-turnout-gateway"
 """On a shared gateway only: the name of the Gateway whose request it is."""
 INTERNAL_PREFIX = "x-turnout-"
@@ -35,10 +36,12 @@ def settings(gateway: Gateway) -> Settings:
     """What differs between gateways; the script says what each is for."""
     orchestrator = gateway.orchestrator
     rules = orchestrator.rules if orchestrator else ()
-    keys = sorted({c.key for rule in rules for c in rule.conditions if c.field is Field.METADATA})
+    conditions = [condition for rule in rules for condition in rule.conditions]
+    keys = sorted({c.key for c in conditions if c.field is Field.METADATA})
     return {
         "prompt_in_bytes": gateway.length_unit is LengthUnit.BYTES,
         "metadata_keys": dict.fromkeys(keys, True),
+        "tell_path": any(condition.field is Field.PATH for condition in conditions),
         "tell_model_at": orchestrator is not None and orchestrator.fallback.takes_unknown_names,
     }
 

@@ -219,6 +219,12 @@ def _in_domain(
     if operator is Operator.LT and values[0] == 0:
         found.append(error("P227", policy.at(*loc), f"{field} is never less than 0: the rule can never match"))
         return False
+    for number, value in enumerate(values):
+        if field is Field.PATH and operator is not Operator.REGEX and re.search("[?#]", str(value)):
+            place = policy.at(*loc, number) if operator is Operator.IN else policy.at(*loc)
+            said = f"path '{value}' is outside paths: a query is no part of one, and the rule can never match"
+            found.append(error("P227", place, said, "what stands before the ?"))
+            return False
     domain = _domain(policy, field, policies)
     if domain is None or operator not in (Operator.EQ, Operator.NE, Operator.IN):
         return True

@@ -105,6 +105,30 @@ def test_of_a_header_given_twice_one_value_is_enough(
         assert (answering(envoy, sent), evaluated(of, sent)) == (expected, expected)
 
 
+@pytest.mark.parametrize(
+    ("operator", "values"),
+    [
+        (Operator.REGEX, (".*/embed.*",)),
+        (Operator.CONTAINS, ("embed",)),
+        (Operator.PREFIX, ("/v1/embed",)),
+        (Operator.EQ, ("/v1/embeddings",)),
+        (Operator.IN, ("/v1/embeddings", "/x")),
+        (Operator.NE, (PATH,)),
+    ],
+)
+def test_a_query_is_no_part_of_the_path(
+    server: Upstream, tmp_path: Path, operator: Operator, values: tuple[str, ...]
+) -> None:
+    """A client does not choose its rule by a parameter."""
+    of = two_models(server, asked(Field.PATH, operator, *values))
+    with served(of, tmp_path) as envoy:
+        for path, expected in ((f"{PATH}?x=/v1/embeddings", "miss"), ("/v1/embeddings?x=1", "hit")):
+            sent = replace(post({}), path=path)
+            assert (answering(envoy, sent), evaluated(of, sent)) == (expected, expected)
+        sent = Sent("GET", "/v1/embeddings/x", (("model-name", "auto"),), b"")
+        assert answering(envoy, sent) == evaluated(of, sent)
+
+
 @pytest.mark.parametrize("text", ["x" * 300 + "needle", "a\nneedle", "x" * 257 + "needle", "needle\x7f"])
 def test_a_metadata_entry_that_fits_no_header_counts_as_absent(server: Upstream, tmp_path: Path, text: str) -> None:
     of = two_models(server, asked(Field.METADATA, Operator.CONTAINS, "needle", key="team"))

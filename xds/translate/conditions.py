@@ -11,6 +11,7 @@ from compiler.envoy.request_pass import (
     MAX_TOKENS_HEADER,
     METADATA_PREFIX,
     MODEL_HEADER,
+    PATH_HEADER,
     PROMPT_LENGTH_HEADER,
     STREAM_HEADER,
 )
@@ -19,12 +20,11 @@ from compiler.fleet import Condition, Field, FieldType, Operator
 TIER_HEADER = "x-user-tier"
 LARGEST = 2**63 - 1
 """Envoy compares 64-bit integers; the end of a range is not in it."""
-QUERY = r"(\?.*)?"
 
 _HEADERS = {
     Field.MODEL: MODEL_HEADER,
     Field.USER_TIER: TIER_HEADER,
-    Field.PATH: ":path",
+    Field.PATH: PATH_HEADER,
     Field.METHOD: ":method",
     Field.PROMPT_LENGTH: PROMPT_LENGTH_HEADER,
     Field.MAX_TOKENS: MAX_TOKENS_HEADER,
@@ -59,8 +59,6 @@ def _header(condition: Condition) -> str:
 
 
 def _match(condition: Condition) -> dict[str, Any]:
-    if condition.field is Field.PATH:
-        return _path(condition.operator, [str(value) for value in condition.values])
     match condition.type:
         case FieldType.TEXT:
             return _text(condition.operator, [str(value) for value in condition.values])
@@ -87,20 +85,6 @@ def _text(operator: Operator, values: list[str]) -> dict[str, Any]:
         case Operator.IN:
             return _regex(_any_of(values))
     return _regex(first)
-
-
-def _path(operator: Operator, values: list[str]) -> dict[str, Any]:
-    """Envoy's `:path` has the query with it, which is no part of the path."""
-    match operator:
-        case Operator.EQ | Operator.IN:
-            return _regex(_any_of(values) + QUERY)
-        case Operator.NE:
-            return {**_regex(_any_of(values) + QUERY), "invert_match": True}
-        case Operator.CONTAINS:
-            return _regex(rf"[^?]*{re.escape(values[0])}.*")
-        case Operator.PREFIX:
-            return {"string_match": {"prefix": values[0]}}
-    return _regex(f"(?:{values[0]}){QUERY}")
 
 
 def _integer(operator: Operator, values: list[int]) -> dict[str, Any]:
