@@ -9,6 +9,7 @@ from compiler.fleet.rules import MOST_OF_A_REGEX
 
 REFUSED = (
     r"abc\Z", "a{1001}", "(a{100}){100}", "x*+y", "(?#c)a", "(?a)b", "(?x)a", "(?u:a)", r"\u0041", r"\N{DIGIT ONE}",
+    r"\x{65e5}", r"\pL{1000}",
     "(", "(?=a)", "(?!a)", "(?<=a)b", "(?<!a)b", "(?>a)", r"(a)\1", "(?P<n>a)(?P=n)", "[", "*",
 )  # fmt: skip
 
@@ -28,7 +29,11 @@ def test_a_program_over_envoys_limit_is_told() -> None:
     [
         (r"\w+", "abc_1", True),
         (r"\w+", "日本", False),
-        (".", "日", True),
+        (".", "日", False),  # three bytes
+        ("...", "日", True),
+        (".*", "日本", True),
+        (r"\pL+", "日本", False),
+        (".", "\ud83d", True),
         ("a{,5}", "aaa", False),
         ("a{,5}", "a{,5}", True),
         ("[[:alpha:]]+", "abc", True),

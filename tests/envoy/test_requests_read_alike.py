@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from compiler import regex
 from compiler.evaluate import Stage, evaluate
 from compiler.fleet import (
     Condition,
@@ -173,31 +174,33 @@ def test_a_million_capabilities_cost_no_more_than_the_body_that_holds_them(serve
 
 
 PATTERNS = (
-    r"\\w+", ".*", "a{,5}", "[[:alpha:]]+", "(?i)ABC", "[a-z]{1,64}@example[.]com", "(a|b)*c", r"\\d{3}-\\d{4}", "x?y+",
-    "(?P<year>[0-9]+)-x", r"[^\\s]+", "((ab){2,3}){2}", r"\\pL+", "a.c",
+    r"\w+", ".*", "a{,5}", "[[:alpha:]]+", "(?i)ABC", "[a-z]{1,64}@example[.]com", "(a|b)*c", r"\d{3}-\d{4}", "x?y+",
+    "(?P<year>[0-9]+)-x", r"[^\s]+", "((ab){2,3}){2}", r"\pL+", "a.c", "..", "x{1000}", r"^a\b.*\z$", r"\Qa-\Ec",
 )  # fmt: skip
 TEXTS = ("abc", "ABC", "aaa", "a{,5}", "me@example.com", "ababc", "123-4567", "yyy", "2026-x", "abababab", "a-c", "axc")
+WIDE_TEXTS = ("日本", "日", "é", "\u0663\u0663\u0663-1234", "\ud83d")
+"""A header of a client would not have them, metadata may: three digits that are not ASCII's, half a surrogate pair."""
 
 
 def test_each_pattern_that_is_accepted_means_the_same_to_envoy(server: Upstream, tmp_path: Path) -> None:
+    assert not any(map(regex.problem, PATTERNS))
     rules = tuple(
-        replace(asked(Field.HEADER, Operator.REGEX, pattern, key="x-text"), name=f"rule-{number}", priority=-number)
-        for number, pattern in enumerate(PATTERNS)
-    )
-    rules = tuple(
-        replace(rule, conditions=(*rule.conditions, Condition(Field.HEADER, "x-n", Operator.EQ, (str(n),), ORIGIN)))
-        for n, rule in enumerate(rules)
+        replace(rule, name=f"rule-{n}", priority=-n, conditions=(*rule.conditions, *numbered.conditions))
+        for n, pattern in enumerate(PATTERNS)
+        for rule in [asked(Field.METADATA, Operator.REGEX, pattern, key="text")]
+        for numbered in [asked(Field.HEADER, Operator.EQ, str(n), key="x-n")]
     )
     of = two_models(server, *rules)
     with served(of, tmp_path) as envoy:
         found = {
             (pattern, text): (answering(envoy, sent), evaluated(of, sent))
             for number, pattern in enumerate(PATTERNS)
-            for text in TEXTS
-            if (sent := post({}, ("x-text", text), ("x-n", str(number))))
+            for text in (*TEXTS, *WIDE_TEXTS)
+            for sent in [post({"metadata": {"text": text}}, ("x-n", str(number)))]
         }
-    assert {key for key, (seen, said) in found.items() if seen != said} == set()
-    assert {seen for seen, _ in found.values()} == {"hit", "miss"}
+    assert {key: pair for key, pair in found.items() if pair[0] != pair[1]} == {}
+    assert found[r"\w+", "abc"] == ("hit", "hit")
+    assert found[r"\w+", "日本"] == ("miss", "miss")
 
 
 def test_a_long_list_of_values_is_no_reason_for_envoy_to_refuse_the_routes(server: Upstream, tmp_path: Path) -> None:
