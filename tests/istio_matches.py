@@ -9,7 +9,7 @@ from typing import Any
 import re2
 
 from compiler.emit.header_matches import copies
-from compiler.envoy.request_pass import INTERNAL_PREFIX
+from compiler.envoy.request_pass import INTERNAL_PREFIX, settings
 from compiler.fleet import Fleet, Gateway, routes
 from compiler.request import OPENAI_PATHS, Request
 
@@ -24,7 +24,7 @@ def headers_after_the_pass(of: Fleet, at: Gateway, request: Request) -> dict[str
     headers = {name: value for name, value in request.headers.items() if not name.startswith(INTERNAL_PREFIX)}
     headers |= {":path": request.path, ":method": request.method, "x-turnout-gateway": at.name}
     if request.path != "/v1/models":
-        headers |= dict(_facts(request))
+        headers |= dict(_facts(request)) | ({"x-turnout-path": request.path} if settings(at)["tell_path"] else {})
     for source, name in copies(routes(of, at)):
         if source in headers and (source, headers[source]) != ("x-turnout-model", ""):
             headers[name] = headers[source]

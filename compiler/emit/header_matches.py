@@ -18,6 +18,7 @@ from compiler.envoy.request_pass import (
     MAX_TOKENS_HEADER,
     METADATA_PREFIX,
     MODEL_HEADER,
+    PATH_HEADER,
     PROMPT_LENGTH_HEADER,
     STREAM_HEADER,
     Copy,
@@ -31,7 +32,7 @@ LONGEST_REGEX = 1024
 _SOURCES = {
     Field.MODEL: MODEL_HEADER,
     Field.USER_TIER: "x-user-tier",
-    Field.PATH: ":path",
+    Field.PATH: PATH_HEADER,
     Field.METHOD: ":method",
     Field.PROMPT_LENGTH: PROMPT_LENGTH_HEADER,
     Field.MAX_TOKENS: MAX_TOKENS_HEADER,

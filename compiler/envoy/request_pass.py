@@ -23,7 +23,7 @@ SHARED_GATEWAY_SCRIPT = files("compiler.envoy").joinpath("shared_gateway.lua").r
 
 
 class Copy(NamedTuple):
-    """A header of a request under another name; `:path` without its query."""
+    """A header of a request under another name."""
 
     source: str
     name: str

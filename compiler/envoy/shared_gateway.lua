@@ -1,8 +1,8 @@
 -- Around the pass, on a gateway whose listeners and filters are not Turnout's own.
 --
--- Nobody has removed a client's own internal headers before this: it is done here, first. The request's path and method,
--- and headers that one rule asks about twice, are copied to headers of their own: a VirtualService can look at a header
--- once, and at the path without its query only in ways that not every operator has.
+-- Nobody has removed a client's own internal headers before this: it is done here, first. The request's method, headers
+-- with odd names and those that one rule asks about twice are copied to headers of their own: a VirtualService can look at
+-- a header once.
 --
 -- What differs between gateways is set in front of this text: INTERNAL_PREFIX; GATEWAY, told in a header by which error
 -- bodies know requests of Turnout's hosts; COPIES as a list of {from, to}.
@@ -21,9 +21,7 @@ end
 
 local function value_to_copy(headers, name)
   local value = headers:get(name)
-  if name == ":path" then
-    return value:match("^[^?#]*")
-  elseif name == INTERNAL_PREFIX .. "model" and value == "" then
+  if name == INTERNAL_PREFIX .. "model" and value == "" then
     return nil -- a request that names no model has none
   end
   return value
