@@ -168,7 +168,7 @@ def _json_or_nothing(text: bytes) -> dict[str, Any]:
 
 def _sent(options: argparse.Namespace) -> Sent:
     """The request that the flags describe. Raises ValueError for a header without a colon."""
-    from compiler.request import Sent
+    from compiler.request import TIER_HEADER, Sent
 
     headers = []
     for header in options.header:
@@ -177,7 +177,7 @@ def _sent(options: argparse.Namespace) -> Sent:
             raise ValueError(f"{header!r} is not 'NAME: VALUE'")
         headers.append((name.strip().lower(), value.strip()))
     if options.tier:
-        headers.append(("x-user-tier", options.tier))
+        headers.append((TIER_HEADER, options.tier))
     if options.capability:
         headers.append(("x-capability", ",".join(options.capability)))
     body = b"{}"

@@ -15,10 +15,9 @@ from compiler.emit.header_matches import copies
 from compiler.emit.names import gateway_owner, service_host
 from compiler.emit.virtual_service import NO_MODEL_ROUTE, stream_route_name, takes_streams
 from compiler.envoy.local_replies import local_reply_config
-from compiler.envoy.request_pass import GATEWAY_HEADER, INTERNAL_PREFIX, shared_gateway_source
+from compiler.envoy.request_pass import GATEWAY_HEADER, NO_CLUSTER_HEADER, shared_gateway_source
 from compiler.fleet import Gateway, Model, Route, Version
 
-NO_CLUSTER_HEADER = f"{INTERNAL_PREFIX}cluster"
 _TYPES = "type.googleapis.com/envoy.extensions.filters"
 _CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
 _SCRIPT = "request_pass"

@@ -9,35 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from compiler.emit.decimal_range import at_least, at_most
-from compiler.envoy.request_pass import (
-    CAPABILITY_HEADER,
-    INTERNAL_PREFIX,
-    MAX_TOKENS_HEADER,
-    METADATA_PREFIX,
-    MODEL_HEADER,
-    PATH_HEADER,
-    PROMPT_LENGTH_HEADER,
-    STREAM_HEADER,
-    Copy,
-)
+from compiler.envoy.matches import any_of, has_none_but, has_one_of, header_of
+from compiler.envoy.request_pass import CAPABILITY_HEADER, INTERNAL_PREFIX, MODEL_HEADER, STREAM_HEADER, Copy
 from compiler.fleet import Condition, Field, FieldType, Operator, Route
 
 PRESENT: dict[str, str] = {}
 LONGEST_REGEX = 1024
 """Istio refuses a VirtualService with a longer one."""
 
-_SOURCES = {
-    Field.MODEL: MODEL_HEADER,
-    Field.USER_TIER: "x-user-tier",
-    Field.PATH: PATH_HEADER,
-    Field.METHOD: ":method",
-    Field.PROMPT_LENGTH: PROMPT_LENGTH_HEADER,
-    Field.MAX_TOKENS: MAX_TOKENS_HEADER,
-    Field.CAPABILITY: CAPABILITY_HEADER,
-}
 _PLAIN_NAME = re.compile(r"[-_a-z0-9]+\Z")
 
 
@@ -61,11 +42,11 @@ def header_matches(route: Route) -> HeaderMatches:
     without: dict[str, dict[str, str]] = {}
     copies = []
     if route.asks_within is not None:
-        headers[CAPABILITY_HEADER] = {"regex": f",({any_of(route.asks_within)},)+"}
+        headers[CAPABILITY_HEADER] = {"regex": has_none_but(route.asks_within)}
     for condition in route.conditions:
         if condition.field is Field.STREAM:
             continue
-        source = _source(condition)
+        source = header_of(condition)
         name = _free_name(source, {MODEL_HEADER, STREAM_HEADER, *headers})
         if name != source:
             copies.append(Copy(source, name))
@@ -77,19 +58,6 @@ def header_matches(route: Route) -> HeaderMatches:
 
 def copies(routes: Iterable[Route]) -> tuple[Copy, ...]:
     return tuple(sorted({copy for route in routes for copy in header_matches(route).copies}))
-
-
-def any_of(values: Iterable[str]) -> str:
-    return f"({'|'.join(re.escape(value) for value in values)})"
-
-
-def _source(condition: Condition) -> str:
-    match condition.field:
-        case Field.HEADER:
-            return condition.key
-        case Field.METADATA:
-            return f"{METADATA_PREFIX}{condition.key}"
-    return _SOURCES[condition.field]
 
 
 def _free_name(source: str, taken: Iterable[str]) -> str:
@@ -114,7 +82,7 @@ def _match(condition: Condition) -> _Match:
         case FieldType.INTEGER:
             return _integer(condition.operator, [int(value) for value in condition.values])
         case FieldType.SET:
-            return _set([str(value) for value in condition.values]), None
+            return {"regex": has_one_of(map(str, condition.values))}, None
     return _text(condition.operator, [str(value) for value in condition.values])
 
 
@@ -150,8 +118,3 @@ def _integer(operator: Operator, values: list[int]) -> _Match:
         case Operator.LE:
             return {"regex": at_most(first)}, None
     return {"exact": str(first)}, None
-
-
-def _set(values: list[str]) -> dict[str, Any]:
-    """Sets are written `,chat,code,`; `contains` has one value, `in` any of several."""
-    return {"regex": f".*,{any_of(values)},.*"}

@@ -12,15 +12,15 @@ from datetime import timedelta
 from typing import Any
 
 from compiler.emit.durations import duration
-from compiler.emit.header_matches import PRESENT, any_of, header_matches
+from compiler.emit.header_matches import PRESENT, header_matches
 from compiler.emit.names import SERVICE_PORT, service_host
 from compiler.envoy.local_replies import NO_MODEL
-from compiler.envoy.replies import CLIENT_FAULT, error_body
+from compiler.envoy.matches import any_of
+from compiler.envoy.replies import CLIENT_FAULT, error_body, model_list
 from compiler.envoy.request_pass import MODEL_HEADER, STREAM_HEADER
 from compiler.fleet import Fault, Field, Gateway, MirrorShare, Model, Retries, Route, Share, Version
 
 NONE = timedelta(0)
-LEAST_BACKOFF = timedelta(milliseconds=1)
 NOTHING: Mapping[str, Any] = {}
 NO_MODEL_ROUTE = "no-model"
 """The last, which takes everything; every request has it until its body has been read."""
@@ -29,7 +29,7 @@ NO_MODEL_ROUTE = "no-model"
 def http_routes(gateway: Gateway, own: tuple[Route, ...]) -> list[dict[str, Any]]:
     """In the order in which they are tried. `own` are the gateway's routes."""
     forwarding = [http_route for route in own for http_route in _forwarding(route)]
-    return [_model_list(own), *forwarding, *_unknown_model(gateway, own), _no_model()]
+    return [_models(own), *forwarding, *_unknown_model(gateway, own), _no_model()]
 
 
 def stream_route_name(route: Route) -> str:
@@ -44,13 +44,11 @@ def takes_others(route: Route) -> bool:
     return not any(c.field is Field.STREAM and c.values[0] for c in route.conditions)
 
 
-def _model_list(own: tuple[Route, ...]) -> dict[str, Any]:
-    names = sorted({name for route in own for name in route.model_names if name})
-    data = [{"id": name, "object": "model", "created": 0, "owned_by": "turnout"} for name in names]
+def _models(own: tuple[Route, ...]) -> dict[str, Any]:
     return {
         "name": "models",
         "match": [{"uri": {"exact": "/v1/models"}, "method": {"exact": "GET"}}],
-        **_answer(200, {"object": "list", "data": data}),
+        **_answer(200, model_list(own)),
     }
 
 
@@ -164,7 +162,7 @@ def _retries(retries: Retries, per_try: timedelta) -> dict[str, Any]:
         "attempts": retries.attempts,
         **_unless_zero("perTryTimeout", per_try),
         "retryOn": ",".join((*retries.retry_on, *map(str, retries.status_codes))),
-        "backoff": duration(max(retries.backoff, LEAST_BACKOFF)),
+        "backoff": duration(retries.backoff),
         # Istio drops its own default for hashed targets.
         "retryIgnorePreviousHosts": True,
         # Leaves a tier that has failed twice.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+from compiler.fleet import Route
 
 CLIENT_FAULT = "invalid_request_error"
 SERVER_FAULT = "server_error"
@@ -10,6 +13,13 @@ SERVER_FAULT = "server_error"
 
 def error_body(message: str, kind: str, code: str, param: str | None = None) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def model_list(routes: Iterable[Route]) -> dict[str, Any]:
+    """What `GET /v1/models` is answered."""
+    names = sorted({name for route in routes for name in route.model_names if name})
+    models = [{"id": name, "object": "model", "created": 0, "owned_by": "turnout"} for name in names]
+    return {"object": "list", "data": models}
 
 
 def header(key: str, value: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 from compiler.evaluate import holds
 from compiler.fleet import Condition, Field, FieldType, Operator
 from compiler.fleet.rules import TYPES, Value
-from compiler.request import METHODS, OPENAI_PATHS, Request
+from compiler.request import METHODS, OPENAI_PATHS, TIER_HEADER, Request
 
 Facet = tuple[Field, str]
 """A field, and the name of the header or metadata entry."""
@@ -48,7 +48,7 @@ _SIMPLER = (
     (r"\\(.)", r"\1"),
 )
 """From a regular expression to a text: first alternatives, first letters of classes, nothing where that will do."""
-_ALIASES = {(Field.HEADER, "x-user-tier"): USER_TIER}
+_ALIASES = {(Field.HEADER, TIER_HEADER): USER_TIER}
 _ATTRIBUTES = {Field.CAPABILITY: "capabilities"}
 """Of `Request`, where they are not called like the field."""
 
@@ -147,7 +147,7 @@ def request_with(values: Mapping[Facet, Any]) -> Request:
     given = {facet: value for facet, value in values.items() if value is not None}
     headers = {key: value for (field, key), value in given.items() if field is Field.HEADER}
     if USER_TIER in given:
-        headers["x-user-tier"] = given[USER_TIER]
+        headers[TIER_HEADER] = given[USER_TIER]
     metadata = {key: value for (field, key), value in given.items() if field is Field.METADATA}
     elsewhere = (Field.HEADER, Field.USER_TIER, Field.METADATA)
     plain = {_ATTRIBUTES.get(f, str(f)): value for (f, _), value in given.items() if f not in elsewhere}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compiler.diagnostics import Diagnostic
-from compiler.request import Request
+from compiler.request import TIER_HEADER, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ def request_text(request: Request) -> str:
     """The request by what sets it apart."""
     tier = request.user_tier
     facts = [] if tier is None else [f"user_tier {tier}"]
-    facts += [f"{name}: {value}" for name, value in request.headers.items() if name != "x-user-tier"]
+    facts += [f"{name}: {value}" for name, value in request.headers.items() if name != TIER_HEADER]
     facts += [f"metadata.{key} {value}" for key, value in request.metadata.items()]
     plain = Request()
     for name in ("model", "method", "path", "prompt_length", "max_tokens", "stream"):

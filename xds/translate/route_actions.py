@@ -15,7 +15,6 @@ from xds.translate.messages import packed
 BACKOFF_GROWTH = 10
 HOST_CHOICES = 20
 """Of a retry that may not take a host again. Of two hosts, 5 choices, Istio's number, are all the failed one at 3 %."""
-LEAST_BACKOFF = timedelta(milliseconds=1)
 
 
 def stream_action(route: Route) -> route_components_pb2.RouteAction:
@@ -98,13 +97,12 @@ def _retry_policy(route: Route, per_try_timeout: timedelta | None = None) -> dic
     # reason for another model to answer.
     tries_of_a_tier = 2 if any(share.hops for share in route.shares) else 1
     status_codes = ("retriable-status-codes",) if retries.status_codes else ()
-    backoff = max(retries.backoff, LEAST_BACKOFF)  # Envoy refuses 0
     return {
         "retry_on": ",".join((*retries.retry_on, *status_codes)),
         "retriable_status_codes": retries.status_codes,
         "num_retries": {"value": retries.attempts},
         "per_try_timeout": per_try_timeout,
-        "retry_back_off": {"base_interval": backoff, "max_interval": backoff * BACKOFF_GROWTH},
+        "retry_back_off": {"base_interval": retries.backoff, "max_interval": retries.backoff * BACKOFF_GROWTH},
         "retry_host_predicate": [
             {
                 "name": "previous_hosts",

@@ -16,8 +16,8 @@ from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2
 from google.protobuf.message import Message
 
-from compiler.envoy.replies import CLIENT_FAULT, SERVER_FAULT, header
-from compiler.envoy.request_pass import INTERNAL_PREFIX, MODEL_HEADER, STREAM_HEADER
+from compiler.envoy.replies import CLIENT_FAULT, SERVER_FAULT, header, model_list
+from compiler.envoy.request_pass import MODEL_HEADER, NO_CLUSTER_HEADER, STREAM_HEADER
 from compiler.fleet import Fault, Gateway, Route
 from xds.snapshot import ResourceSet
 from xds.translate.conditions import asks_within, header_matchers
@@ -28,7 +28,6 @@ from xds.translate.request_pass import request_pass_settings
 from xds.translate.route_actions import stream_action, unary_action
 
 MODELS_PATH = "/v1/models"
-NO_CLUSTER_HEADER = f"{INTERNAL_PREFIX}cluster"
 DEFAULT_BODY_LIMIT = 4096
 
 
@@ -40,16 +39,16 @@ def route_configurations(gateway: Gateway, routes: Iterable[Route]) -> ResourceS
 
 
 def route_configuration(gateway: Gateway, routes: tuple[Route, ...]) -> route_pb2.RouteConfiguration:
-    model_list = _model_list(routes)
+    models = json.dumps(model_list(routes), separators=(",", ":"))
     return route_pb2.RouteConfiguration(
         name=gateway.name,
-        virtual_hosts=[_virtual_host(gateway, routes, model_list)],
+        virtual_hosts=[_virtual_host(gateway, routes, models)],
         ignore_port_in_host_matching=True,
-        max_direct_response_body_size_bytes={"value": max(DEFAULT_BODY_LIMIT, len(model_list))},
+        max_direct_response_body_size_bytes={"value": max(DEFAULT_BODY_LIMIT, len(models))},
     )
 
 
-def _virtual_host(gateway: Gateway, routes: tuple[Route, ...], model_list: str) -> route_components_pb2.VirtualHost:
+def _virtual_host(gateway: Gateway, routes: tuple[Route, ...], models: str) -> route_components_pb2.VirtualHost:
     return route_components_pb2.VirtualHost(
         name=gateway.name,
         domains=[host.name for host in gateway.hosts],
@@ -58,7 +57,7 @@ def _virtual_host(gateway: Gateway, routes: tuple[Route, ...], model_list: str) 
                 "input": _extension("model", http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=MODEL_HEADER)),
                 "exact_match_map": {"map": {name: _take(found) for name, found in _by_name(routes).items()}},
             },
-            "on_no_match": _take([_models(model_list), *_unknown_names(gateway, routes), _no_model()]),
+            "on_no_match": _take([_models(models), *_unknown_names(gateway, routes), _no_model()]),
         },
         typed_per_filter_config=request_pass_settings(gateway),
         request_body_buffer_limit={"value": gateway.max_request_bytes},
@@ -127,11 +126,11 @@ def _drill(fault: Fault | None) -> dict[str, Any]:
     return {"envoy.filters.http.fault": packed(config)}
 
 
-def _models(model_list: str) -> route_components_pb2.Route:
+def _models(models: str) -> route_components_pb2.Route:
     return route_components_pb2.Route(
         name="models",
         match={"path": MODELS_PATH, "headers": [_is(":method", "GET")]},
-        direct_response={"status": 200, "body": {"inline_string": model_list}},
+        direct_response={"status": 200, "body": {"inline_string": models}},
         response_headers_to_add=[header("content-type", "application/json")],
     )
 
@@ -173,12 +172,6 @@ def _no_model() -> route_components_pb2.Route:
             "cluster_not_found_response_code": route_components_pb2.RouteAction.NOT_FOUND,
         },
     )
-
-
-def _model_list(routes: tuple[Route, ...]) -> str:
-    names = sorted({name for route in routes for name in route.model_names if name})
-    models = [{"id": name, "object": "model", "created": 0, "owned_by": "turnout"} for name in names]
-    return json.dumps({"object": "list", "data": models}, separators=(",", ":"))
 
 
 def _is(name: str, value: str) -> dict[str, Any]:
