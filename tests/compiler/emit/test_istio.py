@@ -160,7 +160,7 @@ def test_only_a_stream_has_a_limit_for_one_try_and_none_for_the_whole() -> None:
 def test_limits_of_zero_are_none() -> None:
     """The CRD refuses `0s`."""
     endless = replace(model("llama"), timeouts=Timeouts(seconds(0), seconds(0), seconds(0), seconds(0)))
-    value = fleet(replace(endless, retries=Retries(1, ("reset",), (), seconds(0))))
+    value = fleet(replace(endless, retries=Retries(1, ("reset",), (), seconds(0.025))))
     routes = [answer(value, model="llama"), answer(value, model="llama", stream=True)]
     assert not any("timeout" in route or "perTryTimeout" in route["retries"] for route in routes)
     assert not any(validate(item.body) for item in istio.objects(value))
