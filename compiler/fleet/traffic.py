@@ -96,6 +96,7 @@ class Retries:
     status_codes: tuple[int, ...]
     """Answers that are tried again too."""
     backoff: timedelta
+    """Before the first retry, about; never 0, which Envoy refuses."""
     origin: Position = SAID
 
 
