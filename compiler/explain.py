@@ -44,9 +44,9 @@ def document(request: Request, decision: Decision, place: Place, healthy: Health
     """Its keys are an interface:
 
     `{"stage", "rule", "gateway", "targets": [{"model", "version", "share", "tiers", "limits", "fallback", "insteadOf",
-    "origin"}], "mirrors", "fault", "timeouts", "retries", "error", "origin", "steps": [{"stage", "name", "matched",
-    "why", "origin"}], "request"}`. `stage` is explicit, rule, capability, default, fallback, models or none; `share` is
-    of 1.
+    "origin"}], "unanswered", "mirrors", "fault", "timeouts", "retries", "error", "origin", "steps": [{"stage", "name",
+    "matched", "why", "origin"}], "request"}`. `stage` is explicit, rule, capability, default, fallback, models or none;
+    `share` and `unanswered` are of 1.
 
     `healthy` tells of an instance whether it is well; without it nothing is said of health.
     """
@@ -59,6 +59,7 @@ def document(request: Request, decision: Decision, place: Place, healthy: Health
         "rule": decision.rule or None,
         "gateway": decision.gateway or None,
         "targets": [_target(target, told, healthy) for target in decision.targets],
+        "unanswered": (WHOLE - sum(target.share for target in decision.targets)) / WHOLE if decision.targets else 0,
         "mirrors": [_mirror(mirror) for mirror in decision.mirrors],
         "fault": _fault(decision.fault, told) if decision.fault else None,
         "timeouts": _timeouts(request, decision.timeouts, told) if decision.timeouts else None,
@@ -97,9 +98,8 @@ def as_text(explained: Document) -> str:
     lines += ["", _decided(explained)]
     for target in explained["targets"]:
         lines += _target_lines(target)
-    served = sum(target["share"] for target in explained["targets"])
-    if served < 1:
-        lines.append(f"  {_percent(1 - served)}  nobody: 503, no instance is well")
+    if explained["unanswered"]:
+        lines.append(f"  {_percent(explained['unanswered'])}  nobody: 503, no instance is well")
     lines += [*_route_lines(explained), *_live(explained)]
     return "\n".join(lines) + "\n"
 

@@ -23,6 +23,9 @@ MOST_CAPABILITIES = 64
 MOST_METADATA_BYTES = 256
 """Of an entry of `metadata`; a longer one, or one with control characters, fits no header and counts as absent."""
 TIER_HEADER = "x-user-tier"
+HOP_HEADERS = ("connection", "content-length", "host", "te", "transfer-encoding", "x-request-id")
+HOP_PREFIXES = ("x-envoy-", "x-forwarded-")
+"""Of headers that proxies set or take away: what a rule would see is not what the client has sent."""
 INTERNAL_PREFIX = "x-turnout-"
 """Of headers that a client cannot set."""
 _CAPABILITY = re.compile(r"[a-z0-9][a-z0-9.-]{0,39}\Z")
@@ -69,8 +72,8 @@ class Sent:
 
     @property
     def host(self) -> str:
-        """Without the port; empty where no header names one."""
-        return re.sub(r":\d+\Z", "", dict(self.headers).get("host", ""))
+        """Without the port, in lower case; empty where no header names one."""
+        return re.sub(r":\d+\Z", "", dict(self.headers).get("host", "")).lower()
 
 
 def parse_curl(line: str) -> Sent:

@@ -286,6 +286,8 @@ def test_explain_says_who_decides_and_exits_accordingly(tmp_path: Path) -> None:
     (tmp_path / "policies" / "chat.yaml").write_text(MODEL)
     named = turnout(tmp_path, "explain", "--header", "model-name: chat", "--format", "json")
     assert (named.returncode, json.loads(named.stdout)["stage"]) == (0, "explicit")
+    broken = turnout(tmp_path, "explain", "--curl", "curl http://x/v1/completions -d '{'", "--format", "json")
+    assert (broken.returncode, json.loads(broken.stdout)["error"]["status"]) == (1, 400)
     nobody = turnout(tmp_path, "explain", "--header", "model-name: nobody")
     assert (nobody.returncode, "404 model_not_found" in nobody.stdout) == (1, True)
     wrong = turnout(tmp_path, "explain", "--header", "nothing")

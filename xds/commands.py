@@ -90,7 +90,9 @@ def explain(options: argparse.Namespace) -> int:
         sent = parse_curl(options.curl) if options.curl else _sent(options)
         document = _explained_live(options, sent) if options.live else _explained(options, sent)
     except MalformedRequestError as problem:
-        print(f"400 before any route is asked: {problem}")
+        refused = {"error": {"status": 400, "code": "malformed_request", "message": str(problem)}}
+        said = explained.as_json(refused) if options.format == "json" else f"400 before any route is asked: {problem}\n"
+        print(said, end="")
         return FAILED
     except ValueError as problem:
         print(f"turnout: {problem}", file=sys.stderr)

@@ -20,7 +20,7 @@ from compiler.link.members import check_member
 from compiler.link.references import weights_sum
 from compiler.link.traffic import ROUTE_FIELDS, check_mirror, fault, mirror, retries, timeouts
 from compiler.nodes import Loc, article, dotted, value_type
-from compiler.request import INTERNAL_PREFIX, METHODS
+from compiler.request import HOP_HEADERS, HOP_PREFIXES, INTERNAL_PREFIX, METHODS
 from compiler.spelling import nearest
 
 P = TypeVar("P", bound=Part)
@@ -141,6 +141,10 @@ def _condition(
     if field is Field.HEADER and key.lower().startswith(INTERNAL_PREFIX):
         said = f"'{key}' is no name: headers {INTERNAL_PREFIX}… are Turnout's own, and a client's are removed"
         found.append(error("P115", place, said, "a header of yours"))
+        return None
+    if field is Field.HEADER and (key.lower() in HOP_HEADERS or key.lower().startswith(HOP_PREFIXES)):
+        said = f"'{key}' is no name: proxies set or remove that header, so a rule does not see what the client sent"
+        found.append(error("P115", place, said, "a header of the client's own"))
         return None
     if field is Field.METADATA and not _METADATA_KEY.match(key):
         said = f"'{key}' is no name: a metadata key of a rule is lower-case letters, digits, - and _"

@@ -98,6 +98,32 @@ def test_who_has_nothing_healthy_is_stood_in_for_and_in_the_end_there_is_an_erro
     assert running.document("--header", "model-name: unborn")["error"]["code"] == "model_not_ready"
 
 
+def test_a_share_that_nobody_answers_is_told(running: Running) -> None:
+    one, three = (running.servers[name].port for name in ("one", "three"))
+    split = "\n".join(
+        (
+            "apiVersion: turnout.dev/v1",
+            "kind: InferenceModel",
+            "metadata: {name: split}",
+            "spec:",
+            "  modelName: org/split",
+            "  versions:",
+            f"    - {{name: '1', weight: 70, endpoints: [{{address: 127.0.0.1, port: {one}}}]}}",
+            f"    - {{name: '2', weight: 30, endpoints: [{{address: 127.0.0.1, port: {three}}}]}}\n",
+        )
+    )
+    running.folder.write("models", split)
+    running.servers["one"].health = 503
+    found: dict[str, Any] = {}
+    for _ in range(100):
+        found = running.document("--header", "model-name: split")
+        if found["stage"] == "explicit":
+            break
+    assert [(target["version"], target["share"]) for target in found["targets"]] == [("2", 0.3)]
+    assert found["unanswered"] == 0.7
+    assert "70.00 %  nobody" in running.explain("--header", "model-name: split").stdout
+
+
 def test_a_broken_edit_is_told_and_what_is_served_is_explained(running: Running) -> None:
     running.folder.write("broken", "kind: Nonsense\n")
     said = ""
