@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from compiler import regex
@@ -25,6 +25,12 @@ from compiler.spelling import nearest
 
 P = TypeVar("P", bound=Part)
 
+_OF_A_PART: Mapping[Operator, Callable[[str, str], bool]] = {
+    Operator.PREFIX: str.startswith,
+    Operator.CONTAINS: str.__contains__,
+    Operator.REGEX: lambda known, pattern: regex.matches(pattern, known),
+}
+"""Operators that ask for a part of a text, or its form."""
 _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+\Z")
 _METADATA_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 _TYPE_NAMES = {
@@ -203,6 +209,12 @@ def _values(
         if operator is Operator.REGEX and (problem := regex.problem(str(item))):
             found.append(error("P104", place, f"{dotted(loc)}: {item!r} is no regular expression of RE2: {problem}"))
             return None
+    first: dict[object, int] = {}
+    for number, item in enumerate(given):
+        if first.setdefault(item, number) != number:
+            place, before = policy.at(*loc, number), policy.at(*loc, first[item])
+            found.append(error("P204", place, f"value '{_literal(item)}' twice, first at {before}", "delete one"))
+            return None
     if several and python is str and (problem := regex.problem("|".join(re.escape(str(item)) for item in given))):
         said = f"{dotted(loc)}: {len(given)} values are too many for the routes: {problem}"
         found.append(error("P104", policy.at(*loc), said, "prefix or regex, or several rules"))
@@ -230,8 +242,14 @@ def _in_domain(
             found.append(error("P227", place, said, "what stands before the ?"))
             return False
     domain = _domain(policy, field, policies)
-    if domain is None or operator not in (Operator.EQ, Operator.NE, Operator.IN):
+    if domain is None:
         return True
+    if operator in _OF_A_PART:
+        if any(_OF_A_PART[operator](known, str(values[0])) for known in domain):
+            return True
+        said = f"{field} {operator} '{values[0]}' is outside {', '.join(domain)}: the rule can never match"
+        found.append(error("P227", policy.at(*loc), said))
+        return False
     outside = [(number, value) for number, value in enumerate(values) if value not in domain]
     for number, value in outside:
         place = policy.at(*loc, number) if operator is Operator.IN else policy.at(*loc)
