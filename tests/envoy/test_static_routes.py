@@ -343,7 +343,7 @@ def every_setting() -> Fleet:
         OutlierDetection(0, seconds(10), seconds(60), 100),
         OutlierDetection(1, seconds(0.001), seconds(0.001), 0),
     ]
-    retries = [Retries(0, (), (), seconds(0)), Retries(100, ("reset",), (500, 599), seconds(3600))]
+    retries = [Retries(0, (), (), seconds(0.001)), Retries(100, ("reset",), (500, 599), seconds(3600))]
     timeouts = [Timeouts(*[seconds(0)] * 4), Timeouts(*[seconds(86400)] * 4)]
     changes: list[dict[str, Any]] = [
         *({"load_balancing": value} for value in balancing),
