@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from compiler.envoy.request_pass import INTERNAL_PREFIX
 from compiler.fleet import LengthUnit
 
 MAX_DEPTH = 100
@@ -26,8 +27,6 @@ TIER_HEADER = "x-user-tier"
 HOP_HEADERS = ("connection", "content-length", "host", "te", "transfer-encoding", "x-request-id")
 HOP_PREFIXES = ("x-envoy-", "x-forwarded-")
 """Of headers that proxies set or take away: what a rule would see is not what the client has sent."""
-INTERNAL_PREFIX = "x-turnout-"
-"""Of headers that a client cannot set."""
 _CAPABILITY = re.compile(r"[a-z0-9][a-z0-9.-]{0,39}\Z")
 
 

@@ -18,6 +18,7 @@ PATH_HEADER = "x-turnout-path"
 GATEWAY_HEADER = "x-turnout-gateway"
 """On a shared gateway only: the name of the Gateway whose request it is."""
 INTERNAL_PREFIX = "x-turnout-"
+"""Of headers that a client cannot set."""
 NO_CLUSTER_HEADER = f"{INTERNAL_PREFIX}cluster"
 """Which no request has: a route to the cluster that it names leads nowhere."""
 SCRIPT = files("compiler.envoy").joinpath("request.lua").read_text(encoding="utf-8")

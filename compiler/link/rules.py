@@ -9,6 +9,7 @@ from typing import TypeVar
 from compiler import regex
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error
+from compiler.envoy.request_pass import INTERNAL_PREFIX
 from compiler.fleet import Condition, Field, FieldType, Operator, Rule, Target
 from compiler.fleet.rules import OPERATORS, TYPES, Value
 from compiler.kinds import InferenceModel, ModelOrchestrator
@@ -20,7 +21,7 @@ from compiler.link.members import check_member
 from compiler.link.references import weights_sum
 from compiler.link.traffic import ROUTE_FIELDS, check_mirror, fault, mirror, retries, timeouts
 from compiler.nodes import Loc, article, dotted, value_type
-from compiler.request import HOP_HEADERS, HOP_PREFIXES, INTERNAL_PREFIX, METHODS
+from compiler.request import HOP_HEADERS, HOP_PREFIXES, METHODS
 from compiler.spelling import nearest
 
 P = TypeVar("P", bound=Part)
