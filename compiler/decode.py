@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from compiler import foreign
 from compiler.diagnostics import BUILT_IN, Diagnostic, Position, error, warning
+from compiler.kept import Kept
 from compiler.kinds import API_VERSION, KINDS, InferenceModel, Platform
 from compiler.kinds.part import part_of
 from compiler.nodes import Loc, Mapped, Node, Scalar, Sequence, at, dotted, key_position, merge, plain, without
@@ -54,10 +55,11 @@ class Policies:
     """All documents of a fleet, by kind."""
 
     platform: Policy[Platform] | None
-    by_kind: dict[type[BaseModel], tuple[Policy[Any], ...]]
-    versions: dict[str, tuple[Policy[InferenceModel], ...]]
+    by_kind: Mapping[type[BaseModel], Mapping[str, Policy[Any]]]
+    """By name, in the order of the names."""
+    versions: Mapping[str, tuple[Policy[InferenceModel], ...]]
     """For each model with `versions`, the model as each of them sees it: its spec with the version's values laid on."""
-    names: dict[type[BaseModel], frozenset[str]]
+    names: Mapping[type[BaseModel], frozenset[str]]
     """Of every document, the invalid ones too: a reference to one of those is not dangling."""
     complete: bool
     """Whether every document could be read as one of a kind; if not, a name that none has may be that document's."""
@@ -67,27 +69,30 @@ class Policies:
         """Whether Platform's settings are those that policy means; if not, what depends on them cannot be judged."""
         return self.platform is not None or (self.complete and not self.names[Platform])
 
-    def of(self, kind: type[K]) -> tuple[Policy[K], ...]:
+    def of(self, kind: type[K]) -> Mapping[str, Policy[K]]:
+        """By name, in the order of the names."""
         return self.by_kind[kind]
 
 
-def decode(documents: Iterable[Mapped], complete: bool = True) -> tuple[Policies, list[Diagnostic]]:
+def decode(
+    documents: Iterable[Mapped], complete: bool = True, kept: Kept | None = None
+) -> tuple[Policies, list[Diagnostic]]:
     """The valid ones of `documents`, and what is wrong with the others. Order of documents does not matter.
 
     Foreign documents are rewritten first, so that nothing after this line knows of them.
     `complete` says that no document is missing because its file could not be read.
     """
+    kept = kept or Kept()
     found: list[Diagnostic] = []
     by_kind: dict[type[BaseModel], list[Mapped]] = {kind: [] for kind in KINDS}
-    written, refused = foreign.native(documents, found)
+    written, refused = foreign.native(documents, kept, found)
     for document in written:
-        kind = _kind(document, found)
+        kind = kept.reported(found, _kind, document)
         if kind is None:
             complete = False
         else:
             by_kind[kind].append(document)
-            found.extend(_later(kind, document, ()))
-    platforms = _valid(Platform, by_kind[Platform], found)
+    platforms = _valid(Platform, by_kind[Platform], kept, found)
     for extra in platforms[1:]:
         first = platforms[0].at("metadata", "name")
         place = extra.at("metadata", "name")
@@ -95,17 +100,36 @@ def decode(documents: Iterable[Mapped], complete: bool = True) -> tuple[Policies
     platform = platforms[0] if platforms else None
     defaults, given = at(platform.node, ("spec", "defaults")) if platform else (None, False)
     if isinstance(defaults, Mapped) and given:
-        by_kind[InferenceModel] = [_with_defaults(node, defaults) for node in by_kind[InferenceModel]]
-    policies: dict[type[BaseModel], tuple[Policy[Any], ...]] = {Platform: tuple(platforms[:1])}
+        by_kind[InferenceModel] = [kept.of(_with_defaults, node, defaults) for node in by_kind[InferenceModel]]
+    policies: dict[type[BaseModel], Mapping[str, Policy[Any]]] = {
+        Platform: {policy.body.metadata.name: policy for policy in platforms[:1]}
+    }
     for kind in KINDS:
         if kind is not Platform:
-            policies[kind] = _unique(kind, _valid(kind, by_kind[kind], found), found)
-    versions = {p.body.metadata.name: _versions(p, found) for p in policies[InferenceModel] if p.body.spec.versions}
-    names = {kind: frozenset(_names([*nodes, *_of_kind(refused, kind)])) for kind, nodes in by_kind.items()}
+            policies[kind] = _unique(kind, _valid(kind, by_kind[kind], kept, found), found)
+    versions = {
+        name: kept.reported(found, _versions, policy)
+        for name, policy in policies[InferenceModel].items()
+        if policy.body.spec.versions
+    }
+    names = {
+        kind: frozenset(
+            name for node in (*nodes, *_of_kind(refused, kind)) if (name := kept.of(_name, node)) is not None
+        )
+        for kind, nodes in by_kind.items()
+    }
     return Policies(platform, policies, versions, names, complete), list(dict.fromkeys(found))
 
 
 def _kind(document: Mapped, found: list[Diagnostic]) -> type[BaseModel] | None:
+    """The kind whose schema the document is to meet; reports what of it has no effect yet."""
+    kind = _kind_said(document, found)
+    if kind is not None:
+        found.extend(_later(kind, document, ()))
+    return kind
+
+
+def _kind_said(document: Mapped, found: list[Diagnostic]) -> type[BaseModel] | None:
     version, kind = document.entries.get("apiVersion"), document.entries.get("kind")
     language = version.value if isinstance(version, Scalar) else None
     kinds = {k.__name__: k for k in KINDS if language != foreign.API_VERSION or k.__name__ in foreign.KINDS}
@@ -131,19 +155,18 @@ def _policy(kind: type[K], node: Mapped, found: list[Diagnostic]) -> Policy[K] |
     return None if body is None else Policy(body, node)
 
 
-def _valid(kind: type[BaseModel], nodes: Iterable[Mapped], found: list[Diagnostic]) -> list[Policy[Any]]:
-    return [policy for node in nodes if (policy := _policy(kind, node, found)) is not None]
+def _valid(kind: type[BaseModel], nodes: Iterable[Mapped], kept: Kept, found: list[Diagnostic]) -> list[Policy[Any]]:
+    policies = (kept.reported(found, _policy, kind, node) for node in nodes)
+    return [policy for policy in policies if policy is not None]
 
 
 def _of_kind(nodes: Iterable[Mapped], kind: type[BaseModel]) -> Iterator[Mapped]:
     return (node for node in nodes if plain(node.entries["kind"]) == kind.__name__)
 
 
-def _names(nodes: Iterable[Mapped]) -> Iterator[str]:
-    for node in nodes:
-        name, exact = at(node, ("metadata", "name"))
-        if exact and isinstance(name, Scalar):
-            yield name.text
+def _name(node: Mapped) -> str | None:
+    name, exact = at(node, ("metadata", "name"))
+    return name.text if exact and isinstance(name, Scalar) else None
 
 
 def _with_defaults(node: Mapped, defaults: Mapped) -> Mapped:
@@ -172,17 +195,17 @@ def _versions(policy: Policy[InferenceModel], found: list[Diagnostic]) -> tuple[
     return tuple(result)
 
 
-def _unique(kind: type[K], policies: list[Policy[Any]], found: list[Diagnostic]) -> tuple[Policy[Any], ...]:
-    """`policies` by name; a name that comes again is an error and dropped."""
+def _unique(kind: type[K], policies: list[Policy[Any]], found: list[Diagnostic]) -> Mapping[str, Policy[Any]]:
+    """`policies` by name, in the order of the names; a name that comes again is an error and dropped."""
     first: dict[str, Policy[Any]] = {}
     for policy in policies:
-        name, place = policy.body.metadata.name, policy.at("metadata", "name")
+        name = policy.body.metadata.name
         if name in first:
-            before = first[name].at("metadata", "name")
+            place, before = policy.at("metadata", "name"), first[name].at("metadata", "name")
             found.append(error("P204", place, f"{kind.__name__} '{name}' twice, first at {before}", "another name"))
         else:
             first[name] = policy
-    return tuple(first[name] for name in sorted(first))
+    return {name: first[name] for name in sorted(first)}
 
 
 def _later(schema: type[BaseModel], node: Node, loc: Loc) -> Iterator[Diagnostic]:

@@ -10,6 +10,7 @@ from compiler.decode import Policies, decode
 from compiler.diagnostics import Diagnostic, has_errors
 from compiler.emit import EMITTERS
 from compiler.fleet import Fleet
+from compiler.kept import Kept
 from compiler.link import link
 from compiler.prove import prove
 from compiler.render import rendered_files
@@ -26,26 +27,32 @@ class Compiled:
     """By place; each once."""
     sources: Sources
     policies: Policies
+    kept: Kept
+    """For the run after this one."""
 
 
-def compile_policies(root: Path, previous: Sources | None = None) -> Compiled:
+def compile_policies(root: Path, previous: Compiled | None = None) -> Compiled:
     """All that can be known of the policies at `root`, in one run. Raises nothing for what policies say.
 
-    `previous` saves parsing the files that have not changed since.
+    `previous` saves the work on all that has not changed since.
     """
-    sources = load_sources(root, previous)
-    policies, found = decode(sources.documents, sources.complete)
-    fleet, linked = link(policies)
+    before = None if previous is None else previous.kept
+    sources, kept = load_sources(root, None if previous is None else previous.sources), Kept(before)
+    policies, found = decode(sources.documents, sources.complete, kept)
+    fleet, linked = link(policies, kept)
     # A value that is wrong as YAML is not judged a second time for what it says.
     judged = {d.position for d in sources.diagnostics}
     found = [*sources.diagnostics, *(d for d in (*found, *linked) if d.position not in judged)]
     if has_errors(found):
         fleet = None  # of the valid policies alone it would be another fleet
     if fleet is not None:
-        found.extend(prove(fleet))
+        found.extend(prove(fleet, kept))
         found.extend(finding for emitter in EMITTERS for finding in emitter.diagnostics(fleet))
     ordered = tuple(sorted(dict.fromkeys(found), key=lambda d: (d.position, d.code, d.message)))
-    return Compiled(None if has_errors(ordered) else fleet, ordered, sources, policies)
+    if has_errors(ordered):
+        # What was made of policies that are wrong may follow from the wrong ones among them.
+        return Compiled(None, ordered, sources, policies, before or Kept())
+    return Compiled(fleet, ordered, sources, policies, kept.closed())
 
 
 def manifests(fleet: Fleet) -> Mapping[str, bytes]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Position
+from compiler.kept import Kept
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import VersionSpec
 from compiler.link import Settings
@@ -34,7 +35,7 @@ class Value:
 
 def model_values(policy: Policy[InferenceModel], policies: Policies, settings: Settings, root: Path) -> list[Value]:
     """Every value of the model, in the schema's order; what versions may set for themselves under each version."""
-    recovery = recoveries(policies, []).get(policy.body.metadata.name)
+    recovery = recoveries(policies, Kept(), []).get(policy.body.metadata.name)
     views = effective_versions(policy, policies, settings, recovery)
     specs = [spec.model_dump(mode="json", by_alias=True, exclude_none=True) for _, spec in views]
     metadata = policy.body.metadata.model_dump(by_alias=True, exclude_none=True)

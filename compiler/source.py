@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import stat
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compiler.diagnostics import Diagnostic, Position, error, has_errors, warning
@@ -13,8 +16,18 @@ from compiler.nodes import Mapped
 from compiler.parse import lines, parse
 
 MAX_BYTES = 16 * 2**20
+SETTLED = 1.0
+"""Seconds after its last change from which on a file that looks the same is the same: clocks of file systems tick."""
+IN_PARTS = 250_000
+"""Characters of a file that may be read document by document: no limit of `parse` on whole files is in reach."""
 _UNREAD = frozenset({"P001", "P002", "P004", "P006", "P008", "P009"})
 """Problems behind which whole documents may be hidden."""
+_DOCUMENT = re.compile(r"^(?=---[ \n])", re.MULTILINE)
+_NOT_IN_PARTS = re.compile(r"^(?:%|\.\.\.)|[&\r\x85\u2028\u2029]", re.MULTILINE)
+"""What reaches over the border of a document, or counts lines otherwise: directives, ends, anchors, other line ends."""
+
+Stamp = tuple[int, int, int, int]
+"""What tells a file's contents apart without reading them: inode, size, and the times of its last changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +40,8 @@ class SourceFile:
     text: str
     documents: tuple[Mapped, ...]
     diagnostics: tuple[Diagnostic, ...]
+    stamp: Stamp | None = field(default=None, compare=False)
+    """`None` where it says nothing yet: the file may have changed again without another time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +77,23 @@ class Sources:
 def load_sources(root: Path, previous: Sources | None = None) -> Sources:
     """Read every `*.yaml` and `*.yml` below `root`, or `root` itself when it is a file.
 
-    Hidden files and folders are passed over. Files whose bytes are those of `previous` are not parsed again.
-    Raises nothing for bad content; unreadable files become diagnostics.
+    Hidden files and folders are passed over. Of files that are in `previous`, only documents that have changed are
+    parsed again. Raises nothing for bad content; unreadable files become diagnostics.
     """
     known = {file.name: file for file in previous.files} if previous else {}
     home = root if root.is_dir() else root.parent
     prefix = home.resolve().name
     found: list[Diagnostic] = []
     files: list[SourceFile] = []
-    for path in _policy_files(root, prefix, found):
-        name = _name(prefix, path.relative_to(home))
+    for path, parts in _policy_files(root, prefix, found):
+        name = _name(prefix, parts)
+        before, stamp = known.get(name), _stamp(path)
+        if before is not None and stamp is not None and stamp == before.stamp:
+            files.append(before)
+            continue
         data = _read(path, home, name, found)
         if data is not None:
-            files.append(_source_file(name, data, known.get(name)))
+            files.append(_source_file(name, data, before, stamp))
     sources = Sources(tuple(files), tuple(found))
     if any(sources.documents) or has_errors(sources.diagnostics):
         return sources
@@ -84,15 +103,27 @@ def load_sources(root: Path, previous: Sources | None = None) -> Sources:
     return Sources(sources.files, (*sources.found, none))
 
 
-def _name(prefix: str, path: Path) -> str:
+def _stamp(path: Path) -> Stamp | None:
+    """`None` for what is no file, for links, whose targets are looked at every time, and for what has just changed."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode) or time.time() - max(status.st_mtime, status.st_ctime) < SETTLED:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _name(prefix: str, parts: tuple[str, ...]) -> str:
     """As in `Position.file`. File names are bytes on Linux, which need not be UTF-8."""
-    return os.fsencode("/".join((prefix, *path.parts))).decode("utf-8", "replace")
+    return os.fsencode("/".join((prefix, *parts))).decode("utf-8", "replace")
 
 
-def _policy_files(root: Path, prefix: str, found: list[Diagnostic]) -> list[Path]:
+def _policy_files(root: Path, prefix: str, found: list[Diagnostic]) -> list[tuple[Path, tuple[str, ...]]]:
+    """With the way from the policy folder to each."""
     if not root.is_dir():
-        return [root] if root.exists() else []
-    paths: list[Path] = []
+        return [(root, (root.name,))] if root.exists() else []
+    paths: list[tuple[Path, tuple[str, ...]]] = []
     for folder, folders, names in os.walk(root, onerror=lambda e: found.append(_unreadable(root, prefix, e))):
         here = Path(folder)
         if here == root and "environments" in folders:
@@ -100,9 +131,11 @@ def _policy_files(root: Path, prefix: str, found: list[Diagnostic]) -> list[Path
             place = Position(f"{prefix}/environments", 0, 0)
             found.append(warning("P116", place, "'environments' has no effect in this version of turnout"))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found.extend(_outside(_name(prefix, path.relative_to(root))) for path in _leading_out(here, folders, root))
-        paths.extend(here / n for n in names if n.endswith((".yaml", ".yml")) and not n.startswith("."))
-    return sorted(paths, key=lambda path: path.relative_to(root).parts)
+        parts = here.relative_to(root).parts
+        found.extend(_outside(_name(prefix, (*parts, path.name))) for path in _leading_out(here, folders, root))
+        kept = (name for name in names if name.endswith((".yaml", ".yml")) and not name.startswith("."))
+        paths.extend((here / name, (*parts, name)) for name in kept)
+    return sorted(paths, key=lambda path: path[1])
 
 
 def _leading_out(folder: Path, names: list[str], root: Path) -> Iterator[Path]:
@@ -116,7 +149,7 @@ def _outside(name: str) -> Diagnostic:
 
 
 def _unreadable(root: Path, prefix: str, problem: OSError) -> Diagnostic:
-    place = Position(_name(prefix, Path(str(problem.filename)).relative_to(root)), 0, 0)
+    place = Position(_name(prefix, Path(str(problem.filename)).relative_to(root).parts), 0, 0)
     return error("P001", place, f"cannot be read: {problem.strerror}")
 
 
@@ -142,10 +175,10 @@ def _read(path: Path, home: Path, name: str, found: list[Diagnostic]) -> bytes |
     return data
 
 
-def _source_file(name: str, data: bytes, known: SourceFile | None) -> SourceFile:
+def _source_file(name: str, data: bytes, known: SourceFile | None, stamp: Stamp | None) -> SourceFile:
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     if known is not None and known.digest == digest:
-        return known
+        return known if known.stamp == stamp else replace(known, stamp=stamp)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
@@ -153,6 +186,45 @@ def _source_file(name: str, data: bytes, known: SourceFile | None) -> SourceFile
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
         byte = f"byte 0x{data[problem.start]:02x}"
         bad = error("P002", Position(name, line, column), f"not UTF-8: {byte}", "save as UTF-8")
-        return SourceFile(name, digest, data.decode("utf-8", "replace"), (), (bad,))
-    documents, diagnostics = parse(text, name)
-    return SourceFile(name, digest, text, documents, diagnostics)
+        return SourceFile(name, digest, data.decode("utf-8", "replace"), (), (bad,), stamp)
+    documents = None if known is None else _documents_anew(text, known)
+    if documents is not None:
+        return SourceFile(name, digest, text, documents, (), stamp)
+    return SourceFile(name, digest, text, *parse(text, name), stamp)
+
+
+def _documents_anew(text: str, known: SourceFile) -> tuple[Mapped, ...] | None:
+    """The documents of `text`, those of `known` where they still stand on the same lines.
+
+    `None` where there may be more to say about the file than about each document for itself.
+    """
+    if known.diagnostics or any(len(t) > IN_PARTS or _NOT_IN_PARTS.search(t) for t in (text, known.text)):
+        return None
+    before = {(first, part): documents for first, part, documents in _known_parts(known)}
+    result: list[Mapped] = []
+    for first, part in _parts(text):
+        documents = before.get((first, part))
+        if documents is None:
+            documents, problems = parse("\n" * first + part, known.name)
+            if problems:
+                return None
+        result.extend(documents)
+    return tuple(result)
+
+
+def _known_parts(known: SourceFile) -> Iterator[tuple[int, str, tuple[Mapped, ...]]]:
+    documents = list(known.documents)
+    for first, part in _parts(known.text):
+        end = first + part.count("\n") + (not part.endswith("\n"))
+        of_part = tuple(document for document in documents if first < document.position.line <= end)
+        yield first, part, of_part
+        documents = documents[len(of_part) :]
+
+
+def _parts(text: str) -> Iterator[tuple[int, str]]:
+    """`text` cut where documents begin, each part with the number of lines before it."""
+    first = 0
+    for part in _DOCUMENT.split(text):
+        if part:
+            yield first, part
+        first += part.count("\n")

@@ -69,7 +69,7 @@ def show(options: argparse.Namespace) -> int:
         print(f"turnout: '{options.what}' is not model/NAME{likely}", file=sys.stderr)
         return USAGE
     compiled = _compiled(options)
-    found = {p.body.metadata.name: p for p in compiled.policies.of(InferenceModel)}
+    found = compiled.policies.of(InferenceModel)
     if name not in found:
         if compiled.fleet is None:
             _report(compiled, options, sys.stderr)

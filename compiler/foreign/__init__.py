@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from compiler.diagnostics import Diagnostic, error, warning
 from compiler.foreign.orchestrator import Rewritten, gateway_of, in_native_version, rewritten
+from compiler.kept import Kept
 from compiler.nodes import Loc, Mapped, Node, Scalar, at, dotted, key_position, merge, nested, plain, replaced, without
 
 __all__ = ["API_VERSION", "KINDS", "Native", "native"]
@@ -35,30 +36,33 @@ class Native(NamedTuple):
     """Foreign ones that are not valid, and what they would have added: only their names mean something."""
 
 
-def native(documents: Iterable[Mapped], found: list[Diagnostic]) -> Native:
+def native(documents: Iterable[Mapped], kept: Kept, found: list[Diagnostic]) -> Native:
     """`documents` with the foreign ones rewritten; reports what is wrong with those as they are written."""
     documents = tuple(documents)
-    gateways = tuple(name for document in documents if (name := _name(document, "Gateway")) is not None)
-    kept: list[Mapped] = []
+    kinds = [kept.of(_foreign_kind, document) for document in documents]
+    if not any(kinds):
+        return Native(documents, ())
+    names = (_name(document, "Gateway") for document in documents)
+    gateways = kept.same("gateways of foreign documents", tuple(name for name in names if name is not None))
+    own: list[Mapped] = []
     refused: list[Mapped] = []
     orchestrators: list[Rewritten] = []
-    for document in documents:
-        kind = _foreign_kind(document)
+    for document, kind in zip(documents, kinds, strict=True):
+        if kind is None:
+            own.append(document)
+            continue
+        part = kept.reported(found, _policy_part, document)
         if kind == "InferenceModel":
-            kept.append(_model(_policy_part(document, found)))
-        elif kind == "ModelOrchestrator":
-            part = _policy_part(document, found)
-            if (orchestrator := rewritten(part, gateways, found)) is not None:
-                orchestrators.append(orchestrator)
-                kept.append(orchestrator.document)
-            else:
-                refused += [part, *((gateway,) if (gateway := gateway_of(part, gateways)) else ())]
+            own.append(kept.of(_model, part))
+        elif (orchestrator := kept.reported(found, rewritten, part, gateways)) is not None:
+            orchestrators.append(orchestrator)
+            own.append(orchestrator.document)
         else:
-            kept.append(document)
+            refused += [part, *((gateway,) if (gateway := gateway_of(part, gateways)) else ())]
     for orchestrator in orchestrators:
         if orchestrator.gateway is not None:
-            kept = _with_gateway(kept, orchestrator.gateway)
-    return Native(tuple(_with_traffic(kept, orchestrators, found)), tuple(refused))
+            own = _with_gateway(own, orchestrator.gateway)
+    return Native(tuple(_with_traffic(own, orchestrators, kept, found)), tuple(refused))
 
 
 def _foreign_kind(document: Mapped) -> str | None:
@@ -114,16 +118,19 @@ def _with_gateway(documents: list[Mapped], gateway: Mapped) -> list[Mapped]:
     return [*documents, gateway]
 
 
-def _with_traffic(documents: list[Mapped], orchestrators: list[Rewritten], found: list[Diagnostic]) -> list[Mapped]:
+def _with_traffic(
+    documents: list[Mapped], orchestrators: list[Rewritten], kept: Kept, found: list[Diagnostic]
+) -> list[Mapped]:
     """`documents` with what orchestrators set for traffic laid under each member; a model's own value wins."""
     wanted: dict[str, list[Rewritten]] = {}
     for orchestrator in orchestrators:
         if orchestrator.traffic is not None:
             for member in dict.fromkeys(_members(orchestrator.document)):
                 wanted.setdefault(member, []).append(orchestrator)
+    stable = {name: kept.same(("orchestrators of", name), tuple(those)) for name, those in wanted.items()}
     return [
-        _laid_under(document, name, wanted[name], found)
-        if (name := _name(document, "InferenceModel")) is not None and name in wanted
+        kept.reported(found, _laid_under, document, stable[name])
+        if (name := _name(document, "InferenceModel")) is not None and name in stable
         else document
         for document in documents
     ]
@@ -135,11 +142,11 @@ def _members(orchestrator: Mapped) -> Iterator[str]:
         yield member.get("ref", member["name"])
 
 
-def _laid_under(model: Mapped, name: str, orchestrators: list[Rewritten], found: list[Diagnostic]) -> Mapped:
+def _laid_under(model: Mapped, orchestrators: tuple[Rewritten, ...], found: list[Diagnostic]) -> Mapped:
     spec = model.entries.get("spec")
     if not isinstance(spec, Mapped):
         return model
-    own = spec.entries.get("traffic")
+    own, name = spec.entries.get("traffic"), str(_name(model, "InferenceModel"))
     for index, orchestrator in enumerate(orchestrators):
         for other in orchestrators[:index]:
             found.extend(_contradictions(name, own, other, orchestrator))

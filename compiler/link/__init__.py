@@ -5,6 +5,7 @@ from __future__ import annotations
 from compiler.decode import Policies
 from compiler.diagnostics import Diagnostic, has_errors
 from compiler.fleet import Fleet
+from compiler.kept import Kept
 from compiler.link.gateways import gateways
 from compiler.link.models import models
 from compiler.link.names import check_names
@@ -14,17 +15,18 @@ from compiler.link.recovery import recoveries
 __all__ = ["Settings", "link", "settings"]
 
 
-def link(policies: Policies) -> tuple[Fleet | None, list[Diagnostic]]:
+def link(policies: Policies, kept: Kept | None = None) -> tuple[Fleet | None, list[Diagnostic]]:
     """The fleet that `policies` describe, and every problem among them.
 
     None when there are errors: half a fleet would be another fleet.
     """
+    kept = kept or Kept()
     found: list[Diagnostic] = []
-    platform = settings(policies, found)
-    recovery = recoveries(policies, found)
-    check_names(policies, found)
-    fleet_models = models(policies, platform, recovery, found)
-    fleet_gateways = gateways(policies, platform, fleet_models, found)
+    platform = kept.same("platform", settings(policies, found))
+    recovery = recoveries(policies, kept, found)
+    check_names(policies, kept, found)
+    fleet_models = models(policies, platform, recovery, kept, found)
+    fleet_gateways = gateways(policies, platform, fleet_models, kept, found)
     if not policies.complete:
         found = [d for d in found if d.code != "P203"]
     if has_errors(found) or not (policies.complete and policies.platform_known):

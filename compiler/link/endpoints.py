@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from compiler.decode import Policy
 from compiler.diagnostics import Diagnostic, Position, error
+from compiler.kept import Kept
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import EndpointSpec, InferenceModelSpec
 
@@ -54,19 +55,28 @@ def check_own_endpoints(
 
 
 def check_addresses(
-    policy: Policy[InferenceModel],
-    versions: Iterable[Policy[InferenceModel]],
-    taken: dict[tuple[str, int], tuple[str, Position]],
-    found: list[Diagnostic],
+    models: Iterable[tuple[str, tuple[Policy[InferenceModel], ...]]], kept: Kept, found: list[Diagnostic]
 ) -> None:
-    """An instance belongs to one version of one model."""
-    name = policy.body.metadata.name
-    for version in versions:
-        for index, item in enumerate(version.body.spec.endpoints):
-            place = version.at("spec", "endpoints", index)
-            key = item.address, item.port
-            other, first = taken.setdefault(key, (name, place))
+    """An instance belongs to one version of one model. `models` by name, each as its versions see it."""
+    listed = [(name, kept.of(_listed, views)) for name, views in models]
+    keys = [key for _, entries in listed for key, _ in entries]
+    if len(set(keys)) == len(keys):
+        return
+    taken: dict[tuple[str, int], tuple[str, Position]] = {}
+    for name, entries in listed:
+        for (address, port), place in entries:
+            other, first = taken.setdefault((address, port), (name, place))
             if first != place:
                 both = f"belongs to {other} and {name}" if other != name else f"stands twice in {name}"
-                said = f"endpoint {item.address}:{item.port} {both}"
+                said = f"endpoint {address}:{port} {both}"
                 found.append(error("P208", place, said, f"first at {first}"))
+
+
+def _listed(views: tuple[Policy[InferenceModel], ...]) -> tuple[tuple[tuple[str, int], Position], ...]:
+    """The address of each instance and where it stands; once for all versions that see the same list."""
+    entries = (
+        ((item.address, item.port), view.at("spec", "endpoints", index))
+        for view in views
+        for index, item in enumerate(view.body.spec.endpoints)
+    )
+    return tuple(dict.fromkeys(entries))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compiler.decode import Policy
+from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, error, warning
 from compiler.fleet import Fallback, Hop, Member, Model, OnExplicitModel
 from compiler.fleet.capabilities import MOST_CLASSES, capability_classes
-from compiler.kinds import ModelOrchestrator
+from compiler.kinds import InferenceModel, ModelOrchestrator
 from compiler.kinds.model_orchestrator import MemberSpec
 from compiler.link.members import check_member
 from compiler.link.platform import Settings
@@ -18,11 +18,12 @@ def capable_members(
     policy: Policy[ModelOrchestrator],
     members: Mapping[str, MemberSpec],
     models: Mapping[str, Model],
-    capabilities: Mapping[str, tuple[str, ...]],
+    policies: Policies,
     platform: Settings,
     found: list[Diagnostic],
 ) -> tuple[Member, ...]:
-    """The members that can do something, the smallest first. `capabilities` are the models' own."""
+    """The members that can do something, the smallest first."""
+    own = policies.of(InferenceModel)
     memory = {gpu.product: gpu.memory_gib for gpu in platform.gpus.values()}
 
     def size(member: Member) -> tuple[int, str]:
@@ -34,7 +35,7 @@ def capable_members(
     for index, spec in enumerate(policy.body.spec.models):
         name = spec.ref or spec.name
         if name in models and members.get(spec.name) is spec:
-            before = made[name].capabilities if name in made else capabilities.get(name, ())
+            before = made[name].capabilities if name in made else own[name].body.spec.capabilities
             both = tuple(sorted({*before, *spec.capabilities}))
             made[name] = Member(name, both, policy.at("spec", "models", index, "name"))
     able = sorted((member for member in made.values() if member.capabilities), key=size)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error, warning
 from compiler.fleet import Gateway, Host, LengthUnit, Listener, Model, Orchestrator, Protocol, Target
+from compiler.kept import Kept
 from compiler.kinds import Gateway as GatewayKind
 from compiler.kinds import InferenceModel, ModelOrchestrator
 from compiler.kinds.gateway import GatewaySpec
@@ -30,11 +31,11 @@ BYTES_PER_TOKEN = 16
 
 
 def gateways(
-    policies: Policies, platform: Settings, models: tuple[Model, ...], found: list[Diagnostic]
+    policies: Policies, platform: Settings, models: tuple[Model, ...], kept: Kept, found: list[Diagnostic]
 ) -> tuple[Gateway, ...]:
     by_name = {model.name: model for model in models}
-    orchestrators = _orchestrators(policies, platform, by_name, found)
-    declared = policies.of(GatewayKind)
+    orchestrators = _orchestrators(policies, platform, by_name, kept, found)
+    declared = tuple(policies.of(GatewayKind).values())
     _check_names(declared, found)
     _check_hosts(declared, found)
     built = [_gateway(policy, platform, by_name, orchestrators, policies, found) for policy in declared]
@@ -139,13 +140,19 @@ def _check_hosts(policies: tuple[Policy[GatewayKind], ...], found: list[Diagnost
 
 
 def _orchestrators(
-    policies: Policies, platform: Settings, models: Mapping[str, Model], found: list[Diagnostic]
+    policies: Policies, platform: Settings, models: Mapping[str, Model], kept: Kept, found: list[Diagnostic]
 ) -> Mapping[str, Orchestrator]:
     """By the gateway each of them serves."""
     known = policies.names[GatewayKind] or frozenset({IMPLICIT})
     result: dict[str, Orchestrator] = {}
-    for policy in policies.of(ModelOrchestrator):
-        orchestrator = _orchestrator(policy, policies, platform, models, found)
+    for policy in policies.of(ModelOrchestrator).values():
+        orchestrator, problems = kept.by(
+            _orchestrator,
+            (policy, policies.platform, platform, *_involved(policy, policies, models)),
+            _orchestrator,
+            (policy, policies, platform, models),
+        )
+        found.extend(problems)
         gateway = policy.body.spec.gateway
         if gateway is None and len(known) > 1:
             names = ", ".join(sorted(known))
@@ -163,29 +170,40 @@ def _orchestrators(
     return result
 
 
+def _involved(
+    policy: Policy[ModelOrchestrator], policies: Policies, models: Mapping[str, Model]
+) -> Iterator[Policy[InferenceModel] | Model | None]:
+    """All that an orchestrator takes from models, as they are written and as they are linked."""
+    spec, written = policy.body.spec, policies.of(InferenceModel)
+    for member in spec.models:
+        name = member.ref or member.name
+        yield from (written.get(name), models.get(name))
+    for rule in spec.routing.rules or ():
+        if rule.traffic is not None and rule.traffic.mirror is not None:
+            yield written.get(rule.traffic.mirror.model)
+
+
 def _orchestrator(
-    policy: Policy[ModelOrchestrator],
-    policies: Policies,
-    platform: Settings,
-    models: Mapping[str, Model],
-    found: list[Diagnostic],
-) -> Orchestrator:
+    policy: Policy[ModelOrchestrator], policies: Policies, platform: Settings, models: Mapping[str, Model]
+) -> tuple[Orchestrator, tuple[Diagnostic, ...]]:
+    """With what is wrong with it."""
+    found: list[Diagnostic] = []
     spec = policy.body.spec
     members = _members(policy, policies, found)
     made = rules(policy, policies, members, found)
     targets = _default_stage(policy, members, found)
     if policies.platform_known:
         _check_alike(policy, [models[t.model] for t in targets if t.model in models], found)
-    capabilities = {p.body.metadata.name: p.body.spec.capabilities for p in policies.of(InferenceModel)}
-    return Orchestrator(
+    orchestrator = Orchestrator(
         name=policy.body.metadata.name,
         rules=made,
         prompt_length_unit=LengthUnit(spec.routing.prompt_length_unit),
         default=targets,
         origin=policy.at("metadata", "name"),
-        members=capable_members(policy, members, models, capabilities, platform, found),
+        members=capable_members(policy, members, models, policies, platform, found),
         fallback=fallback(policy, members, found),
     )
+    return orchestrator, tuple(found)
 
 
 def _members(

@@ -10,6 +10,7 @@ from compiler.catalogue import SLEEPING_ENGINES
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error
 from compiler.fleet import Framework, Model, ModelType, Version, Zones
+from compiler.kept import Kept
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import InferenceModelSpec
 from compiler.link.effective import effective
@@ -42,23 +43,35 @@ class Alternative(NamedTuple):
 
 
 def models(
-    policies: Policies, platform: Settings, recovery: Mapping[str, Recovery], found: list[Diagnostic]
+    policies: Policies, platform: Settings, recovery: Mapping[str, Recovery], kept: Kept, found: list[Diagnostic]
 ) -> tuple[Model, ...]:
     names = served_names(policies)
-    judged = found if policies.platform_known else []
-    taken: dict[tuple[str, int], tuple[str, Position]] = {}
     result = []
-    for policy in policies.of(InferenceModel):
-        alternatives = _alternatives(policy, policies, found)
+    linked = []
+    for name, policy in policies.of(InferenceModel).items():
+        alternatives = kept.reported(found, _alternatives, policy, policies.versions.get(name, ()))
         if alternatives:
-            name = policy.body.metadata.name
-            mirrors = check_mirror(
-                policy, ("spec", "traffic", "mirror"), policy.body.spec.traffic, (name,), policies, found
+            linked.append((name, kept.of(_views, alternatives)))
+            made = kept.reported(
+                found if policies.platform_known else [],
+                _model,
+                policy,
+                alternatives,
+                platform,
+                kept.same(("recovery", name), recovery.get(name)),
+                kept.same(("served names", name), names.get(name, ())),
             )
-            made = _model(policy, alternatives, platform, recovery.get(name), names.get(name, ()), judged)
-            result.append(made if mirrors else replace(made, mirror=None))
-            check_addresses(policy, [a.policy for a in alternatives], taken, found)
+            if policy.body.spec.traffic.mirror is not None:
+                place = ("spec", "traffic", "mirror")
+                leads = check_mirror(policy, place, policy.body.spec.traffic, (name,), policies, found)
+                made = made if leads else replace(made, mirror=None)
+            result.append(made)
+    check_addresses(linked, kept, found)
     return tuple(result)
+
+
+def _views(alternatives: tuple[Alternative, ...]) -> tuple[Policy[InferenceModel], ...]:
+    return tuple(alternative.policy for alternative in alternatives)
 
 
 def effective_versions(
@@ -66,14 +79,14 @@ def effective_versions(
 ) -> list[tuple[Alternative, InferenceModelSpec]]:
     """Each version with its whole spec. Problems are not reported here; linking the fleet does."""
     unheard: list[Diagnostic] = []
-    alternatives = _alternatives(policy, policies, unheard)
+    alternatives = _alternatives(policy, policies.versions.get(policy.body.metadata.name, ()), unheard)
     heaviest = _heaviest(alternatives)
     return [(a, _effective(policy, a, platform, recovery if a is heaviest else None, unheard)) for a in alternatives]
 
 
 def _model(
     policy: Policy[InferenceModel],
-    alternatives: list[Alternative],
+    alternatives: tuple[Alternative, ...],
     platform: Settings,
     recovery: Recovery | None,
     more_names: tuple[str, ...],
@@ -149,16 +162,20 @@ def _effective(
     return effective(spec, gpu(alternative.policy, platform, found), recovery.standbys if recovery else 0, own)
 
 
-def _alternatives(policy: Policy[InferenceModel], policies: Policies, found: list[Diagnostic]) -> list[Alternative]:
-    """The model's versions with weights that sum to 100; empty when one of them is invalid by itself."""
+def _alternatives(
+    policy: Policy[InferenceModel], views: tuple[Policy[InferenceModel], ...], found: list[Diagnostic]
+) -> tuple[Alternative, ...]:
+    """The model's versions with weights that sum to 100; empty when one of them is invalid by itself.
+
+    `views` are those of `Policies.versions`.
+    """
     spec = policy.body.spec
     if spec.versions is None:
         check_endpoint_versions(policy, spec.endpoints, (spec.version or "1",), (), found)
-        return [Alternative(policy, 100, policy.at("metadata", "name"))]
+        return (Alternative(policy, 100, policy.at("metadata", "name")),)
     if policy.wrote("spec", "version"):
         place = policy.key("spec", "version")
         found.append(error("P201", place, "'spec.version' and 'spec.versions' exclude each other", "one of them"))
-    views = policies.versions[policy.body.metadata.name]
     weights = [100 if v.weight is None and len(spec.versions) == 1 else v.weight for v in spec.versions]
     places = [policy.at("spec", "versions", i, "weight") for i in range(len(weights))]
     for index, weight in enumerate(weights):
@@ -174,14 +191,14 @@ def _alternatives(policy: Policy[InferenceModel], policies: Policies, found: lis
     check_endpoint_versions(policy, spec.endpoints, names, names if len(names) > 1 else (), found)
     check_own_endpoints(policy, spec, heirs, found)
     if len(views) != len(weights):
-        return []
-    return [
+        return ()
+    return tuple(
         Alternative(view, weight or 0, policy.at("spec", "versions", index, "name"))
         for index, (view, weight) in enumerate(zip(views, weights, strict=True))
-    ]
+    )
 
 
-def _heaviest(alternatives: list[Alternative]) -> Alternative:
+def _heaviest(alternatives: tuple[Alternative, ...]) -> Alternative:
     """The version whose tiers stand by: the one with most of the traffic, the first of equals."""
     return max(alternatives, key=lambda a: a.weight)
 

@@ -3,22 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error
 from compiler.fleet import Tier, slug
 from compiler.fleet.names import version_slug
+from compiler.kept import Kept
 from compiler.kinds import Gateway, InferenceModel, ModelOrchestrator
 
 LONGEST_OBJECT_NAME = 63
 """Of a Service, and of a pod's label."""
 
 
-def check_names(policies: Policies, found: list[Diagnostic]) -> None:
+class Taken(NamedTuple):
+    """The names that one model takes."""
+
+    by_clients: tuple[str, ...]
+    slug: str
+    objects: tuple[str, ...]
+    fits: bool
+    """Whether all is well with them as far as the model itself goes."""
+
+
+def check_names(policies: Policies, kept: Kept, found: list[Diagnostic]) -> None:
+    if _all_differ(policies, kept):
+        return
     _check_model_names(policies, found)
     for kind in (InferenceModel, Gateway):
         _check_slugs(policies, kind, found)
     _check_objects(policies, found)
+
+
+def _all_differ(policies: Policies, kept: Kept) -> bool:
+    """Whether nothing can be wrong: what takes much longer is to say what is."""
+    taken = [kept.of(_taken, policy) for policy in policies.of(InferenceModel).values()]
+    clients = [name for one in taken for name in one.by_clients] + list(policies.of(ModelOrchestrator))
+    objects = [name for one in taken for name in one.objects]
+    return (
+        all(one.fits for one in taken)
+        and len({one.slug for one in taken}) == len(taken)
+        and len({slug(name) for name in policies.of(Gateway)}) == len(policies.of(Gateway))
+        and len(set(clients)) == len(clients)
+        and len(set(objects)) == len(objects)
+    )
+
+
+def _taken(policy: Policy[InferenceModel]) -> Taken:
+    name = policy.body.metadata.name
+    found: list[Diagnostic] = []
+    owners: dict[str, str] = {}
+    _check_versions(policy, owners, found)
+    return Taken((name, *policy.body.spec.aliases), slug(name), tuple(owners), not found)
 
 
 def _check_model_names(policies: Policies, found: list[Diagnostic]) -> None:
@@ -32,18 +68,18 @@ def _check_model_names(policies: Policies, found: list[Diagnostic]) -> None:
 
 
 def _client_names(policies: Policies) -> Iterator[tuple[str, Position]]:
-    for model in policies.of(InferenceModel):
+    for model in policies.of(InferenceModel).values():
         yield model.body.metadata.name, model.at("metadata", "name")
-    for orchestrator in policies.of(ModelOrchestrator):
+    for orchestrator in policies.of(ModelOrchestrator).values():
         yield orchestrator.body.metadata.name, orchestrator.at("metadata", "name")
-    for model in policies.of(InferenceModel):
+    for model in policies.of(InferenceModel).values():
         for index, alias in enumerate(model.body.spec.aliases):
             yield alias, model.at("spec", "aliases", index)
 
 
 def _check_slugs(policies: Policies, kind: type[InferenceModel | Gateway], found: list[Diagnostic]) -> None:
     first: dict[str, str] = {}
-    for policy in policies.of(kind):
+    for policy in policies.of(kind).values():
         name = policy.body.metadata.name
         other = first.setdefault(slug(name), name)
         if other != name:
@@ -56,21 +92,24 @@ def _check_objects(policies: Policies, found: list[Diagnostic]) -> None:
     """No two versions of whatever models share the name of a Service or Deployment, and all names fit."""
     owners: dict[str, str] = {}
     slugs: dict[str, str] = {}
-    for policy in policies.of(InferenceModel):
+    for policy in policies.of(InferenceModel).values():
         model = policy.body.metadata.name
-        if slugs.setdefault(slug(model), model) != model:
-            continue  # `_check_slugs` has said it
-        first: dict[str, Position] = {}
-        for version, place in _versions(policy):
-            if version in first:
-                found.append(
-                    error("P204", place, f"version '{version}' twice, first at {first[version]}", "another name")
-                )
-                continue
-            first[version] = place
-            name = f"{slug(model)}-{version_slug(version)}"
-            _check_length(version, name, place, found)
-            _check_object(f"{model} {version}", name, place, owners, found)
+        if slugs.setdefault(slug(model), model) == model:  # else `_check_slugs` has said it
+            _check_versions(policy, owners, found)
+
+
+def _check_versions(policy: Policy[InferenceModel], owners: dict[str, str], found: list[Diagnostic]) -> None:
+    model = policy.body.metadata.name
+    first: dict[str, Position] = {}
+    for version, place in _versions(policy):
+        if version in first:
+            said = f"version '{version}' twice, first at {first[version]}"
+            found.append(error("P204", place, said, "another name"))
+            continue
+        first[version] = place
+        name = f"{slug(model)}-{version_slug(version)}"
+        _check_length(version, name, place, found)
+        _check_object(f"{model} {version}", name, place, owners, found)
 
 
 def _check_length(version: str, name: str, place: Position, found: list[Diagnostic]) -> None:

@@ -97,8 +97,8 @@ def _check_hosts(policies: Policies, found: list[Diagnostic]) -> None:
     """Every host that Platform gives a carrier is served by some gateway."""
     policy = policies.platform
     assert policy is not None
-    served = {host for gateway in policies.of(Gateway) for host in gateway.body.spec.hosts} or {"*"}
-    broken = policies.names[Gateway] - {gateway.body.metadata.name for gateway in policies.of(Gateway)}
+    served = {host for gateway in policies.of(Gateway).values() for host in gateway.body.spec.hosts} or {"*"}
+    broken = policies.names[Gateway] - policies.of(Gateway).keys()
     for host in policy.body.spec.data_plane.hosts:
         if host not in served and not broken:
             place = policy.key("spec", "dataPlane", "hosts", host)

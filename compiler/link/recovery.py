@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error
 from compiler.fleet import Zones
+from compiler.kept import Kept
 from compiler.kinds import DisasterRecovery, InferenceModel
 from compiler.link.references import dangling
 
@@ -25,26 +26,41 @@ class Recovery:
         return self.hot + self.warm + self.cold
 
 
-def recoveries(policies: Policies, found: list[Diagnostic]) -> Mapping[str, Recovery]:
+def recoveries(policies: Policies, kept: Kept, found: list[Diagnostic]) -> Mapping[str, Recovery]:
     """By model name; a model that stands nowhere has no entry."""
     result: dict[str, Recovery] = {}
     first: dict[str, Position] = {}
     known = policies.names[InferenceModel]
-    for policy in policies.of(DisasterRecovery):
-        zones = _zones(policy, found)
-        for index, model in enumerate(policy.body.spec.models):
-            place = policy.at("spec", "models", index, "name")
-            if model.name not in known:
-                found.append(dangling(f"spec.models[{index}].name", "InferenceModel", model.name, place, known))
-            elif model.name in first:
-                found.append(
-                    error("P204", place, f"recovery of '{model.name}' twice, first at {first[model.name]}", "one entry")
-                )
+    for policy in policies.of(DisasterRecovery).values():
+        for index, (name, place, recovery) in enumerate(kept.reported(found, _of_one, policy)):
+            if name not in known:
+                found.append(dangling(f"spec.models[{index}].name", "InferenceModel", name, place, known))
+            elif name in first:
+                said = f"recovery of '{name}' twice, first at {first[name]}"
+                found.append(error("P204", place, said, "one entry"))
             else:
-                first[model.name] = place
-                warm = policy.at("spec", "models", index, "warmStandby")
-                result[model.name] = Recovery(model.hot_standby, model.warm_standby, model.cold_standby, zones, warm)
+                first[name] = place
+                result[name] = recovery
     return result
+
+
+def _of_one(policy: Policy[DisasterRecovery], found: list[Diagnostic]) -> tuple[tuple[str, Position, Recovery], ...]:
+    """Each model that `policy` names, and where."""
+    zones = _zones(policy, found)
+    return tuple(
+        (
+            model.name,
+            policy.at("spec", "models", index, "name"),
+            Recovery(
+                model.hot_standby,
+                model.warm_standby,
+                model.cold_standby,
+                zones,
+                policy.at("spec", "models", index, "warmStandby"),
+            ),
+        )
+        for index, model in enumerate(policy.body.spec.models)
+    )
 
 
 def _zones(policy: Policy[DisasterRecovery], found: list[Diagnostic]) -> Zones:

@@ -279,8 +279,8 @@ def _route_settings(
     found: list[Diagnostic],
 ) -> RouteSpec | None:
     """What the rule's one route decides: its own settings laid on those of its targets, which must agree (P216)."""
-    models = {p.body.metadata.name: p.body.spec.traffic for p in policies.of(InferenceModel)}
-    traffic = [(target.model, models[target.model]) for target in targets if target.model in models]
+    models = policies.of(InferenceModel)
+    traffic = [(t.model, models[t.model].body.spec.traffic) for t in targets if t.model in models]
     if not traffic or len(traffic) < len(targets):
         return None
     own = spec.traffic
@@ -313,7 +313,7 @@ def _route_places(
     policy: Policy[ModelOrchestrator], loc: Loc, targets: tuple[Target, ...], policies: Policies
 ) -> Mapping[str, Position]:
     """Where each of the rule's route fields is said: on the rule, else on the model that it leads to."""
-    models = {p.body.metadata.name: p for p in policies.of(InferenceModel)}
+    models = policies.of(InferenceModel)
     return {
         field: policy.said(*loc, "traffic", field)
         if policy.wrote(*loc, "traffic", field)

@@ -10,31 +10,33 @@ from compiler.kinds import InferenceModel, ModelOrchestrator
 
 
 def served_names(policies: Policies) -> Mapping[str, tuple[str, ...]]:
-    """For each model, the names it serves beside its own and its aliases, sorted: of orchestrators that may choose it,
-    of models whose clients it answers as a hop, and of models whose requests are mirrored to it."""
-    own = {p.body.metadata.name: {p.body.metadata.name, *p.body.spec.aliases} for p in policies.of(InferenceModel)}
-    more: dict[str, set[str]] = {name: set() for name in own}
-    for policy in policies.of(ModelOrchestrator):
-        for model, names in _chosen(policy, policies, own):
+    """For each model that serves any, the names beside its own and its aliases, sorted: of orchestrators that may
+    choose it, of models whose clients it answers as a hop, and of models whose requests are mirrored to it."""
+    models = policies.of(InferenceModel)
+    more: dict[str, set[str]] = {}
+    for policy in policies.of(ModelOrchestrator).values():
+        for model, names in _chosen(policy, policies):
             more.setdefault(model, set()).update(names)
-    reached = {name: own[name] | more[name] for name in own}
-    for source in policies.of(InferenceModel):
+    reached = {name: frozenset(names) for name, names in more.items()}
+    for name, source in models.items():
         mirror = source.body.spec.traffic.mirror
         if mirror is not None:
-            more.setdefault(mirror.model, set()).update(reached[source.body.metadata.name])
-    return {name: tuple(sorted(names - own.get(name, set()))) for name, names in more.items()}
+            more.setdefault(mirror.model, set()).update(_own(models, name), reached.get(name, ()))
+    return {name: tuple(sorted(names - _own(models, name))) for name, names in more.items()}
 
 
-def _chosen(
-    policy: Policy[ModelOrchestrator], policies: Policies, own: Mapping[str, set[str]]
-) -> Iterator[tuple[str, set[str]]]:
+def _own(models: Mapping[str, Policy[InferenceModel]], name: str) -> frozenset[str]:
+    return frozenset((name, *models[name].body.spec.aliases)) if name in models else frozenset()
+
+
+def _chosen(policy: Policy[ModelOrchestrator], policies: Policies) -> Iterator[tuple[str, frozenset[str]]]:
     spec, name = policy.body.spec, policy.body.metadata.name
     models = {member.name: member.ref or member.name for member in spec.models}
     for model in models.values():
-        yield model, {name}
+        yield model, frozenset({name})
     for rule in spec.routing.rules:
         if rule.traffic is not None and rule.traffic.mirror is not None:
-            yield rule.traffic.mirror.model, {name}
+            yield rule.traffic.mirror.model, frozenset({name})
     fallback = spec.routing.fallback
     for hop in fallback.chain:
         match OnExplicitModel(fallback.on_explicit_model):
@@ -46,4 +48,4 @@ def _chosen(
                 # At a sidecar every model can be named, whatever the gateway has.
                 asked = list(policies.names[InferenceModel])
         for model in asked:
-            yield models.get(hop.model, hop.model), own.get(model, set())
+            yield models.get(hop.model, hop.model), _own(policies.of(InferenceModel), model)

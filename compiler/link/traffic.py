@@ -175,7 +175,7 @@ def check_mirror(
     if copies.model not in known:
         found.append(dangling(dotted((*loc, "model")), "InferenceModel", copies.model, policy.at(*loc, "model"), known))
         return False
-    models = {p.body.metadata.name: p for p in policies.of(InferenceModel)}
+    models = policies.of(InferenceModel)
     if copies.model not in models:
         return False  # it is invalid by itself, and that has been said
     target = models[copies.model].body.spec

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 from compiler.diagnostics import Diagnostic
 from compiler.fleet import Fleet
+from compiler.kept import Kept
 from compiler.prove import capabilities, mirrors, requests, resilience, rules
 
-PROOFS: tuple[Callable[[Fleet], Iterator[Diagnostic]], ...] = (
+PROOFS: tuple[Callable[[Fleet, Kept], Iterator[Diagnostic]], ...] = (
     resilience.findings,
     requests.findings,
     rules.findings,
@@ -17,5 +18,6 @@ PROOFS: tuple[Callable[[Fleet], Iterator[Diagnostic]], ...] = (
 )
 
 
-def prove(fleet: Fleet) -> list[Diagnostic]:
-    return [finding for proof in PROOFS for finding in proof(fleet)]
+def prove(fleet: Fleet, kept: Kept | None = None) -> list[Diagnostic]:
+    kept = kept or Kept()
+    return [finding for proof in PROOFS for finding in proof(fleet, kept)]

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from compiler.diagnostics import Diagnostic, warning
 from compiler.evaluate import holds
 from compiler.fleet import Field, Fleet, Orchestrator
+from compiler.kept import Kept
 from compiler.request import Request
 
 
-def findings(fleet: Fleet) -> Iterator[Diagnostic]:
+def findings(fleet: Fleet, _: Kept) -> Iterator[Diagnostic]:
     for gateway in fleet.gateways:
         if gateway.orchestrator is not None:
             yield from _unknown(gateway.orchestrator)

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from compiler.diagnostics import Diagnostic, warning
 from compiler.fleet import Fleet, Model
 from compiler.fleet.routes import WHOLE, mirror_shares
+from compiler.kept import Kept
 
 
-def findings(fleet: Fleet) -> Iterator[Diagnostic]:
+def findings(fleet: Fleet, _: Kept) -> Iterator[Diagnostic]:
     """Of models. What share of requests a rule takes nobody says, so of a rule's mirror nothing can be counted."""
     models = {model.name: model for model in fleet.models}
     for model in fleet.models:

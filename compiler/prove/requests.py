@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, warning
 from compiler.fleet import Condition, Field, Fleet, Model, Operator
+from compiler.kept import Kept
 from compiler.quantity import bytes_text
 
 BYTES_PER_TOKEN = 4
 """Of English text, the least that a prompt of a full context takes; a character of it is a byte."""
 
 
-def findings(fleet: Fleet) -> Iterator[Diagnostic]:
+def findings(fleet: Fleet, _: Kept) -> Iterator[Diagnostic]:
     yield from _bodies(fleet)
     yield from _long_prompts(fleet)
 

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, warning
 from compiler.fleet import Fleet, Model, Version
+from compiler.kept import Kept
 
 
-def findings(fleet: Fleet) -> Iterator[Diagnostic]:
-    for model in fleet.models:
-        yield from _retries(model)
-        for version in model.versions:
-            yield from _ejection(model, version)
+def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
+    return (finding for model in fleet.models for finding in kept.of(_of_model, model))
+
+
+def _of_model(model: Model) -> tuple[Diagnostic, ...]:
+    return (*_retries(model), *(finding for version in model.versions for finding in _ejection(model, version)))
 
 
 def instances(version: Version) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from compiler.diagnostics import Diagnostic, error, info
 from compiler.fleet import Condition, FieldType, Fleet, Gateway, Operator, Orchestrator, Rule
+from compiler.kept import Kept
 from compiler.prove import answers, reach
 from compiler.prove.case import Case, case
 from compiler.prove.cover import TooLargeError
@@ -24,17 +25,24 @@ STEPS_OF_A_SPACE = 500
 """What it takes to look at two rules on their own."""
 
 
-def findings(fleet: Fleet) -> Iterator[Diagnostic]:
-    return (finding.diagnostic for finding in proofs(fleet))
+def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
+    return (finding.diagnostic for finding in proofs(fleet, kept))
 
 
-def proofs(fleet: Fleet) -> Iterator[Finding]:
+def proofs(fleet: Fleet, kept: Kept | None = None) -> Iterator[Finding]:
+    kept = kept or Kept()
     for gateway in fleet.gateways:
-        if gateway.orchestrator is not None:
-            yield from _of_one(fleet, gateway, gateway.orchestrator)
+        orchestrator = gateway.orchestrator
+        if orchestrator is not None:
+            # Requests that name a model never come to the orchestrator, so no more of the fleet has a say.
+            yield from kept.by(("rules", gateway.name), (orchestrator,), _of_one, (fleet, gateway, orchestrator))
 
 
-def _of_one(fleet: Fleet, gateway: Gateway, orchestrator: Orchestrator) -> Iterator[Finding]:
+def _of_one(fleet: Fleet, gateway: Gateway, orchestrator: Orchestrator) -> tuple[Finding, ...]:
+    return tuple(_proofs(fleet, gateway, orchestrator))
+
+
+def _proofs(fleet: Fleet, gateway: Gateway, orchestrator: Orchestrator) -> Iterator[Finding]:
     clashes = [(rule, _clash(rule.conditions, orchestrator.name)) for rule in orchestrator.rules]
     for rule, clash in clashes:
         if clash:

@@ -13,6 +13,7 @@ from compiler.decode import Policies, decode
 from compiler.diagnostics import Position, Severity
 from compiler.fleet import Field, Fleet, Strategy, Target
 from compiler.foreign import native
+from compiler.kept import Kept
 from compiler.kinds import Gateway, InferenceModel, ModelOrchestrator
 from compiler.nodes import Mapped, Node, Scalar, Sequence
 from compiler.parse import parse
@@ -57,7 +58,7 @@ def policies(*documents: str) -> Policies:
 
 def gateways(*documents: str) -> dict[str, tuple[int | None, int | None]]:
     """Replicas, and memory in GiB, of each."""
-    specs = {p.body.metadata.name: p.body.spec for p in policies(*documents).of(Gateway)}
+    specs = {name: p.body.spec for name, p in policies(*documents).of(Gateway).items()}
     return {
         name: (spec.replicas, spec.resources.memory // 2**30 if spec.resources and spec.resources.memory else None)
         for name, spec in specs.items()
@@ -90,14 +91,14 @@ def test_the_original_with_its_mistakes_mended_is_a_fleet() -> None:
 
 def test_what_has_no_effect_yet_is_read_all_the_same() -> None:
     read = policies(*MENDED)
-    (chooser,) = read.of(ModelOrchestrator)
+    (chooser,) = read.of(ModelOrchestrator).values()
     assert [m.capabilities for m in chooser.body.spec.models] == [("chat", "completion"), ("chat",), ("code",)]
     fallback = chooser.body.spec.routing.fallback
     assert fallback is not None
     assert [(hop.model, hop.equivalent_to) for hop in fallback.chain] == [("llama-70b", ()), ("llama-7b", ())]
     assert fallback.on_explicit_model == "never"
     assert gateways(*MENDED) == {"multi-model-service": (3, 4)}
-    scaling = next(p for p in read.of(InferenceModel) if p.body.metadata.name == "llama-70b").body.spec.autoscaling
+    scaling = read.of(InferenceModel)["llama-70b"].body.spec.autoscaling
     assert scaling is not None
     assert (scaling.enabled, scaling.min_replicas, scaling.max_replicas) == (True, 2, 8)
     assert [(m.name, m.target) for m in scaling.metrics] == [("qps", 100), ("latency", 500)]
@@ -125,7 +126,7 @@ def test_a_chain_and_probes_one_level_further_out_are_the_same() -> None:
     out = out.replace(probes, "".join(f"{line[2:]}\n" for line in probes.splitlines()))
     assert out != MENDED[0]
     assert without_origins(fleet(out, *MENDED[1:])) == without_origins(fleet(*MENDED))
-    (one,), (other,) = (policies(text, *MENDED[1:]).of(ModelOrchestrator) for text in (out, MENDED[0]))
+    (one,), (other,) = (policies(text, *MENDED[1:]).of(ModelOrchestrator).values() for text in (out, MENDED[0]))
     assert one.body.spec == other.body.spec
 
 
@@ -200,14 +201,14 @@ def test_a_condition_on_another_field_is_on_the_metadata(
 
 @pytest.mark.parametrize(("scaling", "on"), [("{maxReplicas: 8}", False), ("{enabled: true, maxReplicas: 8}", True)])
 def test_foreign_autoscaling_is_off_unless_it_is_switched_on(scaling: str, on: bool) -> None:
-    (policy,) = policies(foreign_model("chat", f"autoscaling: {scaling}")).of(InferenceModel)
+    (policy,) = policies(foreign_model("chat", f"autoscaling: {scaling}")).of(InferenceModel).values()
     assert policy.body.spec.autoscaling is not None
     assert policy.body.spec.autoscaling.enabled is on
 
 
 def test_every_value_and_key_keeps_its_place() -> None:
     written, _ = parse(ORIGINAL, "policies/models.yaml")
-    read = native(written, [])
+    read = native(written, Kept(), [])
     before, after = set(scalars(*written)), set(scalars(*read.documents))
     assert {text for _, text in before - after} == {"ai.example.com/v1"}
     lines = ORIGINAL.splitlines()
@@ -251,7 +252,7 @@ def test_what_a_members_traffic_breaks_is_told_once_and_where_the_orchestrator_s
 
 def test_documents_of_turnout_itself_are_left_as_they_are() -> None:
     written, _ = parse("---\n".join([model(), document("ModelOrchestrator", "auto", CHAT)]), "x")
-    assert native(written, []).documents == written
+    assert native(written, Kept(), []).documents == written
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ ROOT = Path("policies")
 
 
 def values(compiled: Compiled, name: str = "chat") -> list[Value]:
-    (policy,) = [p for p in compiled.policies.of(InferenceModel) if p.body.metadata.name == name]
+    policy = compiled.policies.of(InferenceModel)[name]
     return model_values(policy, compiled.policies, settings(compiled.policies, []), ROOT)
 
 

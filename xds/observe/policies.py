@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 async def policies(root: Path, colour: bool = False) -> AsyncIterator[PoliciesRead]:
     """Compiles in a thread, so that streams are served meanwhile. Never ends."""
-    sources: Sources | None = None
+    previous: Compiled | None = None
     seen: Fingerprint | None = None
     async for _ in _occasions(root):
         found = await asyncio.to_thread(fingerprint, root)
@@ -47,7 +47,7 @@ async def policies(root: Path, colour: bool = False) -> AsyncIterator[PoliciesRe
         saved_at = _saved_at(found - seen if seen is not None else frozenset())
         seen = found
         started = time.perf_counter()
-        compiled = await asyncio.to_thread(_compiled, root, sources)
+        compiled = await asyncio.to_thread(_compiled, root, previous)
         seconds = time.perf_counter() - started
         folder = _position(root)
         if compiled is None:
@@ -55,9 +55,9 @@ async def policies(root: Path, colour: bool = False) -> AsyncIterator[PoliciesRe
             said = report.text(failed, Sources((), ()), root, colour)
             yield PoliciesRead(folder, None, failed, said, "", saved_at, seconds)
             continue
-        sources = compiled.sources
-        said = report.text(compiled.diagnostics, sources, root, colour)
-        digest = _digest(sources)
+        previous = compiled
+        said = report.text(compiled.diagnostics, compiled.sources, root, colour)
+        digest = _digest(compiled.sources)
         yield PoliciesRead(folder, compiled.fleet, compiled.diagnostics, said, digest, saved_at, seconds)
 
 
@@ -93,7 +93,7 @@ def _saved_at(changed: Fingerprint) -> float:
     return min(time.time(), max((at / 1e9 for *_, at in changed), default=time.time()))
 
 
-def _compiled(root: Path, previous: Sources | None) -> Compiled | None:
+def _compiled(root: Path, previous: Compiled | None) -> Compiled | None:
     try:
         return compile_policies(root, previous)
     except Exception:
