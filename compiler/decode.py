@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
@@ -18,6 +20,9 @@ from compiler.schema_problems import described, validated
 from compiler.spelling import nearest
 
 K = TypeVar("K", bound=BaseModel)
+
+
+_BY_NAME = {kind.__name__: kind for kind in KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,51 +79,99 @@ class Policies:
         return self.by_kind[kind]
 
 
+class _Part(NamedTuple):
+    """Some of a fleet's documents, decoded. What they are in each other's eyes is for `decode` to say."""
+
+    policies: Mapping[type[BaseModel], tuple[tuple[str, Policy[Any]], ...]]
+    """The valid ones with their names, as they stand one after the other."""
+    versions: tuple[tuple[str, tuple[Policy[InferenceModel], ...]], ...]
+    names: Mapping[type[BaseModel], frozenset[str]]
+    complete: bool
+    found: tuple[Diagnostic, ...]
+
+
 def decode(
-    documents: Iterable[Mapped], complete: bool = True, kept: Kept | None = None
+    files: Iterable[tuple[Mapped, ...]], complete: bool = True, kept: Kept | None = None
 ) -> tuple[Policies, list[Diagnostic]]:
-    """The valid ones of `documents`, and what is wrong with the others. Order of documents does not matter.
+    """The valid ones of the documents of `files`, and what is wrong with the others. Their order does not matter.
 
     Foreign documents are rewritten first, so that nothing after this line knows of them.
     `complete` says that no document is missing because its file could not be read.
     """
     kept = kept or Kept()
     found: list[Diagnostic] = []
-    by_kind: dict[type[BaseModel], list[Mapped]] = {kind: [] for kind in KINDS}
-    written, refused = foreign.native(documents, kept, found)
-    for document in written:
-        kind = kept.reported(found, _kind, document)
-        if kind is None:
-            complete = False
-        else:
-            by_kind[kind].append(document)
-    platforms = _valid(Platform, by_kind[Platform], kept, found)
+    files, refused = foreign.native(files, kept, found)
+    platform, defaults = _platform(files, kept, found)
+    parts = [kept.by(_part, (*documents, defaults), _part, (documents, defaults, kept)) for documents in files]
+    found.extend(finding for part in parts for finding in part.found)
+    policies: dict[type[BaseModel], Mapping[str, Policy[Any]]] = {
+        kind: _unique(kind, [part.policies.get(kind, ()) for part in parts], found) for kind in KINDS
+    }
+    versions: dict[str, tuple[Policy[InferenceModel], ...]] = {}
+    for part in reversed(parts):  # of two with one name the first counts
+        versions.update(part.versions)
+    names: dict[type[BaseModel], set[str]] = {kind: set() for kind in KINDS}
+    for part in parts:
+        for kind, own in part.names.items():
+            names[kind] |= own
+    for document in refused:
+        name = _name(document)
+        if name is not None:
+            names[_BY_NAME[plain(document.entries["kind"])]].add(name)
+    known: dict[type[BaseModel], frozenset[str]] = {kind: frozenset(those) for kind, those in names.items()}
+    complete = complete and all(part.complete for part in parts)
+    return Policies(platform, policies, versions, known, complete), list(dict.fromkeys(found))
+
+
+def _platform(
+    files: tuple[tuple[Mapped, ...], ...], kept: Kept, found: list[Diagnostic]
+) -> tuple[Policy[Platform] | None, Mapped | None]:
+    """The platform, and what it sets for all models. Reports all but what is wrong with each document for itself."""
+    nodes = (node for documents in files for node in kept.by(_platforms, documents, _platforms, (documents,)))
+    platforms = [policy for node in nodes if (policy := kept.reported([], _policy, Platform, node)) is not None]
+    if not platforms:
+        return None, None
     for extra in platforms[1:]:
         first = platforms[0].at("metadata", "name")
         place = extra.at("metadata", "name")
         found.append(error("P204", place, f"Platform twice, first at {first}", "one for the whole fleet"))
-    platform = platforms[0] if platforms else None
-    defaults, given = at(platform.node, ("spec", "defaults")) if platform else (None, False)
-    if isinstance(defaults, Mapped) and given:
-        by_kind[InferenceModel] = [kept.of(_with_defaults, node, defaults) for node in by_kind[InferenceModel]]
-    policies: dict[type[BaseModel], Mapping[str, Policy[Any]]] = {
-        Platform: {policy.body.metadata.name: policy for policy in platforms[:1]}
-    }
-    for kind in KINDS:
-        if kind is not Platform:
-            policies[kind] = _unique(kind, _valid(kind, by_kind[kind], kept, found), found)
-    versions = {
-        name: kept.reported(found, _versions, policy)
-        for name, policy in policies[InferenceModel].items()
-        if policy.body.spec.versions
-    }
-    names = {
-        kind: frozenset(
-            name for node in (*nodes, *_of_kind(refused, kind)) if (name := kept.of(_name, node)) is not None
-        )
-        for kind, nodes in by_kind.items()
-    }
-    return Policies(platform, policies, versions, names, complete), list(dict.fromkeys(found))
+    defaults, given = at(platforms[0].node, ("spec", "defaults"))
+    return platforms[0], defaults if isinstance(defaults, Mapped) and given else None
+
+
+def _platforms(documents: tuple[Mapped, ...]) -> tuple[Mapped, ...]:
+    return tuple(document for document in documents if _kind_said(document, []) is Platform)
+
+
+def _part(documents: tuple[Mapped, ...], defaults: Mapped | None, kept: Kept) -> _Part:
+    found: list[Diagnostic] = []
+    policies: dict[type[BaseModel], list[tuple[str, Policy[Any]]]] = {}
+    versions: list[tuple[str, tuple[Policy[InferenceModel], ...]]] = []
+    names: dict[type[BaseModel], set[str]] = {}
+    complete = True
+    for document in documents:
+        kind = kept.reported(found, _kind, document)
+        if kind is None:
+            complete = False
+            continue
+        node = document
+        if kind is InferenceModel and defaults is not None:
+            node = kept.of(_with_defaults, document, defaults)
+        if (name := _name(node)) is not None:
+            names.setdefault(kind, set()).add(name)
+        policy = kept.reported(found, _policy, kind, node)
+        if policy is None:
+            continue
+        policies.setdefault(kind, []).append((policy.body.metadata.name, policy))
+        if kind is InferenceModel and policy.body.spec.versions:
+            versions.append((policy.body.metadata.name, kept.reported(found, _versions, policy)))
+    return _Part(
+        {kind: tuple(those) for kind, those in policies.items()},
+        tuple(versions),
+        {kind: frozenset(those) for kind, those in names.items()},
+        complete,
+        tuple(found),
+    )
 
 
 def _kind(document: Mapped, found: list[Diagnostic]) -> type[BaseModel] | None:
@@ -155,15 +208,6 @@ def _policy(kind: type[K], node: Mapped, found: list[Diagnostic]) -> Policy[K] |
     return None if body is None else Policy(body, node)
 
 
-def _valid(kind: type[BaseModel], nodes: Iterable[Mapped], kept: Kept, found: list[Diagnostic]) -> list[Policy[Any]]:
-    policies = (kept.reported(found, _policy, kind, node) for node in nodes)
-    return [policy for policy in policies if policy is not None]
-
-
-def _of_kind(nodes: Iterable[Mapped], kind: type[BaseModel]) -> Iterator[Mapped]:
-    return (node for node in nodes if plain(node.entries["kind"]) == kind.__name__)
-
-
 def _name(node: Mapped) -> str | None:
     name, exact = at(node, ("metadata", "name"))
     return name.text if exact and isinstance(name, Scalar) else None
@@ -195,11 +239,18 @@ def _versions(policy: Policy[InferenceModel], found: list[Diagnostic]) -> tuple[
     return tuple(result)
 
 
-def _unique(kind: type[K], policies: list[Policy[Any]], found: list[Diagnostic]) -> Mapping[str, Policy[Any]]:
-    """`policies` by name, in the order of the names; a name that comes again is an error and dropped."""
-    first: dict[str, Policy[Any]] = {}
-    for policy in policies:
-        name = policy.body.metadata.name
+def _unique(
+    kind: type[BaseModel], parts: Iterable[tuple[tuple[str, Policy[Any]], ...]], found: list[Diagnostic]
+) -> Mapping[str, Policy[Any]]:
+    """All policies by name, in the order of the names; a name that comes again is an error and dropped."""
+    policies = list(chain.from_iterable(parts))
+    if kind is Platform:
+        policies = policies[:1]  # `_platform` has told of others
+    first = dict(policies)
+    if len(first) == len(policies):
+        return dict(sorted(policies, key=itemgetter(0)))
+    first = {}
+    for name, policy in policies:
         if name in first:
             place, before = policy.at("metadata", "name"), first[name].at("metadata", "name")
             found.append(error("P204", place, f"{kind.__name__} '{name}' twice, first at {before}", "another name"))

@@ -38,7 +38,7 @@ def compile_policies(root: Path, previous: Compiled | None = None) -> Compiled:
     """
     before = None if previous is None else previous.kept
     sources, kept = load_sources(root, None if previous is None else previous.sources), Kept(before)
-    policies, found = decode(sources.documents, sources.complete, kept)
+    policies, found = decode((file.documents for file in sources.files), sources.complete, kept)
     fleet, linked = link(policies, kept)
     # A value that is wrong as YAML is not judged a second time for what it says.
     judged = {d.position for d in sources.diagnostics}
@@ -47,7 +47,7 @@ def compile_policies(root: Path, previous: Compiled | None = None) -> Compiled:
         fleet = None  # of the valid policies alone it would be another fleet
     if fleet is not None:
         found.extend(prove(fleet, kept))
-        found.extend(finding for emitter in EMITTERS for finding in emitter.diagnostics(fleet))
+        found.extend(finding for emitter in EMITTERS for finding in emitter.diagnostics(fleet, kept))
     ordered = tuple(sorted(dict.fromkeys(found), key=lambda d: (d.position, d.code, d.message)))
     if has_errors(ordered):
         # What was made of policies that are wrong may follow from the wrong ones among them.

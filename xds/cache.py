@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from compiler.fleet import Fleet
-from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot
+from compiler.kept import Kept
+from xds.snapshot import ResourceSet, Snapshot
 from xds.translate.group import Group
 
 REMEMBERED = 64
@@ -21,7 +22,7 @@ class Translation:
     """Fleet to snapshot: the functions of `xds.translate`."""
 
     group_names: Callable[[Fleet], Iterable[str]]
-    snapshot: Callable[[Fleet, Group], Snapshot]
+    snapshot: Callable[[Fleet, Group, Kept], Snapshot]
     place: Callable[[Snapshot, Fleet, Group], Snapshot]
     """The same for another placement of the group."""
 
@@ -37,6 +38,8 @@ class Prepared:
     fleet: Fleet
     groups: Mapping[str, Snapshot]
     """By group name, at the placement that policy gives."""
+    kept: Kept
+    """For the fleet after this one."""
 
 
 class Snapshots:
@@ -44,7 +47,6 @@ class Snapshots:
         self._translation = translation
         self._prepared: Prepared | None = None
         self._placed: OrderedDict[Group, Snapshot] = OrderedDict()
-        self._placed_before: Mapping[Group, Snapshot] = {}
         self._remembered: OrderedDict[str, ResourceSet] = OrderedDict()
 
     @property
@@ -58,16 +60,15 @@ class Snapshots:
     def prepared(self, fleet: Fleet) -> Prepared:
         """What `replace` takes. It may be called in another thread: it changes nothing here, and reads nothing that
         `get` changes."""
-        old = self.groups
+        kept = Kept(None if self._prepared is None else self._prepared.kept)
         groups = {
-            name: _sharing(self._translation.snapshot(fleet, Group(name)), old.get(name))
-            for name in self._translation.group_names(fleet)
+            name: self._translation.snapshot(fleet, Group(name), kept) for name in self._translation.group_names(fleet)
         }
-        return Prepared(fleet, groups)
+        return Prepared(fleet, groups, kept.closed())
 
     def replace(self, prepared: Prepared) -> None:
         self._prepared = prepared
-        self._placed, self._placed_before = OrderedDict(), self._placed
+        self._placed = OrderedDict()
         for snapshot in prepared.groups.values():
             self._remember(snapshot)
 
@@ -79,12 +80,7 @@ class Snapshots:
         base = self._prepared.groups.get(group.name)
         if base is None:
             raise UnknownGroupError(group.name)
-        placed = self._translation.place(base, self._prepared.fleet, group)
-        before = self._placed_before.get(group)
-        if before is not None:
-            listeners = _shared(placed[ResourceType.LISTENER], before[ResourceType.LISTENER])
-            placed = Snapshot({**placed.sets, ResourceType.LISTENER: listeners})
-        self._placed[group] = placed
+        placed = self._placed[group] = self._translation.place(base, self._prepared.fleet, group)
         if len(self._placed) > PLACEMENTS:
             self._placed.popitem(last=False)
         return placed
@@ -100,25 +96,3 @@ class Snapshots:
             self._remembered.move_to_end(resources.version)
         while len(self._remembered) > REMEMBERED:
             self._remembered.popitem(last=False)
-
-
-def _sharing(new: Snapshot, old: Snapshot | None) -> Snapshot:
-    """`new`, with the very objects of `old` where they are the same, so that each is in memory once."""
-    if old is None:
-        return new
-    return Snapshot({type_: _shared(new[type_], old[type_]) for type_ in ResourceType})
-
-
-def _shared(new: ResourceSet, old: ResourceSet) -> ResourceSet:
-    if all(_same(resource, old.get(name)) for name, resource in new.items()):
-        return old if len(new) == len(old) else new
-    return ResourceSet(_kept(resource, old.get(name)) for name, resource in new.items())
-
-
-def _kept(new: Resource, old: Resource | None) -> Resource:
-    return old if old is not None and _same(new, old) else new
-
-
-def _same(new: Resource, old: Resource | None) -> bool:
-    """Also written at the same place: a refusal names the line where its resource stands today."""
-    return old is not None and new.version == old.version and new.origin == old.origin

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 
 from compiler.diagnostics import Position
 
@@ -36,34 +37,36 @@ class Resource:
     """The policy line to name when an Envoy refuses it."""
 
 
+def alike(one: Resource, other: Resource) -> bool:
+    """Also written at the same place: a refusal names the line where its resource stands today."""
+    return one.version == other.version and one.origin == other.origin
+
+
 def resource(name: str, body: bytes, origin: Position) -> Resource:
-    return Resource(name, _digest([body]), body, origin)
+    return Resource(name, _digest(body), body, origin)
 
 
-def _digest(parts: Iterable[bytes]) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 class ResourceSet(Mapping[str, Resource]):
     """All resources of one type, by name. Immutable, and shared by every stream that was sent it."""
 
-    __slots__ = ("_resources", "version")
+    __slots__ = ("by_name", "version")
 
     def __init__(self, resources: Iterable[Resource] = ()) -> None:
-        self._resources = {r.name: r for r in sorted(resources, key=lambda r: r.name)}
-        self.version = _digest(f"{r.name}\0{r.version}\0".encode() for r in self._resources.values())
+        self.by_name: Mapping[str, Resource] = {r.name: r for r in sorted(resources, key=attrgetter("name"))}
+        self.version = _digest("".join([f"{r.name}\0{r.version}\0" for r in self.by_name.values()]).encode())
 
     def __getitem__(self, name: str) -> Resource:
-        return self._resources[name]
+        return self.by_name[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._resources)
+        return iter(self.by_name)
 
     def __len__(self) -> int:
-        return len(self._resources)
+        return len(self.by_name)
 
     # Versions are content hashes: two sets with the same one hold the same names at the same versions. So what has
     # once been worked out for a set (a difference, a serialized response) is found again by any set equal to it.

@@ -13,13 +13,14 @@ from compiler.diagnostics import Diagnostic
 from compiler.emit import istio, kubernetes
 from compiler.emit.object import Object
 from compiler.fleet import Fleet
+from compiler.kept import Kept
 
 
 class Emitter(Protocol):
     def objects(self, fleet: Fleet) -> Iterator[Object]:
         """Never raises for a linked fleet, also not where `diagnostics` finds errors; then nothing is written."""
 
-    def diagnostics(self, fleet: Fleet) -> Iterator[Diagnostic]:
+    def diagnostics(self, fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
         """What this target cannot express: codes P3."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from compiler.emit.object import Object, Wave, metadata
 from compiler.emit.virtual_service import http_routes
 from compiler.fleet import Carrier, Fleet, Gateway, Listener, Model, Route, Strategy, Version, routes
 from compiler.fleet.capabilities import capability_classes
+from compiler.kept import Kept
 
 _API_VERSION = "networking.istio.io/v1"
 _FILTER_API_VERSION = "networking.istio.io/v1alpha3"
@@ -34,39 +35,58 @@ _ROOT_NAMESPACE = "istio-system"
 
 
 def objects(fleet: Fleet) -> Iterator[Object]:
-    for model, version in _carried_versions(fleet):
+    kept = Kept()
+    for model, version in _carried_versions(fleet, kept):
         yield _destination_rule(model, version)
     for gateway in fleet.gateways:
         hosts = _hosts(gateway)
         if hosts:
-            own = routes(fleet, gateway)
+            own = routes(fleet, gateway, kept)
             yield _gateway(gateway, hosts)
             yield _virtual_service(gateway, hosts, own)
-            yield _envoy_filter(gateway, hosts, own)
+            yield _envoy_filter(gateway, hosts, own, kept)
 
 
-def diagnostics(fleet: Fleet) -> Iterator[Diagnostic]:
+def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
     for gateway in fleet.gateways:
-        yield from _gateway_diagnostics(fleet, gateway)
-    for model in dict.fromkeys(model for model, _ in _carried_versions(fleet)):
-        yield from _model_diagnostics(model)
+        if hosts := _hosts(gateway):
+            yield from _gateway_diagnostics(gateway, hosts, routes(fleet, gateway, kept), kept)
+    carried = dict.fromkeys(model for model, _ in _carried_versions(fleet, kept))
+    for found in kept.each(_of_model, zip(carried)):
+        yield from found
+
+
+def _of_model(model: Model) -> tuple[Diagnostic, ...]:
+    return tuple(_model_diagnostics(model))
 
 
 def _hosts(gateway: Gateway) -> list[str]:
     return [host.name for host in gateway.hosts if host.carrier is Carrier.ISTIO]
 
 
-def _carried_versions(fleet: Fleet) -> tuple[tuple[Model, Version], ...]:
+def _carried_versions(fleet: Fleet, kept: Kept) -> tuple[tuple[Model, Version], ...]:
     """Every version that a route of an Istio-carried gateway names, those that get nothing yet too."""
     gateways = (gateway for gateway in fleet.gateways if _hosts(gateway))
-    return tuple(dict.fromkeys(pair for gateway in gateways for pair in _versions(routes(fleet, gateway))))
+    return _distinct(pair for gateway in gateways for pair in _versions(routes(fleet, gateway, kept), kept))
 
 
-def _versions(own: tuple[Route, ...]) -> tuple[tuple[Model, Version], ...]:
+def _versions(own: tuple[Route, ...], kept: Kept) -> tuple[tuple[Model, Version], ...]:
     """Those that get requests, or copies of some."""
-    asked = ((share.model, share.version) for route in own for share in route.shares)
-    copied = ((share.model, share.version) for route in own for share in route.mirrors)
-    return tuple(dict.fromkeys((*asked, *copied)))
+    of_routes = (*kept.each(_asked, zip(own)), *kept.each(_copied, zip(own)))
+    return _distinct(pair for pairs in of_routes for pair in pairs)
+
+
+def _asked(route: Route) -> tuple[tuple[Model, Version], ...]:
+    return tuple((share.model, share.version) for share in route.shares)
+
+
+def _copied(route: Route) -> tuple[tuple[Model, Version], ...]:
+    return tuple((mirror.model, mirror.version) for mirror in route.mirrors)
+
+
+def _distinct(pairs: Iterable[tuple[Model, Version]]) -> tuple[tuple[Model, Version], ...]:
+    """By name: to compare whole models would take longer than all else."""
+    return tuple({(model.name, version.name): (model, version) for model, version in pairs}.values())
 
 
 def _destination_rule(model: Model, version: Version) -> Object:
@@ -110,9 +130,9 @@ def _virtual_service(gateway: Gateway, hosts: list[str], own: tuple[Route, ...])
     )
 
 
-def _envoy_filter(gateway: Gateway, hosts: list[str], own: tuple[Route, ...]) -> Object:
+def _envoy_filter(gateway: Gateway, hosts: list[str], own: tuple[Route, ...], kept: Kept) -> Object:
     owner = replace(gateway_owner(gateway), namespace=_ROOT_NAMESPACE)
-    patches = config_patches(gateway, hosts, own, _versions(own))
+    patches = config_patches(gateway, hosts, own, _versions(own, kept))
     body = {
         "apiVersion": _FILTER_API_VERSION,
         "kind": "EnvoyFilter",
@@ -134,18 +154,20 @@ def _gateway_object(gateway: Gateway, kind: str, spec: dict[str, Any]) -> Object
     return Object(gateway_file(gateway), body, gateway.origin)
 
 
-def _gateway_diagnostics(fleet: Fleet, gateway: Gateway) -> Iterator[Diagnostic]:
-    hosts = _hosts(gateway)
-    if not hosts:
-        return
+def _gateway_diagnostics(
+    gateway: Gateway, hosts: list[str], own: tuple[Route, ...], kept: Kept
+) -> Iterator[Diagnostic]:
     way_out = f"own Envoys for {', '.join(hosts)}"
-    for route in routes(fleet, gateway):
-        length = header_matches(route).longest_regex
+    for route, length in zip(own, kept.each(_longest_regex, zip(own)), strict=True):
         if length > LONGEST_REGEX:
             said = f"Istio cannot express '{route.name}': a regular expression of {length:,} characters"
             yield error("P301", route.origin, f"{said}; it takes {LONGEST_REGEX:,}", way_out)
     yield from _fallback_diagnostics(gateway, way_out)
     yield info("P310", gateway.origin, "Istio has no active probes; readiness stands in")
+
+
+def _longest_regex(route: Route) -> int:
+    return header_matches(route).longest_regex
 
 
 def _fallback_diagnostics(gateway: Gateway, way_out: str) -> Iterator[Diagnostic]:

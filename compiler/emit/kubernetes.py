@@ -22,6 +22,7 @@ from compiler.emit.names import (
 from compiler.emit.object import Object, Wave, metadata
 from compiler.emit.pods import pod_template, start_budget
 from compiler.fleet import Fleet, Model, Tier, Version, slug
+from compiler.kept import Kept
 
 _IMAGE_PULL = timedelta(minutes=10)
 
@@ -34,10 +35,12 @@ def objects(fleet: Fleet) -> Iterator[Object]:
             yield from (_deployment(model, version, tier) for tier in Tier if _has(version, tier))
 
 
-def diagnostics(fleet: Fleet) -> Iterator[Diagnostic]:
-    for model in fleet.models:
-        for version in model.versions:
-            yield from engines.diagnostics(model, version)
+def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
+    return (finding for found in kept.each(_model_diagnostics, zip(fleet.models)) for finding in found)
+
+
+def _model_diagnostics(model: Model) -> tuple[Diagnostic, ...]:
+    return tuple(finding for version in model.versions for finding in engines.diagnostics(model, version))
 
 
 def _service_account(model: Model) -> Object:

@@ -16,7 +16,7 @@ from compiler.emit.header_matches import PRESENT, header_matches
 from compiler.emit.names import SERVICE_PORT, service_host
 from compiler.envoy.local_replies import NO_MODEL
 from compiler.envoy.matches import any_of
-from compiler.envoy.replies import CLIENT_FAULT, error_body, model_list
+from compiler.envoy.replies import CLIENT_FAULT, error_body, listed_names, model_list
 from compiler.envoy.request_pass import MODEL_HEADER, STREAM_HEADER
 from compiler.fleet import Fault, Field, Gateway, MirrorShare, Model, Retries, Route, Share, Version
 
@@ -48,7 +48,7 @@ def _models(own: tuple[Route, ...]) -> dict[str, Any]:
     return {
         "name": "models",
         "match": [{"uri": {"exact": "/v1/models"}, "method": {"exact": "GET"}}],
-        **_answer(200, model_list(own)),
+        **_answer(200, model_list(listed_names(own))),
     }
 
 

@@ -15,9 +15,13 @@ def error_body(message: str, kind: str, code: str, param: str | None = None) -> 
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def model_list(routes: Iterable[Route]) -> dict[str, Any]:
+def listed_names(routes: Iterable[Route]) -> tuple[str, ...]:
+    """The names that clients are told of, sorted."""
+    return tuple(sorted({name for route in routes for name in route.model_names if name}))
+
+
+def model_list(names: Iterable[str]) -> dict[str, Any]:
     """What `GET /v1/models` is answered."""
-    names = sorted({name for route in routes for name in route.model_names if name})
     models = [{"id": name, "object": "model", "created": 0, "owned_by": "turnout"} for name in names]
     return {"object": "list", "data": models}
 

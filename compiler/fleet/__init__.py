@@ -34,6 +34,7 @@ from compiler.fleet.model import (
     Tier,
     Version,
     Zones,
+    longest_context,
 )
 from compiler.fleet.names import cluster_name, slug
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
@@ -104,6 +105,7 @@ __all__ = [
     "Version",
     "Zones",
     "cluster_name",
+    "longest_context",
     "routes",
     "slug",
 ]

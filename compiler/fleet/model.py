@@ -194,6 +194,11 @@ class Model:
         return max(self.versions, key=lambda version: version.weight)
 
 
+def longest_context(model: Model) -> int:
+    """Tokens of the version with the longest."""
+    return max(version.engine.max_seq_len for version in model.versions)
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
     models: tuple[Model, ...]

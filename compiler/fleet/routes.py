@@ -16,6 +16,7 @@ from compiler.fleet.model import Fleet, Model, Version
 from compiler.fleet.names import cluster_name
 from compiler.fleet.rules import Condition
 from compiler.fleet.traffic import Fault, HashKey, Mirror, Retries, Timeouts
+from compiler.kept import Kept
 
 WHOLE = 10_000
 """The sum of a route's shares: percent of percent, so a split of splits is exact."""
@@ -99,17 +100,36 @@ class _Settings(NamedTuple):
     origin: Position
 
 
-def routes(fleet: Fleet, gateway: Gateway) -> tuple[Route, ...]:
+def routes(fleet: Fleet, gateway: Gateway, kept: Kept | None = None) -> tuple[Route, ...]:
     """The routes of `gateway`: its models by name, then its orchestrator's rules, capabilities, default and fallback.
 
-    Of the routes that carry a name, a request takes the first whose conditions it meets.
+    Of the routes that carry a name, a request takes the first whose conditions it meets. With `kept`, the lines that a
+    route's settings name may be those of an earlier run.
     """
+    kept = kept or Kept()
+    # Two gateways that see the same have the same routes.
+    return kept.by(gateway.models, (fleet.models, gateway.orchestrator), _routes, (fleet, gateway, kept))
+
+
+def _routes(fleet: Fleet, gateway: Gateway, kept: Kept) -> tuple[Route, ...]:
     models = {model.name: model for model in fleet.models}
-    fallback = gateway.orchestrator.fallback if gateway.orchestrator is not None else Fallback()
-    return (
-        *(_model_route(models[name], fallback, models) for name in gateway.models),
-        *_orchestrator_routes(gateway.orchestrator, models),
-    )
+    orchestrator = gateway.orchestrator
+    fallback = orchestrator.fallback if orchestrator is not None else Fallback()
+    own = kept.each(_model_route, [_parts(models[name], fallback, models) for name in gateway.models])
+    if orchestrator is None:
+        return tuple(own)
+    parts = (orchestrator, *(models.get(name) for name in _named(orchestrator, models)))
+    chosen = kept.by("routes", parts, _orchestrator_routes, (orchestrator, models))
+    return (*own, *(kept.same(("route", route.name), route) for route in chosen))
+
+
+def _named(orchestrator: Orchestrator, models: Mapping[str, Model]) -> tuple[str, ...]:
+    """Every model that a route of `orchestrator` may lead to, as target, hop or mirror."""
+    targets = (*orchestrator.default, *(target for rule in orchestrator.rules for target in rule.targets))
+    members, hops = orchestrator.members, orchestrator.fallback.hops
+    named = [*(t.model for t in targets), *(m.model for m in members), *(hop.model for hop in hops)]
+    mirrors = (*(rule.mirror for rule in orchestrator.rules), *(models[name].mirror for name in named))
+    return tuple(dict.fromkeys((*named, *(mirror.model for mirror in mirrors if mirror is not None))))
 
 
 def hop_backends(names: Iterable[str], models: Mapping[str, Model]) -> tuple[Backend, ...]:
@@ -130,14 +150,23 @@ def mirror_shares(mirror: Mirror | None, models: Mapping[str, Model]) -> tuple[M
     return tuple(MirrorShare(model, version, mirror.percent * weight) for version, weight in chosen if weight)
 
 
-def _model_route(model: Model, fallback: Fallback, models: Mapping[str, Model]) -> Route:
-    names, hops = (model.name, *model.aliases), fallback.after_naming(model.name)
-    return _route(f"model/{model.name}", names, ((model, 100, hops),), _of_model(model), models)
+def _parts(model: Model, fallback: Fallback, models: Mapping[str, Model]) -> tuple[Model | None, ...]:
+    """The models that have a say in the route of `model`: where its requests are mirrored to, and its hops."""
+    mirrored = None if model.mirror is None else models.get(model.mirror.model)
+    return (model, mirrored, *(models[hop] for hop in fallback.after_naming(model.name)))
 
 
-def _orchestrator_routes(orchestrator: Orchestrator | None, models: Mapping[str, Model]) -> Iterator[Route]:
-    if orchestrator is None:
-        return
+def _model_route(model: Model, mirrored: Model | None, *hops: Model) -> Route:
+    names, involved = (model.name, *model.aliases), {of.name: of for of in (model, mirrored, *hops) if of is not None}
+    member = (model, 100, tuple(hop.name for hop in hops))
+    return _route(f"model/{model.name}", names, (member,), _of_model(model), involved)
+
+
+def _orchestrator_routes(orchestrator: Orchestrator, models: Mapping[str, Model]) -> tuple[Route, ...]:
+    return tuple(_chosen_routes(orchestrator, models))
+
+
+def _chosen_routes(orchestrator: Orchestrator, models: Mapping[str, Model]) -> Iterator[Route]:
     name, names = f"orchestrator/{orchestrator.name}", (orchestrator.name, "")
     fallback = orchestrator.fallback
     for rule in orchestrator.rules:

@@ -6,6 +6,7 @@ Every value keeps the place where it was written, so whatever is found in it lat
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from compiler.diagnostics import Diagnostic, error, warning
@@ -30,24 +31,25 @@ _WRITTEN_BY_A_CLUSTER: tuple[Loc, ...] = (
 
 
 class Native(NamedTuple):
-    documents: tuple[Mapped, ...]
-    """Of turnout.dev/v1, and those that are of neither."""
+    files: tuple[tuple[Mapped, ...], ...]
+    """Documents of turnout.dev/v1, and those that are of neither; by file, where nothing foreign has a say in any."""
     refused: tuple[Mapped, ...]
     """Foreign ones that are not valid, and what they would have added: only their names mean something."""
 
 
-def native(documents: Iterable[Mapped], kept: Kept, found: list[Diagnostic]) -> Native:
-    """`documents` with the foreign ones rewritten; reports what is wrong with those as they are written."""
-    documents = tuple(documents)
-    kinds = [kept.of(_foreign_kind, document) for document in documents]
-    if not any(kinds):
-        return Native(documents, ())
+def native(files: Iterable[tuple[Mapped, ...]], kept: Kept, found: list[Diagnostic]) -> Native:
+    """The documents of `files`, the foreign ones rewritten; reports what is wrong with those as they are written."""
+    files = tuple(files)
+    if not any(kept.by(_foreign_kinds, file, _foreign_kinds, (file,)) for file in files):
+        return Native(files, ())
+    documents = tuple(chain.from_iterable(files))
     names = (_name(document, "Gateway") for document in documents)
     gateways = kept.same("gateways of foreign documents", tuple(name for name in names if name is not None))
     own: list[Mapped] = []
     refused: list[Mapped] = []
     orchestrators: list[Rewritten] = []
-    for document, kind in zip(documents, kinds, strict=True):
+    for document in documents:
+        kind = kept.of(_foreign_kind, document)
         if kind is None:
             own.append(document)
             continue
@@ -62,7 +64,11 @@ def native(documents: Iterable[Mapped], kept: Kept, found: list[Diagnostic]) -> 
     for orchestrator in orchestrators:
         if orchestrator.gateway is not None:
             own = _with_gateway(own, orchestrator.gateway)
-    return Native(tuple(_with_traffic(own, orchestrators, kept, found)), tuple(refused))
+    return Native(tuple((each,) for each in _with_traffic(own, orchestrators, kept, found)), tuple(refused))
+
+
+def _foreign_kinds(documents: tuple[Mapped, ...]) -> frozenset[str]:
+    return frozenset(kind for document in documents if (kind := _foreign_kind(document)) is not None)
 
 
 def _foreign_kind(document: Mapped) -> str | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from compiler.decode import Policy
 from compiler.diagnostics import Diagnostic, Position, error
-from compiler.kept import Kept
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import EndpointSpec, InferenceModelSpec
+
+Instances = tuple[tuple[str, Position], ...]
+"""Address with port of each, and where it stands in policy."""
 
 
 def endpoints_of(policy: Policy[InferenceModel], version: Policy[InferenceModel]) -> list[tuple[int, EndpointSpec]]:
@@ -54,29 +57,26 @@ def check_own_endpoints(
                 found.append(error("P201", place, said, "leave version out here"))
 
 
-def check_addresses(
-    models: Iterable[tuple[str, tuple[Policy[InferenceModel], ...]]], kept: Kept, found: list[Diagnostic]
-) -> None:
-    """An instance belongs to one version of one model. `models` by name, each as its versions see it."""
-    listed = [(name, kept.of(_listed, views)) for name, views in models]
-    keys = [key for _, entries in listed for key, _ in entries]
-    if len(set(keys)) == len(keys):
-        return
-    taken: dict[tuple[str, int], tuple[str, Position]] = {}
-    for name, entries in listed:
-        for (address, port), place in entries:
-            other, first = taken.setdefault((address, port), (name, place))
-            if first != place:
-                both = f"belongs to {other} and {name}" if other != name else f"stands twice in {name}"
-                said = f"endpoint {address}:{port} {both}"
-                found.append(error("P208", place, said, f"first at {first}"))
-
-
-def _listed(views: tuple[Policy[InferenceModel], ...]) -> tuple[tuple[tuple[str, int], Position], ...]:
-    """The address of each instance and where it stands; once for all versions that see the same list."""
+def instances_of(views: Iterable[Policy[InferenceModel]]) -> Instances:
+    """Of all versions; a list that several of them see counts once."""
     entries = (
-        ((item.address, item.port), view.at("spec", "endpoints", index))
+        (f"{item.address}:{item.port}", view.at("spec", "endpoints", index))
         for view in views
         for index, item in enumerate(view.body.spec.endpoints)
     )
     return tuple(dict.fromkeys(entries))
+
+
+def check_addresses(models: Sequence[tuple[str, Instances]], found: list[Diagnostic]) -> None:
+    """An instance belongs to one version of one model."""
+    every = list(chain.from_iterable([instances for _, instances in models]))
+    if len(dict(every)) == len(every):
+        return
+    taken: dict[str, tuple[str, Position]] = {}
+    for name, instances in models:
+        for address, place in instances:
+            other, first = taken.setdefault(address, (name, place))
+            if first != place:
+                both = f"belongs to {other} and {name}" if other != name else f"stands twice in {name}"
+                said = f"endpoint {address} {both}"
+                found.append(error("P208", place, said, f"first at {first}"))

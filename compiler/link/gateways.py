@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error, warning
-from compiler.fleet import Gateway, Host, LengthUnit, Listener, Model, Orchestrator, Protocol, Target
+from compiler.fleet import Gateway, Host, LengthUnit, Listener, Model, Orchestrator, Protocol, Target, longest_context
 from compiler.kept import Kept
 from compiler.kinds import Gateway as GatewayKind
 from compiler.kinds import InferenceModel, ModelOrchestrator
@@ -38,9 +38,9 @@ def gateways(
     declared = tuple(policies.of(GatewayKind).values())
     _check_names(declared, found)
     _check_hosts(declared, found)
-    built = [_gateway(policy, platform, by_name, orchestrators, policies, found) for policy in declared]
+    built = [_gateway(policy, platform, by_name, orchestrators, policies, kept, found) for policy in declared]
     if not policies.names[GatewayKind]:
-        built = [_implicit(platform, by_name, orchestrators.get(IMPLICIT))]
+        built = [_implicit(platform, by_name, orchestrators.get(IMPLICIT), kept)]
     return tuple(built)
 
 
@@ -50,6 +50,7 @@ def _gateway(
     models: Mapping[str, Model],
     orchestrators: Mapping[str, Orchestrator],
     policies: Policies,
+    kept: Kept,
     found: list[Diagnostic],
 ) -> Gateway:
     spec, metadata = policy.body.spec, policy.body.metadata
@@ -72,14 +73,16 @@ def _gateway(
         listeners=tuple(_listeners(policy, found)),
         models=names,
         orchestrator=orchestrators.get(metadata.name),
-        max_request_bytes=_request_bytes(reachable) if limit is None else limit,
+        max_request_bytes=_request_bytes(reachable, kept) if limit is None else limit,
         labels=tuple(sorted(metadata.labels.items())),
         annotations=tuple(sorted(metadata.annotations.items())),
         origin=policy.at("metadata", "name"),
     )
 
 
-def _implicit(platform: Settings, models: Mapping[str, Model], orchestrator: Orchestrator | None) -> Gateway:
+def _implicit(
+    platform: Settings, models: Mapping[str, Model], orchestrator: Orchestrator | None, kept: Kept
+) -> Gateway:
     spec = GatewaySpec()
     return Gateway(
         name=IMPLICIT,
@@ -88,15 +91,15 @@ def _implicit(platform: Settings, models: Mapping[str, Model], orchestrator: Orc
         listeners=tuple(Listener(listener.port, Protocol(listener.protocol), None) for listener in spec.listeners),
         models=tuple(models),
         orchestrator=orchestrator,
-        max_request_bytes=_request_bytes(models.values()),
+        max_request_bytes=_request_bytes(models.values(), kept),
         labels=(),
         annotations=(),
         origin=Position("built-in", 0, 0),
     )
 
 
-def _request_bytes(models: Iterable[Model]) -> int:
-    longest = max((version.engine.max_seq_len for model in models for version in model.versions), default=0)
+def _request_bytes(models: Iterable[Model], kept: Kept) -> int:
+    longest = max(kept.each(longest_context, zip(models)), default=0)
     return max(LEAST_REQUEST_BYTES, BYTES_PER_TOKEN * longest)
 
 

@@ -14,7 +14,14 @@ from compiler.kept import Kept
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import InferenceModelSpec
 from compiler.link.effective import effective
-from compiler.link.endpoints import check_addresses, check_endpoint_versions, check_own_endpoints, endpoints_of
+from compiler.link.endpoints import (
+    Instances,
+    check_addresses,
+    check_endpoint_versions,
+    check_own_endpoints,
+    endpoints_of,
+    instances_of,
+)
 from compiler.link.platform import Settings, gpu
 from compiler.link.recovery import Recovery
 from compiler.link.references import weights_sum
@@ -42,36 +49,62 @@ class Alternative(NamedTuple):
     origin: Position
 
 
+class _Linked(NamedTuple):
+    """A model as far as no other has a say in it."""
+
+    name: str
+    model: Model | None
+    """None when one of its versions is invalid by itself."""
+    mirrors: bool
+    instances: Instances
+    found: tuple[Diagnostic, ...]
+    unfit: tuple[Diagnostic, ...]
+    """What of it does not fit the platform."""
+
+
 def models(
     policies: Policies, platform: Settings, recovery: Mapping[str, Recovery], kept: Kept, found: list[Diagnostic]
 ) -> tuple[Model, ...]:
-    names = served_names(policies)
+    names = {name: kept.same(("served names", name), more) for name, more in served_names(policies, kept).items()}
+    recovery = {name: kept.same(("recovery", name), of_model) for name, of_model in recovery.items()}
+    each = (
+        (policy, policies.versions.get(name, ()), recovery.get(name), names.get(name, ()))
+        for name, policy in policies.of(InferenceModel).items()
+    )
+    linked = kept.each(_linked, each, platform)
     result = []
-    linked = []
-    for name, policy in policies.of(InferenceModel).items():
-        alternatives = kept.reported(found, _alternatives, policy, policies.versions.get(name, ()))
-        if alternatives:
-            linked.append((name, kept.of(_views, alternatives)))
-            made = kept.reported(
-                found if policies.platform_known else [],
-                _model,
-                policy,
-                alternatives,
-                platform,
-                kept.same(("recovery", name), recovery.get(name)),
-                kept.same(("served names", name), names.get(name, ())),
-            )
-            if policy.body.spec.traffic.mirror is not None:
-                place = ("spec", "traffic", "mirror")
-                leads = check_mirror(policy, place, policy.body.spec.traffic, (name,), policies, found)
-                made = made if leads else replace(made, mirror=None)
-            result.append(made)
-    check_addresses(linked, kept, found)
+    for one in linked:
+        if one.found:
+            found.extend(one.found)
+        if one.unfit and policies.platform_known:
+            found.extend(one.unfit)
+        if one.model is not None:
+            result.append(_mirroring(one.model, policies, found) if one.mirrors else one.model)
+    check_addresses([(one.name, one.instances) for one in linked], found)
     return tuple(result)
 
 
-def _views(alternatives: tuple[Alternative, ...]) -> tuple[Policy[InferenceModel], ...]:
-    return tuple(alternative.policy for alternative in alternatives)
+def _linked(
+    policy: Policy[InferenceModel],
+    views: tuple[Policy[InferenceModel], ...],
+    recovery: Recovery | None,
+    more_names: tuple[str, ...],
+    platform: Settings,
+) -> _Linked:
+    found: list[Diagnostic] = []
+    unfit: list[Diagnostic] = []
+    alternatives = _alternatives(policy, views, found)
+    model = _model(policy, alternatives, platform, recovery, more_names, unfit) if alternatives else None
+    instances = instances_of([a.policy for a in alternatives])
+    mirrors = policy.body.spec.traffic.mirror is not None
+    return _Linked(policy.body.metadata.name, model, mirrors, instances, tuple(found), tuple(unfit))
+
+
+def _mirroring(model: Model, policies: Policies, found: list[Diagnostic]) -> Model:
+    """`model`, without its mirror where that leads nowhere, which is reported."""
+    policy, place = policies.of(InferenceModel)[model.name], ("spec", "traffic", "mirror")
+    leads = check_mirror(policy, place, policy.body.spec.traffic, (model.name,), policies, found)
+    return model if leads else replace(model, mirror=None)
 
 
 def effective_versions(

@@ -12,6 +12,7 @@ from compiler.fleet.names import version_slug
 from compiler.kept import Kept
 from compiler.kinds import Gateway, InferenceModel, ModelOrchestrator
 
+STANDBYS = (Tier.HOT, Tier.WARM, Tier.COLD)
 LONGEST_OBJECT_NAME = 63
 """Of a Service, and of a pod's label."""
 
@@ -21,9 +22,11 @@ class Taken(NamedTuple):
 
     by_clients: tuple[str, ...]
     slug: str
-    objects: tuple[str, ...]
-    fits: bool
-    """Whether all is well with them as far as the model itself goes."""
+    services: tuple[str, ...]
+    """Of each version. Other objects are called so with a tier behind it."""
+    alone: bool
+    """Whether all is well with them as far as the model itself goes, and only one with the same Service can be at odds
+    with it."""
 
 
 def check_names(policies: Policies, kept: Kept, found: list[Diagnostic]) -> None:
@@ -37,24 +40,30 @@ def check_names(policies: Policies, kept: Kept, found: list[Diagnostic]) -> None
 
 def _all_differ(policies: Policies, kept: Kept) -> bool:
     """Whether nothing can be wrong: what takes much longer is to say what is."""
-    taken = [kept.of(_taken, policy) for policy in policies.of(InferenceModel).values()]
+    taken = kept.each(_taken, zip(policies.of(InferenceModel).values()))
     clients = [name for one in taken for name in one.by_clients] + list(policies.of(ModelOrchestrator))
-    objects = [name for one in taken for name in one.objects]
+    services = [name for one in taken for name in one.services]
     return (
-        all(one.fits for one in taken)
+        all(one.alone for one in taken)
         and len({one.slug for one in taken}) == len(taken)
         and len({slug(name) for name in policies.of(Gateway)}) == len(policies.of(Gateway))
         and len(set(clients)) == len(clients)
-        and len(set(objects)) == len(objects)
+        and len(set(services)) == len(services)
     )
 
 
 def _taken(policy: Policy[InferenceModel]) -> Taken:
     name = policy.body.metadata.name
     found: list[Diagnostic] = []
-    owners: dict[str, str] = {}
-    _check_versions(policy, owners, found)
-    return Taken((name, *policy.body.spec.aliases), slug(name), tuple(owners), not found)
+    _check_versions(policy, {}, found)
+    services = tuple(_service(name, version) for version, _ in _versions(policy))
+    tiers = tuple(f"-{tier}" for tier in STANDBYS)
+    return Taken(
+        (name, *policy.body.spec.aliases),
+        slug(name),
+        services,
+        alone=not found and not any(service.endswith(tiers) for service in services),
+    )
 
 
 def _check_model_names(policies: Policies, found: list[Diagnostic]) -> None:
@@ -107,9 +116,13 @@ def _check_versions(policy: Policy[InferenceModel], owners: dict[str, str], foun
             found.append(error("P204", place, said, "another name"))
             continue
         first[version] = place
-        name = f"{slug(model)}-{version_slug(version)}"
+        name = _service(model, version)
         _check_length(version, name, place, found)
         _check_object(f"{model} {version}", name, place, owners, found)
+
+
+def _service(model: str, version: str) -> str:
+    return f"{slug(model)}-{version_slug(version)}"
 
 
 def _check_length(version: str, name: str, place: Position, found: list[Diagnostic]) -> None:
@@ -120,7 +133,7 @@ def _check_length(version: str, name: str, place: Position, found: list[Diagnost
 
 
 def _check_object(owner: str, name: str, place: Position, owners: dict[str, str], found: list[Diagnostic]) -> None:
-    names = (name, *(f"{name}-{tier}" for tier in (Tier.HOT, Tier.WARM, Tier.COLD)))
+    names = (name, *(f"{name}-{tier}" for tier in STANDBYS))
     taken = next((taken for taken in names if taken in owners), None)
     if taken is not None:
         said = f"'{owners[taken]}' and '{owner}' both become {taken}"

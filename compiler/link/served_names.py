@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from compiler.decode import Policies, Policy
 from compiler.fleet import OnExplicitModel
+from compiler.kept import Kept
 from compiler.kinds import InferenceModel, ModelOrchestrator
 
 
-def served_names(policies: Policies) -> Mapping[str, tuple[str, ...]]:
+def served_names(policies: Policies, kept: Kept) -> Mapping[str, tuple[str, ...]]:
     """For each model that serves any, the names beside its own and its aliases, sorted: of orchestrators that may
     choose it, of models whose clients it answers as a hop, and of models whose requests are mirrored to it."""
     models = policies.of(InferenceModel)
@@ -18,11 +19,15 @@ def served_names(policies: Policies) -> Mapping[str, tuple[str, ...]]:
         for model, names in _chosen(policy, policies):
             more.setdefault(model, set()).update(names)
     reached = {name: frozenset(names) for name, names in more.items()}
-    for name, source in models.items():
-        mirror = source.body.spec.traffic.mirror
+    for name, mirror in zip(models, kept.each(_mirror, zip(models.values())), strict=True):
         if mirror is not None:
-            more.setdefault(mirror.model, set()).update(_own(models, name), reached.get(name, ()))
+            more.setdefault(mirror, set()).update(_own(models, name), reached.get(name, ()))
     return {name: tuple(sorted(names - _own(models, name))) for name, names in more.items()}
+
+
+def _mirror(policy: Policy[InferenceModel]) -> str | None:
+    mirror = policy.body.spec.traffic.mirror
+    return None if mirror is None else mirror.model
 
 
 def _own(models: Mapping[str, Policy[InferenceModel]], name: str) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, warning
-from compiler.fleet import Condition, Field, Fleet, Model, Operator
+from compiler.fleet import Condition, Field, Fleet, Operator, longest_context
 from compiler.kept import Kept
 from compiler.quantity import bytes_text
 
@@ -13,17 +13,22 @@ BYTES_PER_TOKEN = 4
 """Of English text, the least that a prompt of a full context takes; a character of it is a byte."""
 
 
-def findings(fleet: Fleet, _: Kept) -> Iterator[Diagnostic]:
-    yield from _bodies(fleet)
+def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
+    yield from _bodies(fleet, kept)
     yield from _long_prompts(fleet)
 
 
-def _bodies(fleet: Fleet) -> Iterator[Diagnostic]:
+def _bodies(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
     """Bodies over a gateway's limit get 413, so a limit under a model's context makes that context a promise."""
-    models = {model.name: model for model in fleet.models}
+    tokens_of = dict(
+        zip([model.name for model in fleet.models], kept.each(longest_context, zip(fleet.models)), strict=True)
+    )
+    longest = max(tokens_of.values(), default=0)
     for gateway in fleet.gateways:
+        if gateway.max_request_bytes >= BYTES_PER_TOKEN * longest:
+            continue
         for name in gateway.models:
-            tokens = _context(models[name])
+            tokens = tokens_of[name]
             if gateway.max_request_bytes < BYTES_PER_TOKEN * tokens:
                 limit = bytes_text(gateway.max_request_bytes)
                 said = f"maxRequestBytes {limit} cannot hold {name}'s {tokens} tokens"
@@ -38,7 +43,7 @@ def _long_prompts(fleet: Fleet) -> Iterator[Diagnostic]:
         bounds = [(_least_over(c), c.origin) for c in rule.conditions if c.field is Field.PROMPT_LENGTH]
         length, place = max(bounds, default=(0, rule.origin))
         for target in rule.targets:
-            tokens = _context(models[target.model])
+            tokens = longest_context(models[target.model])
             if target.weight and length > BYTES_PER_TOKEN * tokens:
                 said = f"prompts over {length - 1} cannot fit {target.model}'s {tokens} tokens"
                 yield warning("P419", place, said, "a model with a longer context")
@@ -49,8 +54,3 @@ def _least_over(condition: Condition) -> int:
     bound = condition.values[0]
     assert isinstance(bound, int)  # linking has refused others
     return {Operator.GT: bound + 1, Operator.GE: bound}.get(condition.operator, 0)
-
-
-def _context(model: Model) -> int:
-    """Tokens of the version with the longest."""
-    return max(version.engine.max_seq_len for version in model.versions)

@@ -10,7 +10,7 @@ from compiler.kept import Kept
 
 
 def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
-    return (finding for model in fleet.models for finding in kept.of(_of_model, model))
+    return (finding for found in kept.each(_of_model, zip(fleet.models)) for finding in found)
 
 
 def _of_model(model: Model) -> tuple[Diagnostic, ...]:

@@ -35,7 +35,8 @@ def proofs(fleet: Fleet, kept: Kept | None = None) -> Iterator[Finding]:
         orchestrator = gateway.orchestrator
         if orchestrator is not None:
             # Requests that name a model never come to the orchestrator, so no more of the fleet has a say.
-            yield from kept.by(("rules", gateway.name), (orchestrator,), _of_one, (fleet, gateway, orchestrator))
+            stable = kept.same(("rules", gateway.name), orchestrator)
+            yield from kept.by(("rules", gateway.name), (stable,), _of_one, (fleet, gateway, orchestrator))
 
 
 def _of_one(fleet: Fleet, gateway: Gateway, orchestrator: Orchestrator) -> tuple[Finding, ...]:

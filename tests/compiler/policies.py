@@ -26,7 +26,7 @@ def linked(*documents: str) -> tuple[Fleet | None, list[Diagnostic]]:
     """The fleet of `documents`, and what decoding and linking say of it."""
     nodes, unread = parse("---\n".join(documents), "policies/all.yaml")
     assert unread == ()
-    policies, found = decode(nodes)
+    policies, found = decode((nodes,))
     fleet, more = link(policies)
     return fleet, [*found, *more]
 

@@ -151,7 +151,7 @@ def test_a_document_of_unknown_kind_may_be_the_one_that_is_referred_to(missing: 
 
 def test_documents_that_could_not_be_read_make_no_name_dangling() -> None:
     nodes, _ = parse(FLEET["ModelOrchestrator"], "policies/x.yaml")
-    policies, found = decode(nodes, complete=False)
+    policies, found = decode((nodes,), complete=False)
     assert found == []
     assert not policies.complete
 

@@ -53,7 +53,7 @@ def fleet(*documents: str) -> Fleet:
 
 def policies(*documents: str) -> Policies:
     nodes, _ = parse("---\n".join(documents), "policies/all.yaml")
-    return decode(nodes)[0]
+    return decode((nodes,))[0]
 
 
 def gateways(*documents: str) -> dict[str, tuple[int | None, int | None]]:
@@ -208,11 +208,12 @@ def test_foreign_autoscaling_is_off_unless_it_is_switched_on(scaling: str, on: b
 
 def test_every_value_and_key_keeps_its_place() -> None:
     written, _ = parse(ORIGINAL, "policies/models.yaml")
-    read = native(written, Kept(), [])
-    before, after = set(scalars(*written)), set(scalars(*read.documents))
+    read = native((written,), Kept(), [])
+    documents = [document for file in read.files for document in file]
+    before, after = set(scalars(*written)), set(scalars(*documents))
     assert {text for _, text in before - after} == {"ai.example.com/v1"}
     lines = ORIGINAL.splitlines()
-    for key, place in keys(*read.documents):
+    for key, place in keys(*documents):
         there = lines[place.line - 1][place.column - 1 :]
         assert there.startswith((f"{key}:", *MOVED_FROM.get(key, ()))), (key, place)
 
@@ -252,7 +253,7 @@ def test_what_a_members_traffic_breaks_is_told_once_and_where_the_orchestrator_s
 
 def test_documents_of_turnout_itself_are_left_as_they_are() -> None:
     written, _ = parse("---\n".join([model(), document("ModelOrchestrator", "auto", CHAT)]), "x")
-    assert native(written, Kept(), []).documents == written
+    assert native((written,), Kept(), []).files == (written,)
 
 
 @pytest.mark.parametrize(

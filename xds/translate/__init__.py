@@ -6,10 +6,13 @@ All decisions have been taken before; what stands here is only written down in E
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
+from typing import NamedTuple
 
 from compiler.fleet import Backend, Fleet, Gateway, Route
 from compiler.fleet import routes as fleet_routes
-from xds.snapshot import ResourceType, Snapshot
+from compiler.kept import Kept
+from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot
 from xds.translate.aggregates import rests
 from xds.translate.clusters import clusters
 from xds.translate.endpoints import load_assignments
@@ -21,18 +24,19 @@ from xds.translate.runtime import runtime
 __all__ = ["Group", "Placement", "group_names", "place", "placement", "snapshot"]
 
 
-def snapshot(fleet: Fleet, group: Group) -> Snapshot:
+def snapshot(fleet: Fleet, group: Group, kept: Kept | None = None) -> Snapshot:
     """Everything for the Envoys of `group`. Raises KeyError for a name that is not among `group_names`."""
+    kept = kept or Kept()
     gateway = _gateway(fleet, group)
-    routes = fleet_routes(fleet, gateway) if gateway.hosts else ()
-    backends, rest = _backends(routes), rests(routes)
+    routes = fleet_routes(fleet, gateway, kept) if gateway.hosts else ()
+    reached = kept.by(_all_reached, (routes,), _all_reached, (routes, kept))
     return Snapshot(
         {
             ResourceType.RUNTIME: runtime(gateway),
-            ResourceType.CLUSTER: clusters(backends | rest, routes),
-            ResourceType.ENDPOINT: load_assignments(backends, rest),
+            ResourceType.CLUSTER: reached.clusters,
+            ResourceType.ENDPOINT: reached.load_assignments,
             ResourceType.LISTENER: listeners(gateway, group.placement),
-            ResourceType.ROUTE: route_configurations(gateway, routes),
+            ResourceType.ROUTE: route_configurations(gateway, routes, kept),
         }
     )
 
@@ -50,11 +54,41 @@ def _gateway(fleet: Fleet, group: Group) -> Gateway:
     return gateway
 
 
-def _backends(routes: Iterable[Route]) -> dict[str, Backend]:
-    """Each version that a route leads to, once, by the name of its cluster."""
-    found: dict[str, Backend] = {}
-    for route in routes:
-        backends = [backend for share in route.shares for backend in share.backends]
-        copies = [Backend(mirror.model, mirror.version) for mirror in route.mirrors]
-        found.update((backend.cluster, backend) for backend in (*backends, *copies))
-    return found
+class _Reached(NamedTuple):
+    """Where one route leads."""
+
+    clusters: tuple[Resource, ...]
+    load_assignments: tuple[Resource, ...]
+
+
+class _AllReached(NamedTuple):
+    """Where all of a gateway's routes lead."""
+
+    clusters: ResourceSet
+    load_assignments: ResourceSet
+
+
+def _all_reached(routes: tuple[Route, ...], kept: Kept) -> _AllReached:
+    reached = kept.each(_reached, zip(routes), using=(kept,))
+    return _AllReached(
+        _together(chain.from_iterable([found.clusters for found in reached]), kept),
+        _together(chain.from_iterable([found.load_assignments for found in reached]), kept),
+    )
+
+
+def _together(resources: Iterable[Resource], kept: Kept) -> ResourceSet:
+    """Several routes may lead to one cluster, which is one resource then."""
+    found = tuple(dict.fromkeys(resources))
+    return kept.by(ResourceSet, found, ResourceSet, (found,))
+
+
+def _reached(route: Route, kept: Kept) -> _Reached:
+    backends, rest = _backends(route), rests(route)
+    return _Reached(tuple(clusters(backends | rest, route, kept)), tuple(load_assignments(backends, rest, kept)))
+
+
+def _backends(route: Route) -> dict[str, Backend]:
+    """Each version that the route leads to, once, by the name of its cluster."""
+    backends = [backend for share in route.shares for backend in share.backends]
+    copies = [Backend(mirror.model, mirror.version) for mirror in route.mirrors]
+    return {backend.cluster: backend for backend in (*backends, *copies)}

@@ -8,7 +8,7 @@ requests as soon as one of two instances is ill. So where a version has several 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from compiler.fleet import Backend, Route, Share
 from xds.translate.priorities import priorities
@@ -24,7 +24,7 @@ def members(share: Share) -> Iterator[tuple[str, Backend]]:
             yield f"{backend.cluster}_rest", backend
 
 
-def rests(routes: Iterable[Route]) -> dict[str, Backend]:
+def rests(route: Route) -> dict[str, Backend]:
     """The second clusters of versions, by name."""
-    shares = (share for route in routes for share in route.shares if share.hops)
+    shares = (share for share in route.shares if share.hops)
     return {name: backend for share in shares for name, backend in members(share) if name != backend.cluster}

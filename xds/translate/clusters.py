@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -24,7 +24,8 @@ from compiler.fleet import (
     Strategy,
     Version,
 )
-from xds.snapshot import Resource, ResourceSet
+from compiler.kept import Kept
+from xds.snapshot import Resource, alike
 from xds.translate.aggregates import members
 from xds.translate.messages import ads_source, message_resource, packed
 
@@ -35,17 +36,24 @@ UPSTREAM_IDLE = timedelta(hours=1)
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def clusters(backends: Mapping[str, Backend], routes: Iterable[Route]) -> ResourceSet:
-    """One for each of `backends`, by name, and the aggregates that `routes` lead to."""
-    own = (message_resource(name, cluster(name, *b), b.version.origin) for name, b in backends.items())
-    return ResourceSet((*own, *_aggregates(routes)))
+def clusters(backends: Mapping[str, Backend], route: Route, kept: Kept) -> Iterator[Resource]:
+    """One for each of `backends`, by name, and the aggregates that `route` leads to."""
+    for name, backend in backends.items():
+        made = kept.by(("cluster", name), backend, _cluster_resource, (name, backend))
+        yield kept.same(("cluster", name), made, alike)
+    for share in route.shares:
+        if share.hops:
+            parts = tuple(part for backend in share.backends for part in backend)
+            made = kept.by("aggregate", parts, _aggregate_resource, (share,))
+            yield kept.same(("cluster", made.name), made, alike)
 
 
-def _aggregates(routes: Iterable[Route]) -> Iterator[Resource]:
-    """One for each version that others stand in for, however many routes lead to it."""
-    shares = {share.cluster: share for route in routes for share in route.shares if share.hops}
-    for name, share in shares.items():
-        yield message_resource(name, aggregate(name, share), share.version.origin)
+def _cluster_resource(name: str, backend: Backend) -> Resource:
+    return message_resource(name, cluster(name, *backend), backend.version.origin)
+
+
+def _aggregate_resource(share: Share) -> Resource:
+    return message_resource(share.cluster, aggregate(share.cluster, share), share.version.origin)
 
 
 def aggregate(name: str, share: Share) -> cluster_pb2.Cluster:

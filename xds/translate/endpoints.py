@@ -9,7 +9,8 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
 from compiler.fleet import Backend, Endpoint
-from xds.snapshot import ResourceSet
+from compiler.kept import Kept
+from xds.snapshot import Resource, alike
 from xds.translate.messages import METADATA_NAMESPACE, message_resource, struct
 from xds.translate.priorities import priorities
 
@@ -19,13 +20,16 @@ ONE_TAKES_ALL = 100_000
 """Nothing goes on as long as one instance is healthy."""
 
 
-def load_assignments(backends: Mapping[str, Backend], rests: Mapping[str, Backend]) -> ResourceSet:
+def load_assignments(backends: Mapping[str, Backend], rests: Mapping[str, Backend], kept: Kept) -> Iterator[Resource]:
     """By the name of the cluster. `rests` are what `aggregates` says."""
-    return ResourceSet(
-        message_resource(name, load_assignment(name, backend, factor), backend.version.origin)
-        for named, factor in ((backends, EACH_KEEPS_ITS_SHARE), (rests, ONE_TAKES_ALL))
-        for name, backend in named.items()
-    )
+    for named, factor in ((backends, EACH_KEEPS_ITS_SHARE), (rests, ONE_TAKES_ALL)):
+        for name, backend in named.items():
+            made = kept.by(("load assignment", name), backend, _resource, (name, backend, factor))
+            yield kept.same(("load assignment", name), made, alike)
+
+
+def _resource(name: str, backend: Backend, factor: int) -> Resource:
+    return message_resource(name, load_assignment(name, backend, factor), backend.version.origin)
 
 
 def load_assignment(name: str, backend: Backend, factor: int) -> endpoint_pb2.ClusterLoadAssignment:

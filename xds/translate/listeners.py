@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from envoy.config.listener.v3 import listener_pb2
@@ -25,6 +27,8 @@ from xds.translate.messages import ads_source, message_resource, packed
 
 CONNECTION_BUFFER_BYTES = 2**20
 LAST_PORT = 65535
+PLACEMENTS = 4096
+"""Of which the listeners are kept."""
 SECRETS = "/etc/turnout/secrets"
 
 
@@ -47,8 +51,12 @@ def listeners(gateway: Gateway, placement: Placement) -> ResourceSet:
 
     Raises PlacementError when the last of them would lie beyond port 65535.
     """
-    if not gateway.hosts:
-        return ResourceSet()
+    return _listeners(replace(gateway, models=(), orchestrator=None), placement) if gateway.hosts else ResourceSet()
+
+
+@lru_cache(PLACEMENTS)
+def _listeners(gateway: Gateway, placement: Placement) -> ResourceSet:
+    """Most edits leave them alone, and of each placement there is one."""
     last = (placement.port or 0) + len(gateway.listeners) - 1
     if last > LAST_PORT:
         reason = f"with {len(gateway.listeners)} listeners the last would be at port {last}, beyond {LAST_PORT}"

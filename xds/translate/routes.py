@@ -8,95 +8,147 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2
+from google.protobuf import any_pb2
 from google.protobuf.message import Message
 
-from compiler.envoy.replies import CLIENT_FAULT, SERVER_FAULT, header, model_list
+from compiler.envoy.replies import CLIENT_FAULT, SERVER_FAULT, header, listed_names, model_list
 from compiler.envoy.request_pass import MODEL_HEADER, NO_CLUSTER_HEADER, STREAM_HEADER
 from compiler.fleet import Fault, Gateway, Route
-from xds.snapshot import ResourceSet
+from compiler.kept import Kept
+from xds.core.v3 import extension_pb2
+from xds.snapshot import ResourceSet, resource
 from xds.translate.conditions import asks_within, header_matchers
-from xds.translate.messages import METADATA_NAMESPACE, message_resource, packed
+from xds.translate.messages import METADATA_NAMESPACE, delimited, packed, with_field
 from xds.translate.renaming import renaming_route
 from xds.translate.replies import error_format
 from xds.translate.request_pass import request_pass_settings
 from xds.translate.route_actions import stream_action, unary_action
+from xds.type.matcher.v3 import matcher_pb2
 
 MODELS_PATH = "/v1/models"
+ROUTE_LIST = "envoy.config.route.v3.RouteList"
 DEFAULT_BODY_LIMIT = 4096
 
 
-def route_configurations(gateway: Gateway, routes: Iterable[Route]) -> ResourceSet:
+def route_configurations(gateway: Gateway, routes: tuple[Route, ...], kept: Kept) -> ResourceSet:
     """One, named like the gateway; none where no host is Envoy's to carry."""
     if not gateway.hosts:
         return ResourceSet()
-    return ResourceSet([message_resource(gateway.name, route_configuration(gateway, tuple(routes)), gateway.origin)])
+    usual = _usual_retries(routes, kept)
+    leads = kept.each(_stable_lead, zip(routes), usual, using=(kept,))
+    # What the table is made of, told without making it.
+    settings = request_pass_settings(gateway)
+    names = tuple([route.model_names for route in routes])
+    said = (gateway.name, gateway.hosts, gateway.max_request_bytes, gateway.origin, *map(str, settings.values()), names)
+    taking = next((route for route in routes if route.takes_unknown_names), None)
+    return kept.by(said, (*leads, usual, taking), _table, (gateway, routes, leads, usual))
 
 
-def route_configuration(gateway: Gateway, routes: tuple[Route, ...]) -> route_pb2.RouteConfiguration:
-    models = json.dumps(model_list(routes), separators=(",", ":"))
-    return route_pb2.RouteConfiguration(
+def _table(gateway: Gateway, routes: tuple[Route, ...], leads: list[bytes], usual: bytes) -> ResourceSet:
+    return ResourceSet([resource(gateway.name, route_configuration(gateway, routes, leads, usual), gateway.origin)])
+
+
+def route_configuration(gateway: Gateway, routes: tuple[Route, ...], leads: list[bytes], usual: bytes) -> bytes:
+    """A RouteConfiguration, put together from the `leads` of its routes, which need not be made again."""
+    models = json.dumps(model_list(listed_names(routes)), separators=(",", ":"))
+    table = route_pb2.RouteConfiguration(
         name=gateway.name,
-        virtual_hosts=[_virtual_host(gateway, routes, models)],
         ignore_port_in_host_matching=True,
         max_direct_response_body_size_bytes={"value": max(DEFAULT_BODY_LIMIT, len(models))},
     )
-
-
-def _virtual_host(gateway: Gateway, routes: tuple[Route, ...], models: str) -> route_components_pb2.VirtualHost:
-    return route_components_pb2.VirtualHost(
+    host = route_components_pb2.VirtualHost(
         name=gateway.name,
         domains=[host.name for host in gateway.hosts],
-        matcher={
-            "matcher_tree": {
-                "input": _extension("model", http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=MODEL_HEADER)),
-                "exact_match_map": {"map": {name: _take(found) for name, found in _by_name(routes).items()}},
-            },
-            "on_no_match": _take([_models(models), *_unknown_names(gateway, routes), _no_model()]),
-        },
         typed_per_filter_config=request_pass_settings(gateway),
         request_body_buffer_limit={"value": gateway.max_request_bytes},
         response_headers_to_add=[
             header("x-turnout-model", f"%METADATA(UPSTREAM_HOST:{METADATA_NAMESPACE}:model)%"),
             header("x-turnout-version", f"%METADATA(UPSTREAM_HOST:{METADATA_NAMESPACE}:version)%"),
         ],
+        retry_policy=route_components_pb2.RetryPolicy.FromString(usual),
+    )
+    unmatched = [_models(models), *_unknown_names(gateway, routes), _no_model()]
+    matcher = matcher_pb2.Matcher(on_no_match=_take(unmatched))
+    return with_field(
+        table,
+        "virtual_hosts",
+        with_field(host, "matcher", with_field(matcher, "matcher_tree", _tree(routes, leads))),
     )
 
 
-def _by_name(routes: tuple[Route, ...]) -> dict[str, list[route_components_pb2.Route]]:
-    """What each name leads to; the empty one stands for a request that could have named a model and did not."""
-    found: dict[str, list[route_components_pb2.Route]] = {}
-    for route in routes:
+def _tree(routes: tuple[Route, ...], leads: list[bytes]) -> bytes:
+    """What each name leads to, the names in order; the empty one stands for a request that could have named a model and
+    did not."""
+    found: dict[str, list[bytes]] = {"": []}
+    answered: set[str] = set()
+    for route, lead in zip(routes, leads, strict=True):
         for name in route.model_names:
-            found.setdefault(name, []).extend(_model_routes(route))
+            found.setdefault(name, []).append(lead)
+        if not route.conditions and route.asks_within is None:
+            answered.update(route.model_names)
     # A request that meets no rule and has no default must not go on to what is asked of other requests.
-    everybodys = (route for route in routes if not route.conditions and route.asks_within is None)
-    answered = {name for route in everybodys for name in route.model_names}
-    for name in {"", *found} - answered:
-        found.setdefault(name, []).append(_no_model())
-    return found
+    nowhere = _route_list([_no_model()])
+    for name in found.keys() - answered:
+        found[name].append(nowhere)
+    name_asked = _extension("model", http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=MODEL_HEADER))
+    entries = [_entry(name, b"".join(found[name])) for name in sorted(found, key=str.encode)]
+    return with_field(matcher_pb2.Matcher.MatcherTree(input=name_asked), "exact_match_map", b"".join(entries))
 
 
-def _model_routes(route: Route) -> list[route_components_pb2.Route]:
-    """The route for requests that stream and the one for those that do not, in order."""
+def _entry(name: str, routes: bytes) -> bytes:
+    """Of the map; `routes` is the list that is taken."""
+    taken = with_field(any_pb2.Any(type_url=f"type.googleapis.com/{ROUTE_LIST}"), "value", routes)
+    action = with_field(extension_pb2.TypedExtensionConfig(name="routes"), "typed_config", taken)
+    match = with_field(matcher_pb2.Matcher.OnMatch(), "action", action)
+    return delimited(1, delimited(1, name.encode()) + delimited(2, match))
+
+
+def _stable_lead(route: Route, usual: bytes, kept: Kept) -> bytes:
+    """Most edits change where a route's instances are, and not what stands in the table."""
+    return kept.same(("lead", route.name), _route_list(_model_routes(route, usual)))
+
+
+def _route_list(routes: list[route_components_pb2.Route]) -> bytes:
+    """A RouteList; several of them one after the other are the list of all."""
+    return bytes(route_components_pb2.RouteList(routes=routes).SerializeToString(deterministic=True))
+
+
+def _usual_retries(routes: tuple[Route, ...], kept: Kept) -> bytes:
+    """The retry policy of most routes for requests that do not stream, which need not repeat it: it is the better part
+    of their bytes."""
+    found = Counter(kept.each(_retries, zip(routes)))
+    usual = max(found, key=lambda policy: (found[policy], policy), default=b"")
+    return kept.same(("retries", usual), usual)
+
+
+def _retries(route: Route) -> bytes:
+    return bytes(unary_action(route).retry_policy.SerializeToString(deterministic=True))
+
+
+def _model_routes(route: Route, usual: bytes) -> list[route_components_pb2.Route]:
+    """The route for requests that stream and the one for those that do not, in order. `usual` retries are the
+    virtual host's, and stand in no route."""
     conditions = [*header_matchers(route.conditions), *asks_within(route.asks_within)]
     if not route.is_listed:
         return [_not_ready(route, conditions)]
     streams = {"prefix": "/", "headers": [*conditions, _is(STREAM_HEADER, "true")]}
     others = {"prefix": "/", "headers": conditions}
     drill = _drill(route.fault)
+    unary = unary_action(route)
+    if unary.retry_policy.SerializeToString(deterministic=True) == usual:
+        unary.ClearField("retry_policy")
     return [
         route_components_pb2.Route(
             name=f"{route.name}/stream", match=streams, route=stream_action(route), typed_per_filter_config=drill
         ),
-        route_components_pb2.Route(
-            name=route.name, match=others, route=unary_action(route), typed_per_filter_config=drill
-        ),
+        route_components_pb2.Route(name=route.name, match=others, route=unary, typed_per_filter_config=drill),
     ]
 
 
@@ -140,7 +192,7 @@ def _unknown_names(gateway: Gateway, routes: tuple[Route, ...]) -> list[route_co
     taking = next((route for route in routes if route.takes_unknown_names), None)
     if taking is None:
         return [_unknown_model()]
-    found = _model_routes(taking)
+    found = _model_routes(taking, usual=b"")
     for route in found:
         route.match.headers.add(name=MODEL_HEADER, present_match=True)
         for name, config in renaming_route(gateway).items():

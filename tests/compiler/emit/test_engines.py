@@ -11,6 +11,7 @@ from compiler.catalogue import FLAGS, flag_name
 from compiler.emit import kubernetes
 from compiler.emit.engines import launch
 from compiler.fleet import Engine, Framework, ModelPath, ModelType, Quantization, Scheme, Tier
+from compiler.kept import Kept
 from tests.compiler.emit.fleets import engine, fleet, model, version
 
 OBJECT_STORES = (Scheme.S3, Scheme.GS)
@@ -26,7 +27,7 @@ def command_line(
 
 def codes(given: Engine, kind: ModelType = ModelType.LLM) -> list[tuple[str, str]]:
     owned = replace(model("m", replace(version(), engine=given)), type=kind)
-    return [(d.code, d.message) for d in kubernetes.diagnostics(fleet(owned))]
+    return [(d.code, d.message) for d in kubernetes.diagnostics(fleet(owned), Kept())]
 
 
 def sized(framework: Framework) -> Engine:

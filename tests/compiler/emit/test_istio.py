@@ -40,6 +40,7 @@ from compiler.fleet import (
     Target,
     Timeouts,
 )
+from compiler.kept import Kept
 from compiler.request import Request, read_request
 from tests.chance import Chance
 from tests.compiler.emit.fleets import at, fleet, gateway, model, seconds, version
@@ -317,7 +318,7 @@ def test_a_fleet_on_own_envoys_has_no_istio_object_and_no_istio_diagnostic() -> 
     random = replace(model("a", tiered), load_balancing=balancing(Strategy.WEIGHTED_RANDOM))
     value = fleet(random, gateways=(gateway("own", "a", carrier=Carrier.ENVOY),))
     assert list(istio.objects(value)) == []
-    assert list(istio.diagnostics(value)) == []
+    assert list(istio.diagnostics(value, Kept())) == []
 
 
 def test_a_model_of_two_gateways_has_one_rule() -> None:
@@ -475,7 +476,7 @@ def test_ejection_is_written_in_full_also_where_it_is_off() -> None:
 
 
 def found(value: Fleet) -> list[tuple[str, Severity]]:
-    return [(d.code, d.severity) for d in istio.diagnostics(value)]
+    return [(d.code, d.severity) for d in istio.diagnostics(value, Kept())]
 
 
 EVERY_HOST = [("P310", Severity.INFO)]
@@ -484,7 +485,7 @@ EVERY_HOST = [("P310", Severity.INFO)]
 def test_a_match_that_istio_refuses_for_its_length_is_refused() -> None:
     names = tuple(f"somebody-{number}" for number in range(100))
     long = rule(Condition(Field.HEADER, "x-user", Operator.IN, names, at(7)))
-    [told] = [d for d in istio.diagnostics(ruled(long)) if d.code == "P301"]
+    [told] = [d for d in istio.diagnostics(ruled(long), Kept()) if d.code == "P301"]
     assert told.severity is Severity.ERROR
     assert told.position == at(7)
     assert "orchestrator/auto/rule/r" in told.message
@@ -498,7 +499,7 @@ def test_a_fallback_chain_is_refused_and_a_choice_among_able_models_warned_of() 
     [mesh] = value.gateways
     assert mesh.orchestrator is not None
     auto = replace(mesh.orchestrator, members=able, fallback=chain)
-    told = list(istio.diagnostics(replace(value, gateways=(replace(mesh, orchestrator=auto),))))
+    told = list(istio.diagnostics(replace(value, gateways=(replace(mesh, orchestrator=auto),)), Kept()))
     assert [(d.code, d.severity) for d in told] == [
         ("P304", Severity.ERROR),
         ("P304", Severity.WARNING),

@@ -22,8 +22,10 @@ from compiler.fleet import (
     SlowStart,
     Strategy,
     Version,
+    routes,
 )
-from tests.xds.translate.fleets import model, seconds, version
+from compiler.kept import Kept
+from tests.xds.translate.fleets import fleet, model, seconds, version
 from xds.translate.clusters import HTTP_OPTIONS, cluster, clusters
 
 UNLIMITED = 4294967295
@@ -159,8 +161,7 @@ def test_a_cluster_names_the_line_of_its_version() -> None:
     first = version("1")
     second = version("2", origin=replace(first.origin, line=9))
     of = model("m", (first, second))
+    given = fleet(of)
+    [route] = routes(given, given.gateways[0])
     backends = {"m_1": Backend(of, first), "m_2": Backend(of, second)}
-    assert {name: found.origin.line for name, found in clusters(backends, ()).items()} == {
-        "m_1": 1,
-        "m_2": 9,
-    }
+    assert {found.name: found.origin.line for found in clusters(backends, route, Kept())} == {"m_1": 1, "m_2": 9}

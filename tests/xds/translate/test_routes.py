@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from envoy.config.route.v3 import route_components_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
 from google.protobuf.json_format import MessageToDict
 
 from compiler.fleet import (
@@ -23,12 +23,19 @@ from compiler.fleet import (
     Timeouts,
 )
 from compiler.fleet import routes as fleet_routes
+from compiler.kept import Kept
 from tests.xds.translate.fleets import ORIGIN, fleet, model, orchestrator, seconds, version
-from xds.translate.routes import route_configuration
+from xds.translate.routes import route_configurations
 
 
 def table(given: Fleet) -> Any:
-    return route_configuration(given.gateways[0], fleet_routes(given, given.gateways[0]))
+    made = route_configurations(given.gateways[0], fleet_routes(given, given.gateways[0]), Kept())
+    [resource] = made.values()
+    message = route_pb2.RouteConfiguration.FromString(resource.body)
+    # It is put together from parts, and as long as if it were serialized as a whole: only entries of a map may differ,
+    # in their order.
+    assert len(message.SerializeToString(deterministic=True)) == len(resource.body)
+    return message
 
 
 def routes_of(given: Fleet, name: str) -> list[dict[str, Any]]:
@@ -79,12 +86,15 @@ def test_a_stream_is_limited_in_silence_and_in_all_but_not_by_a_timeout() -> Non
 
 def test_a_whole_answer_is_limited_as_a_whole() -> None:
     timeouts = Timeouts(seconds(1), seconds(2), seconds(3), seconds(4))
-    _, unary = routes_of(fleet(model("chat", timeouts=timeouts)), "chat")
+    given = fleet(model("chat", timeouts=timeouts))
+    _, unary = routes_of(given, "chat")
     assert (unary["name"], unary["match"]) == ("model/chat", {"prefix": "/"})
     action = unary["route"]
     assert (action["timeout"], action["idle_timeout"]) == ("4s", "4s")
     assert "max_stream_duration" not in action
-    assert "per_try_timeout" not in action["retry_policy"]
+    [host] = table(given).virtual_hosts
+    assert "retry_policy" not in action  # it is the virtual host's
+    assert not host.retry_policy.HasField("per_try_timeout")
 
 
 def test_one_version_is_a_cluster_and_several_are_a_split_with_those_of_weight_zero() -> None:
@@ -116,7 +126,7 @@ def test_a_split_of_splits_is_exact() -> None:
 
 def test_tries_go_to_other_hosts_and_other_tiers() -> None:
     retries = Retries(5, ("reset", "connect-failure"), (500, 503), seconds(0.1))
-    policy = routes_of(fleet(model("chat", retries=retries)), "chat")[-1]["route"]["retry_policy"]
+    policy = routes_of(fleet(model("chat", retries=retries)), "chat")[0]["route"]["retry_policy"]
     assert policy["num_retries"] == 5
     assert policy["retry_on"] == "reset,connect-failure,retriable-status-codes"
     assert policy["retriable_status_codes"] == [500, 503]
@@ -133,6 +143,15 @@ def test_no_retries_are_written_as_none() -> None:
     ]
     assert policy["num_retries"] == 0
     assert policy["retry_back_off"] == {"base_interval": "0.001s", "max_interval": "0.010s"}
+
+
+def test_the_retries_of_most_routes_stand_at_the_virtual_host_and_others_at_their_own() -> None:
+    usual, other = (Retries(tries, ("reset",), (), seconds(0.1)) for tries in (2, 3))
+    given = fleet(*(model(name, retries=usual) for name in "abc"), model("d", retries=other))
+    [host] = table(given).virtual_hosts
+    assert host.retry_policy.num_retries.value == 2
+    assert "retry_policy" not in routes_of(given, "a")[-1]["route"]
+    assert routes_of(given, "d")[-1]["route"]["retry_policy"]["num_retries"] == 3
 
 
 def test_hash_keys_are_policies_of_the_route() -> None:
