@@ -1,4 +1,4 @@
-"""A gRPC client of either variant of the aggregated discovery service."""
+"""A gRPC client of either variant of the discovery services: ADS, or one that implies its type."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from envoy.service.runtime.v3 import rtds_pb2
 
 from tests.features.served import DEADLINE
 from xds.snapshot import ResourceType
+from xds.stream.services import ADS, Service
 from xds.stream.state import Variant
 
 RUNTIME, CLUSTER, ENDPOINT, LISTENER, ROUTE = (
@@ -28,11 +29,6 @@ RUNTIME, CLUSTER, ENDPOINT, LISTENER, ROUTE = (
     ResourceType.LISTENER,
     ResourceType.ROUTE,
 )
-SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService"
-METHODS = {
-    Variant.SOTW: f"{SERVICE}/StreamAggregatedResources",
-    Variant.DELTA: f"{SERVICE}/DeltaAggregatedResources",
-}
 MESSAGES = {
     RUNTIME: rtds_pb2.Runtime,
     CLUSTER: cluster_pb2.Cluster,
@@ -60,8 +56,9 @@ class Answer:
 
 
 class Stream:
-    def __init__(self, variant: Variant, call: Any, node: Mapping[str, Any] | None) -> None:
-        self.variant, self._call, self._node = variant, call, node
+    def __init__(self, variant: Variant, call: Any, node: Mapping[str, Any] | None, implied: bool = False) -> None:
+        """With `implied` requests leave their type out: the service says it."""
+        self.variant, self._call, self._node, self._implied = variant, call, node, implied
         self.names: dict[str, set[str]] = {}
         self._last: dict[str, Answer] = {}
 
@@ -160,6 +157,8 @@ class Stream:
 
     async def _send(self, request: Any) -> None:
         """Only the first request says who asks."""
+        if self._implied:
+            request.ClearField("type_url")
         if self._node is not None:
             node, self._node = dict(self._node), None
             request.node.id, request.node.cluster = node.get("id", ""), node.get("cluster", "")
@@ -169,14 +168,19 @@ class Stream:
 
 @asynccontextmanager
 async def stream(
-    address: str, variant: Variant, node_id: str = "gw-1", cluster: str = "default", **metadata: Any
+    address: str,
+    variant: Variant,
+    node_id: str = "gw-1",
+    cluster: str = "default",
+    service: Service = ADS,
+    **metadata: Any,
 ) -> AsyncIterator[Stream]:
     node = {"id": node_id, "cluster": cluster, "metadata": metadata}
     options = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
     async with grpc.aio.insecure_channel(address, options=options) as channel:
-        call: Any = channel.stream_stream(METHODS[variant])()
+        call: Any = channel.stream_stream(f"/{service.name}/{service.method(variant)}")()
         try:
-            yield Stream(variant, call, node)
+            yield Stream(variant, call, node, implied=service.type is not None)
         finally:
             call.cancel()
 

@@ -10,6 +10,7 @@ from compiler.fleet import Fleet, Gateway, Model, Orchestrator, Version, cluster
 from xds.control import Policy
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
 from xds.stream.server import Peer
+from xds.stream.siblings import together
 from xds.stream.state import StreamState
 from xds.stream.subscription import Refusal, Subscription
 from xds.stream.update import next_update
@@ -101,8 +102,9 @@ def _envoy(peer: Peer, snapshot: Snapshot | None) -> Document:
         "node": peer.node.id,
         "group": peer.node.group.name,
         "zone": peer.node.zone,
+        "service": peer.service.label,
         "variant": peer.state.variant,
-        "synced": snapshot is not None and _synced(peer.state, snapshot),
+        "synced": snapshot is not None and _synced(together(peer.state, peer.beside), snapshot),
         "types": {
             type_.label: _type(subscriptions[type_], None if snapshot is None else snapshot[type_])
             for type_ in ResourceType
@@ -112,7 +114,7 @@ def _envoy(peer: Peer, snapshot: Snapshot | None) -> Document:
 
 
 def _synced(state: StreamState, snapshot: Snapshot) -> bool:
-    """The Envoy has all of the snapshot that it asked for, and has said so."""
+    """The Envoy has all of the snapshot that it asked for, on whichever stream, and has said so."""
     refuses = any(sub.quarantine(snapshot[type_]) for type_, sub in state.subscriptions.items())
     return not refuses and not state.outstanding and not state.warming and next_update(state, snapshot) is None
 

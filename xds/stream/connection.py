@@ -17,9 +17,11 @@ from xds.snapshot import ResourceType, Snapshot
 from xds.stream.node import Node
 from xds.stream.refusals import rejected
 from xds.stream.responses import Responses
+from xds.stream.services import Service
+from xds.stream.siblings import Beside, beside, changed_clusters, next_update_beside, owing, together
 from xds.stream.state import Request, StreamState, Variant
 from xds.stream.subscription import Batch
-from xds.stream.update import Step, Update, next_update
+from xds.stream.update import Step, Update
 from xds.translate.group import PlacementError
 
 OPENING = 15.0
@@ -27,7 +29,7 @@ OPENING = 15.0
 DETAIL = 500
 """Characters of a refusal's reason that are kept: an Envoy may quote the whole resource."""
 DOUBTFUL = 10_000
-"""Node ids that are remembered: an id is the client's own word."""
+"""Nodes that are remembered: an id is the client's own word."""
 SMALL = 48 << 10
 """Bytes of a request that is worth remembering decoded: more than a thousand names, less than an Envoy's node."""
 
@@ -41,7 +43,6 @@ class Framing:
     """How a variant writes requests and responses."""
 
     variant: Variant
-    method: str
     decoded: Callable[[bytes], Request]
     received: Callable[[StreamState, ResourceType, Request], StreamState]
     encoded: Callable[[Update], bytes]
@@ -59,14 +60,15 @@ class Surroundings:
 
     snapshots: Snapshots
     responses: Responses
+    nodes: Nodes
     metrics: Metrics
     pushed: Callable[[Connection], None]
     """Called when a response has been handed to the transport."""
     settled: Callable[[Connection], None]
     """Called when there is nothing more to send and nothing to wait for."""
     unknown_type: Callable[[Node, str], None]
-    doubtful: set[str]
-    """Ids of nodes that refuse something, or did when their last stream ended."""
+    doubtful: set[tuple[str, str]]
+    """Service and id of nodes that refuse something there, or did when their last stream of it ended."""
 
 
 class Refused(Exception):  # noqa: N818  (not a fault of ours: the stream is ended with this reason)
@@ -75,10 +77,37 @@ class Refused(Exception):  # noqa: N818  (not a fault of ours: the stream is end
         self.code = code
 
 
+class Nodes:
+    """The streams of each node, in the order in which they were opened."""
+
+    def __init__(self) -> None:
+        self._streams: dict[Node, tuple[Connection, ...]] = {}
+
+    def join(self, node: Node, stream: Connection) -> None:
+        self._streams[node] = (*self._streams.get(node, ()), stream)
+
+    def leave(self, node: Node, stream: Connection) -> None:
+        others = tuple(other for other in self._streams.get(node, ()) if other is not stream)
+        self._streams[node] = others
+        if not others:
+            del self._streams[node]
+
+    def siblings(self, node: Node, stream: Connection) -> tuple[Connection, ...]:
+        streams = self._streams.get(node, ())
+        return () if len(streams) == 1 else tuple(other for other in streams if other is not stream)
+
+
 class Connection:
-    def __init__(self, framing: Framing, context: grpc.aio.ServicerContext[bytes, bytes], around: Surroundings) -> None:
+    def __init__(
+        self,
+        service: Service,
+        framing: Framing,
+        context: grpc.aio.ServicerContext[bytes, bytes],
+        around: Surroundings,
+    ) -> None:
+        self.service = service
         self.node: Node | None = None
-        self.state = StreamState(framing.variant)
+        self.state = StreamState(framing.variant, separate=service.type is not None)
         self._framing, self._context, self._around = framing, context, around
         self._snapshot: Snapshot | None = None
         self._wake = asyncio.Event()
@@ -87,6 +116,18 @@ class Connection:
 
     def wake(self) -> None:
         self._wake.set()
+
+    @property
+    def beside(self) -> Beside:
+        return beside(self.state, (other.state for other in self._siblings()))
+
+    def _siblings(self) -> tuple[Connection, ...]:
+        return () if self.node is None else self._around.nodes.siblings(self.node, self)
+
+    def _moved(self) -> None:
+        """Siblings may have waited for that."""
+        for other in self._siblings():
+            other.wake()
 
     def end(self) -> None:
         self._ended = True
@@ -113,6 +154,8 @@ class Connection:
     def _leave(self) -> None:
         if self.node is None:
             return
+        self._moved()
+        self._around.nodes.leave(self.node, self)
         log.info("stream closed node=%s group=%s", self.node.id, self.node.group.name)
 
     async def _write(self) -> None:
@@ -123,9 +166,10 @@ class Connection:
                 raise self._refusal
             if (step := self._step()) is not None:
                 update, self.state = step
+                self._moved()
                 await self._send(update)
                 continue
-            if not self.state.outstanding and not self.state.warming:
+            if not self.state.outstanding and not together(self.state, self.beside).warming:
                 self._around.settled(self)
             await self._wake.wait()
 
@@ -134,7 +178,7 @@ class Connection:
         if snapshot is None:
             return None
         self.state = self.state.resolved(snapshot, self._around.snapshots.known)
-        return next_update(self.state, snapshot)
+        return next_update_beside(self.state, self.beside, snapshot)
 
     def _current(self) -> Snapshot | None:
         if self.node is None:
@@ -161,6 +205,7 @@ class Connection:
             while isinstance(raw := await self._context.read(), bytes):  # else it is EOF
                 self._receive(self._request(raw))
                 self._wake.set()
+                self._moved()
             self._ended = True
         except Refused as refusal:
             self._refusal = refusal
@@ -180,7 +225,8 @@ class Connection:
     def _receive(self, request: Request) -> None:
         if self.node is None:
             self.node = self._introduced(request)
-        type_ = TYPES.get(request.type_url)
+            self._around.nodes.join(self.node, self)
+        type_ = self._type(self.node, request.type_url)
         if type_ is None:
             self._around.unknown_type(self.node, request.type_url)
             return
@@ -191,6 +237,20 @@ class Connection:
         if batch is not None:
             self._answered(self.node, type_, batch, request.error)
             self._doubt(self.node)
+            if changed := changed_clusters(self.state, type_, batch):
+                for other in self._siblings():
+                    other.state = owing(other.state, changed)
+
+    def _type(self, node: Node, type_url: str) -> ResourceType | None:
+        """`None` for one that is never answered. A separate service implies its type, and carries no other.
+
+        https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#resource-types
+        """
+        implied = self.service.type
+        if implied is not None and type_url not in ("", implied):
+            reason = f"X105 node {node.id}: {self.service.label} carries {implied} and not {type_url[:DETAIL]}"
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, reason)
+        return implied or TYPES.get(type_url)
 
     def _introduced(self, request: Request) -> Node:
         """Who the client is; it says so in its first request only."""
@@ -200,8 +260,8 @@ class Connection:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, reason)
         variant = self.state.variant
         log.info("stream opened node=%s group=%s variant=%s", node.id, node.group.name, variant)
-        if node.id in self._around.doubtful:
-            self._around.doubtful.discard(node.id)
+        if (self.service.label, node.id) in self._around.doubtful:
+            self._around.doubtful.discard((self.service.label, node.id))
             self.state = replace(self.state, believed=False)
         return node
 
@@ -209,9 +269,9 @@ class Connection:
         """At once, and not when the stream ends: a client that was cut off is back before its old stream is known to
         be dead."""
         if not self.state.doubtful:
-            self._around.doubtful.discard(node.id)
+            self._around.doubtful.discard((self.service.label, node.id))
         elif len(self._around.doubtful) < DOUBTFUL:
-            self._around.doubtful.add(node.id)
+            self._around.doubtful.add((self.service.label, node.id))
 
     def _answered(self, node: Node, type_: ResourceType, batch: Batch, detail: str | None) -> None:
         if detail is None:

@@ -1,11 +1,11 @@
-"""The aggregated discovery service on grpc.aio, and the streams it has open."""
+"""The discovery services on grpc.aio, and the streams they have open."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import grpc
@@ -13,15 +13,16 @@ import grpc
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
 from xds.stream import delta, sotw
-from xds.stream.connection import Connection, Framing, Surroundings
+from xds.stream.connection import Connection, Framing, Nodes, Surroundings
 from xds.stream.node import Node
 from xds.stream.responses import Responses
+from xds.stream.services import ADS, SERVICES, Service
+from xds.stream.siblings import Beside
 from xds.stream.state import StreamState, Variant
 
-SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 FRAMINGS = (
-    Framing(Variant.SOTW, "StreamAggregatedResources", sotw.decoded, sotw.received, sotw.encoded),
-    Framing(Variant.DELTA, "DeltaAggregatedResources", delta.decoded, delta.received, delta.encoded),
+    Framing(Variant.SOTW, sotw.decoded, sotw.received, sotw.encoded),
+    Framing(Variant.DELTA, delta.decoded, delta.received, delta.encoded),
 )
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second server on the port takes half of the Envoys, and no one notices
@@ -42,10 +43,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """An Envoy with a stream open."""
+    """An Envoy with a stream open. It may have several: see `siblings`."""
 
     node: Node
     state: StreamState
+    service: Service = ADS
+    beside: Beside = field(default_factory=dict)
 
 
 class Server:
@@ -53,18 +56,18 @@ class Server:
 
     def __init__(self, snapshots: Snapshots, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
         self._metrics, self._clock = metrics, clock
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, None] = {}
+        """In the order in which they were opened."""
         self._unknown_types: set[str] = set()
         self._unpushed: set[Connection] = set()
         self._behind: set[Connection] = set()
         self._moved = False
         self._saved_at = 0.0
         self._around = Surroundings(
-            snapshots, Responses(), metrics, self._pushed, self._settled, self._unknown_type, doubtful=set()
+            snapshots, Responses(), Nodes(), metrics, self._pushed, self._settled, self._unknown_type, doubtful=set()
         )
         self._server = grpc.aio.server(options=OPTIONS)
-        handlers = {framing.method: self._handler(framing) for framing in FRAMINGS}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        self._server.add_generic_rpc_handlers(tuple(map(self._handlers, SERVICES)))
 
     async def start(self, host: str, port: int) -> int:
         """The port it listens on, which is chosen when `port` is 0. Raises OSError when it cannot be had."""
@@ -89,20 +92,29 @@ class Server:
             connection.wake()
 
     def peers(self) -> tuple[Peer, ...]:
-        found = (Peer(c.node, c.state) for c in self._connections if c.node is not None)
-        return tuple(sorted(found, key=lambda peer: (peer.node.id, peer.state.variant)))
+        """By node, and each node's in the order in which they were opened."""
+        found = (Peer(c.node, c.state, c.service, c.beside) for c in self._connections if c.node is not None)
+        return tuple(sorted(found, key=lambda peer: peer.node.id))
 
-    def _handler(self, framing: Framing) -> grpc.RpcMethodHandler[bytes, bytes]:
-        return grpc.stream_stream_rpc_method_handler(partial(self._stream, framing))
+    def _handlers(self, service: Service) -> grpc.GenericRpcHandler:
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            service.method(framing.variant): grpc.stream_stream_rpc_method_handler(
+                partial(self._stream, service, framing)
+            )
+            for framing in FRAMINGS
+        }
+        return grpc.method_handlers_generic_handler(service.name, methods)
 
-    async def _stream(self, framing: Framing, _: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-        connection = Connection(framing, context, self._around)
-        self._connections.add(connection)
+    async def _stream(
+        self, service: Service, framing: Framing, _: object, context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> None:
+        connection = Connection(service, framing, context, self._around)
+        self._connections[connection] = None
         self._metrics.stream_opened(framing.variant)
         try:
             await connection.run()
         finally:
-            self._connections.discard(connection)
+            self._connections.pop(connection)
             self._metrics.stream_closed(framing.variant)
             self._settled(connection)
 

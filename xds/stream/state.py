@@ -52,6 +52,8 @@ class StreamState:
     """The client may not have come round to naming all its types yet; the first seconds of a stream."""
     believed: bool = True
     """Versions that the client brings along are what it has. They are not after a partly applied refusal."""
+    separate: bool = False
+    """Of a separate discovery service: it never carries another type."""
 
     def whole(self, type_: ResourceType) -> bool:
         """A response of this type says everything, and what it leaves out is removed."""
@@ -85,7 +87,7 @@ class StreamState:
         """
         asked = self.subscriptions
         returning = any(subscription.returning for subscription in asked.values())
-        return returning and ResourceType.ENDPOINT in asked and ResourceType.CLUSTER not in asked
+        return not self.separate and returning and ResourceType.ENDPOINT in asked and ResourceType.CLUSTER not in asked
 
     @property
     def doubtful(self) -> bool:
