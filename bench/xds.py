@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import resource
 import signal
@@ -285,7 +286,8 @@ def verdicts(measured: Measured, cases: Sequence[str]) -> Iterator[tuple[str, fl
 def show(options: argparse.Namespace, mode: str, measured: Measured, cases: Sequence[str]) -> None:
     sizes = f"{options.models:,} models, {options.streams:,} streams, {mode}"
     syncs, changes = options.rounds, options.rounds * options.changes
-    print(f"\n{sizes}; medians of {syncs} first syncs and of {changes} changes of each kind, on each server")
+    busy = f"load average {os.getloadavg()[1]:.1f} on {os.cpu_count()} cores"  # far beyond them, distrust the times
+    print(f"\n{sizes}; medians of {syncs} first syncs and of {changes} changes of each kind, on each server; {busy}")
     print("\n".join(table(measured, cases)))
     found = list(verdicts(measured, cases))
     missed = [f"{what} {value:,.2f}, not {target:g}" for what, value, target in found if value > target]
