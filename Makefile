@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The swarm and the floor of bench/xds.py.
+TOOLS ?= ../shared/tools
 # pip's progress is for a person who waits, not for a log.
 PIP := $(BIN)/pip $(shell [ -t 2 ] || echo --quiet)
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet \
@@ -46,6 +48,12 @@ compile: $(READY) ## render policies/ into rendered/
 bench: $(READY) ## measure, as ratios against peers in the same run
 	@$(BIN)/python bench/compile.py
 	@$(BIN)/python -m bench.body_pass
+	@$(BIN)/python -m bench.change --models 10,100 --changes 5
+ifneq ($(wildcard $(TOOLS)/xds_swarm.py),)
+	@$(BIN)/python -m bench.xds --models 200 --streams 200 --rounds 1 --changes 3 --tools $(TOOLS)
+else
+	@echo "bench/xds.py is left out: no xds_swarm.py in $(TOOLS); say where with TOOLS="
+endif
 
 soak: $(READY) ## the property tests with far more examples, until something breaks or it is late
 	@$(BIN)/pytest --hypothesis-profile=soak $(ARGS)

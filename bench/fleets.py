@@ -1,0 +1,92 @@
+"""A policy folder of any number of models, and edits of one model in it, saved as editors do it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TIERS = (("az-1", "active"), ("az-2", "hot"), ("az-3", "warm"))
+VERSIONS = ("1.0", "1.1")
+SHARE = 90
+"""Percent of the first version."""
+STEP = 5
+LEAST = 50
+
+MODEL = """\
+apiVersion: turnout.dev/v1
+kind: InferenceModel
+metadata: {{name: {name}, labels: {{team: team-{team:04}}}}}
+spec:
+  modelName: example/{name}-7b
+  modelPath: s3://models/{name}
+  resources: {{gpuType: a100-80g, gpuCount: 1, cpu: 8, memory: 32Gi}}
+  config: {{maxSeqLen: 4096, maxBatchSize: 64, dtype: bfloat16}}
+  capabilities: [chat, completion]
+  versions:
+    - {{name: "1.0", weight: {share}, replicas: 3}}
+    - {{name: "1.1", weight: {rest}, replicas: 3}}
+  endpoints:
+{endpoints}
+  traffic:
+    healthCheck: {{interval: 5s, timeout: 2s, failureThreshold: 2}}
+    retries: {{attempts: 3}}
+    timeouts: {{stream: {{firstByte: 30s, idle: 2m}}}}
+"""
+ENDPOINT = '    - {{address: {address}, port: {port}, zone: {zone}, tier: {tier}, version: "{version}"}}'
+
+
+def model_name(number: int) -> str:
+    return f"model-{number:05}"
+
+
+class PolicyFolder:
+    """Models by number, from 0; those beyond the last begin again at 0."""
+
+    def __init__(self, path: Path, models: int, per_file: int = 20, endpoints: int = 6) -> None:
+        self.path, self.models = path, models
+        self._per_file, self._endpoints = per_file, endpoints
+        self._shares = [SHARE] * models
+        self._ports = [8000] * models
+        path.mkdir()
+        for first in range(0, models, per_file):
+            self._save(first)
+
+    def move_endpoint(self, number: int) -> None:
+        """Gives an active endpoint another port."""
+        number %= self.models
+        self._ports[number] = 8000 + (self._ports[number] + 1) % 1000
+        self._save(number)
+
+    def shift_weight(self, number: int) -> None:
+        """Gives the second version some percent more; in the end none of what it had beyond 10."""
+        number %= self.models
+        share = self._shares[number] - STEP
+        self._shares[number] = share if share >= LEAST else SHARE
+        self._save(number)
+
+    def _save(self, number: int) -> None:
+        """The file with this model, renamed into its place: nobody reads half of it."""
+        team = number // self._per_file
+        numbers = range(team * self._per_file, min((team + 1) * self._per_file, self.models))
+        fresh = self.path / f".team-{team:04}.new"
+        fresh.write_text("---\n".join(self._model(each) for each in numbers))
+        fresh.replace(self.path / f"team-{team:04}.yaml")
+
+    def _model(self, number: int) -> str:
+        share = self._shares[number]
+        return MODEL.format(
+            name=model_name(number),
+            team=number // self._per_file,
+            share=share,
+            rest=100 - share,
+            endpoints="\n".join(self._endpoint(number, at) for at in range(self._endpoints)),
+        )
+
+    def _endpoint(self, number: int, at: int) -> str:
+        zone, tier = TIERS[at // len(VERSIONS) % len(TIERS)]
+        return ENDPOINT.format(
+            address=f"10.{at}.{number // 250}.{number % 250 + 1}",
+            port=8000 if at else self._ports[number],
+            zone=zone,
+            tier=tier,
+            version=VERSIONS[at % len(VERSIONS)],
+        )
