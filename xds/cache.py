@@ -48,6 +48,8 @@ class Snapshots:
         self._prepared: Prepared | None = None
         self._placed: OrderedDict[Group, Snapshot] = OrderedDict()
         self._remembered: OrderedDict[str, ResourceSet] = OrderedDict()
+        self.edition = 0
+        """Counts the fleets: what `get` gives stays the same for as long as this does."""
 
     @property
     def fleet(self) -> Fleet | None:
@@ -68,6 +70,7 @@ class Snapshots:
 
     def replace(self, prepared: Prepared) -> None:
         self._prepared = prepared
+        self.edition += 1
         self._placed = OrderedDict()
         for snapshot in prepared.groups.values():
             self._remember(snapshot)

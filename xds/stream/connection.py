@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -16,42 +15,19 @@ from xds.cache import Snapshots, UnknownGroupError
 from xds.snapshot import ResourceType, Snapshot
 from xds.stream.node import Node
 from xds.stream.refusals import rejected
-from xds.stream.responses import Responses
 from xds.stream.services import Service
-from xds.stream.siblings import Beside, beside, changed_clusters, next_update_beside, owing, together
-from xds.stream.state import Request, StreamState, Variant
+from xds.stream.siblings import Beside, beside, changed_clusters, owing, together
+from xds.stream.state import DETAIL, Request, StreamState
 from xds.stream.subscription import Batch
-from xds.stream.update import Step, Update
+from xds.stream.transitions import Framing, Received, Sent, Transitions
 from xds.translate.group import PlacementError
 
 OPENING = 15.0
 """Seconds that a client has for naming the types it wants; Envoy names them all at once."""
-DETAIL = 500
-"""Characters of a refusal's reason that are kept: an Envoy may quote the whole resource."""
 DOUBTFUL = 10_000
 """Nodes that are remembered: an id is the client's own word."""
-SMALL = 48 << 10
-"""Bytes of a request that is worth remembering decoded: more than a thousand names, less than an Envoy's node."""
-
-TYPES = {str(type_): type_ for type_ in ResourceType}
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Framing:
-    """How a variant writes requests and responses."""
-
-    variant: Variant
-    decoded: Callable[[bytes], Request]
-    received: Callable[[StreamState, ResourceType, Request], StreamState]
-    encoded: Callable[[Update], bytes]
-
-
-@lru_cache(512)
-def _decoded(framing: Framing, raw: bytes) -> Request:
-    """Nonces name contents, so the acknowledgement of a change comes in the same bytes from every stream."""
-    return framing.decoded(raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +35,7 @@ class Surroundings:
     """What the streams of a server share."""
 
     snapshots: Snapshots
-    responses: Responses
+    transitions: Transitions
     nodes: Nodes
     metrics: Metrics
     pushed: Callable[[Connection], None]
@@ -81,20 +57,19 @@ class Nodes:
     """The streams of each node, in the order in which they were opened."""
 
     def __init__(self) -> None:
-        self._streams: dict[Node, tuple[Connection, ...]] = {}
+        self._streams: dict[Node, list[Connection]] = {}
 
-    def join(self, node: Node, stream: Connection) -> None:
-        self._streams[node] = (*self._streams.get(node, ()), stream)
+    def join(self, node: Node, stream: Connection) -> list[Connection]:
+        """All streams of `node`, those too that are opened later."""
+        streams = self._streams.setdefault(node, [])
+        streams.append(stream)
+        return streams
 
     def leave(self, node: Node, stream: Connection) -> None:
-        others = tuple(other for other in self._streams.get(node, ()) if other is not stream)
-        self._streams[node] = others
-        if not others:
+        streams = self._streams[node]
+        streams.remove(stream)
+        if not streams:
             del self._streams[node]
-
-    def siblings(self, node: Node, stream: Connection) -> tuple[Connection, ...]:
-        streams = self._streams.get(node, ())
-        return () if len(streams) == 1 else tuple(other for other in streams if other is not stream)
 
 
 class Connection:
@@ -107,9 +82,11 @@ class Connection:
     ) -> None:
         self.service = service
         self.node: Node | None = None
-        self.state = StreamState(framing.variant, separate=service.type is not None)
+        self.state = around.transitions.shared(StreamState(framing.variant, only=service.type))
         self._framing, self._context, self._around = framing, context, around
+        self._of_node: list[Connection] = []
         self._snapshot: Snapshot | None = None
+        self._edition = 0
         self._wake = asyncio.Event()
         self._ended = False
         self._refusal: Refused | None = None
@@ -119,10 +96,11 @@ class Connection:
 
     @property
     def beside(self) -> Beside:
-        return beside(self.state, (other.state for other in self._siblings()))
+        siblings = self._siblings()
+        return beside(self.state, (other.state for other in siblings)) if siblings else {}
 
-    def _siblings(self) -> tuple[Connection, ...]:
-        return () if self.node is None else self._around.nodes.siblings(self.node, self)
+    def _siblings(self) -> list[Connection]:
+        return [other for other in self._of_node if other is not self] if len(self._of_node) > 1 else []
 
     def _moved(self) -> None:
         """Siblings may have waited for that."""
@@ -148,8 +126,11 @@ class Connection:
             self._leave()
 
     def _opened(self) -> None:
-        self.state = self.state.opened()
+        self.become(self.state.opened())
         self._wake.set()
+
+    def become(self, state: StreamState) -> None:
+        self.state = self._around.transitions.shared(state)
 
     def _leave(self) -> None:
         if self.node is None:
@@ -164,25 +145,42 @@ class Connection:
             self._wake.clear()
             if self._refusal is not None:
                 raise self._refusal
-            if (step := self._step()) is not None:
-                update, self.state = step
-                self._moved()
-                await self._send(update)
+            if (sent := self._next()) is None:
+                self._rest()
+                await self._wake.wait()
                 continue
-            if not self.state.outstanding and not together(self.state, self.beside).warming:
-                self._around.settled(self)
-            await self._wake.wait()
+            self.state = sent.state
+            self._moved()
+            await self._context.write(sent.response)
+            self._around.metrics.pushed(self._framing.variant, sent.type, len(sent.response))
+            self._around.pushed(self)
 
-    def _step(self) -> Step | None:
+    def _rest(self) -> None:
+        if not self.state.outstanding and not together(self.state, self.beside).warming:
+            self._around.settled(self)
+
+    def _next(self) -> Sent | None:
         snapshot = self._current()
         if snapshot is None:
             return None
-        self.state = self.state.resolved(snapshot, self._around.snapshots.known)
-        return next_update_beside(self.state, self.beside, snapshot)
+        around, siblings = self._around, self.beside
+        if siblings:
+            found = around.transitions.next_beside(
+                self._framing, self.state, siblings, snapshot, around.snapshots.known
+            )
+        else:
+            found = around.transitions.next(self._framing, self.state, snapshot, around.snapshots.known)
+        if isinstance(found, Sent):
+            return found
+        self.state = found
+        return None
 
     def _current(self) -> Snapshot | None:
         if self.node is None:
             return None
+        edition = self._around.snapshots.edition
+        if self._edition == edition:
+            return self._snapshot
         try:
             self._snapshot = self._around.snapshots.get(self.node.group)
         except UnknownGroupError as unknown:
@@ -192,20 +190,18 @@ class Connection:
                 raise Refused(grpc.StatusCode.PERMISSION_DENIED, reason) from unknown
         except PlacementError as problem:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"X105 node {self.node.id}: {problem}") from problem
+        self._edition = edition
         return self._snapshot
-
-    async def _send(self, update: Update) -> None:
-        response = self._around.responses.encoded(self._framing.variant, update, self._framing.encoded)
-        await self._context.write(response)
-        self._around.metrics.pushed(self._framing.variant, update.type, len(response))
-        self._around.pushed(self)
 
     async def _read(self) -> None:
         try:
             while isinstance(raw := await self._context.read(), bytes):  # else it is EOF
-                self._receive(self._request(raw))
-                self._wake.set()
+                self._receive(raw)
                 self._moved()
+                if self._next() is None:
+                    self._rest()  # and the loop that writes sleeps on
+                else:
+                    self._wake.set()
             self._ended = True
         except Refused as refusal:
             self._refusal = refusal
@@ -214,43 +210,42 @@ class Connection:
             self._refusal = Refused(grpc.StatusCode.INTERNAL, "a fault of the control server")
         self._wake.set()
 
-    def _request(self, raw: bytes) -> Request:
+    def _receive(self, raw: bytes) -> None:
+        framing, transitions = self._framing, self._around.transitions
         try:
-            return _decoded(self._framing, raw) if len(raw) <= SMALL else self._framing.decoded(raw)
+            if self.node is None:
+                request = framing.decoded(raw)
+                self.node = self._introduced(request)
+                self._of_node = self._around.nodes.join(self.node, self)
+                received = transitions.asked(framing, self.state, request)
+            else:
+                received = transitions.received(framing, self.state, raw)
         except DecodeError as problem:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "not a discovery request") from problem
         except ValueError as problem:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"X105 {problem}") from problem
-
-    def _receive(self, request: Request) -> None:
-        if self.node is None:
-            self.node = self._introduced(request)
-            self._around.nodes.join(self.node, self)
-        type_ = self._type(self.node, request.type_url)
-        if type_ is None:
-            self._around.unknown_type(self.node, request.type_url)
+        if not isinstance(received, Received):
+            self._not_carried(self.node, received.type_url)
             return
-        if request.error is not None:
-            request = replace(request, error=request.error[:DETAIL] or "no reason given")
-        batch = self.state.batch(type_, request.nonce)
-        self.state = self._framing.received(self.state, type_, request)
-        if batch is not None:
-            self._answered(self.node, type_, batch, request.error)
+        self.state = received.state
+        if received.answers is not None:
+            self._answered(self.node, received.type, received.answers, received.request.error)
             self._doubt(self.node)
-            if changed := changed_clusters(self.state, type_, batch):
+            if changed := changed_clusters(self.state, received.type, received.answers):
                 for other in self._siblings():
-                    other.state = owing(other.state, changed)
+                    other.become(owing(other.state, changed))
 
-    def _type(self, node: Node, type_url: str) -> ResourceType | None:
-        """`None` for one that is never answered. A separate service implies its type, and carries no other.
+    def _not_carried(self, node: Node, type_url: str) -> None:
+        """An aggregated stream may carry types that we do not have; a separate one has a single type.
 
         https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#resource-types
         """
-        implied = self.service.type
-        if implied is not None and type_url not in ("", implied):
-            reason = f"X105 node {node.id}: {self.service.label} carries {implied} and not {type_url[:DETAIL]}"
+        if self.service.type is not None:
+            reason = (
+                f"X105 node {node.id}: {self.service.label} carries {self.service.type} and not {type_url[:DETAIL]}"
+            )
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, reason)
-        return implied or TYPES.get(type_url)
+        self._around.unknown_type(node, type_url)
 
     def _introduced(self, request: Request) -> Node:
         """Who the client is; it says so in its first request only."""
@@ -262,7 +257,7 @@ class Connection:
         log.info("stream opened node=%s group=%s variant=%s", node.id, node.group.name, variant)
         if (self.service.label, node.id) in self._around.doubtful:
             self._around.doubtful.discard((self.service.label, node.id))
-            self.state = replace(self.state, believed=False)
+            self.become(replace(self.state, believed=False))
         return node
 
     def _doubt(self, node: Node) -> None:

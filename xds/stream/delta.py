@@ -9,7 +9,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from xds.snapshot import NOTHING, ResourceType
 from xds.stream.difference import moved
 from xds.stream.node import node
-from xds.stream.state import Request, StreamState, subscribed
+from xds.stream.state import Request, StreamState, reason, subscribed
 from xds.stream.subscription import NO_NAMES, WILDCARD, Subscription, claimed, shared_names
 from xds.stream.update import Update
 
@@ -20,7 +20,7 @@ def decoded(raw: bytes) -> Request:
     return Request(
         type_url=message.type_url,
         nonce=message.response_nonce,
-        error=message.error_detail.message if message.HasField("error_detail") else None,
+        error=reason(message),
         names=shared_names(frozenset(message.resource_names_subscribe)),
         dropped=frozenset(message.resource_names_unsubscribe),
         versions=dict(message.initial_resource_versions),

@@ -13,12 +13,12 @@ import grpc
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
 from xds.stream import delta, sotw
-from xds.stream.connection import Connection, Framing, Nodes, Surroundings
+from xds.stream.connection import Connection, Nodes, Surroundings
 from xds.stream.node import Node
-from xds.stream.responses import Responses
 from xds.stream.services import ADS, SERVICES, Service
 from xds.stream.siblings import Beside
 from xds.stream.state import StreamState, Variant
+from xds.stream.transitions import Framing, Transitions
 
 FRAMINGS = (
     Framing(Variant.SOTW, sotw.decoded, sotw.received, sotw.encoded),
@@ -64,7 +64,7 @@ class Server:
         self._moved = False
         self._saved_at = 0.0
         self._around = Surroundings(
-            snapshots, Responses(), Nodes(), metrics, self._pushed, self._settled, self._unknown_type, doubtful=set()
+            snapshots, Transitions(), Nodes(), metrics, self._pushed, self._settled, self._unknown_type, doubtful=set()
         )
         self._server = grpc.aio.server(options=OPTIONS)
         self._server.add_generic_rpc_handlers(tuple(map(self._handlers, SERVICES)))

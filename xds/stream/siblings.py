@@ -28,7 +28,7 @@ def beside(state: StreamState, others: Iterable[StreamState]) -> Beside:
     return {
         type_: subscription
         for other in others
-        if state.separate or other.separate
+        if state.only is not None or other.only is not None
         for type_, subscription in other.subscriptions.items()
         if type_ not in state.subscriptions and type_ is not ResourceType.RUNTIME
     }

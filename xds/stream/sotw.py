@@ -10,7 +10,7 @@ from envoy.service.runtime.v3 import rtds_pb2
 
 from xds.snapshot import ResourceType
 from xds.stream.node import node
-from xds.stream.state import Request, StreamState, subscribed
+from xds.stream.state import Request, StreamState, reason, subscribed
 from xds.stream.subscription import WILDCARD, Subscription, shared_names
 from xds.stream.update import Update
 
@@ -21,7 +21,7 @@ def decoded(raw: bytes) -> Request:
     return Request(
         type_url=message.type_url,
         nonce=message.response_nonce,
-        error=message.error_detail.message if message.HasField("error_detail") else None,
+        error=reason(message),
         names=shared_names(frozenset(message.resource_names)),
         version=message.version_info,
         node=node(message.node),

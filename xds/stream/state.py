@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
 from xds.stream.node import Node
 from xds.stream.subscription import NO_NAMES, WILDCARD, Batch, Subscription
+
+TYPES = {str(type_): type_ for type_ in ResourceType}
 
 Known = Callable[[str], ResourceSet | None]
 """The set that once was served under a version, if it is remembered."""
@@ -22,6 +25,10 @@ class Variant(StrEnum):
     SOTW = "sotw"
     """State of the world."""
     DELTA = "delta"
+
+
+DETAIL = 500
+"""Characters of a refusal's reason that are kept: an Envoy may quote the whole resource."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +59,21 @@ class StreamState:
     """The client may not have come round to naming all its types yet; the first seconds of a stream."""
     believed: bool = True
     """Versions that the client brings along are what it has. They are not after a partly applied refusal."""
-    separate: bool = False
-    """Of a separate discovery service: it never carries another type."""
+    only: ResourceType | None = None
+    """Set on a stream of a separate discovery service: its one type."""
+
+    def __hash__(self) -> int:
+        """Of a dataclass with a map in it there would be none."""
+        return hash((self.variant, self.opening, self.believed, self.only, *self.subscriptions.items()))
+
+    def carries(self, type_url: str) -> ResourceType | None:
+        """The type that a request is about; `None` for one that is never answered here.
+
+        A separate service implies its type. https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
+        """
+        if self.only is not None:
+            return self.only if type_url in ("", self.only) else None
+        return TYPES.get(type_url)
 
     def whole(self, type_: ResourceType) -> bool:
         """A response of this type says everything, and what it leaves out is removed."""
@@ -87,7 +107,7 @@ class StreamState:
         """
         asked = self.subscriptions
         returning = any(subscription.returning for subscription in asked.values())
-        return not self.separate and returning and ResourceType.ENDPOINT in asked and ResourceType.CLUSTER not in asked
+        return self.only is None and returning and ResourceType.ENDPOINT in asked and ResourceType.CLUSTER not in asked
 
     @property
     def doubtful(self) -> bool:
@@ -97,6 +117,11 @@ class StreamState:
     @property
     def outstanding(self) -> bool:
         return any(subscription.outstanding for subscription in self.subscriptions.values())
+
+
+def reason(message: Any) -> str | None:
+    """Why a DiscoveryRequest of either variant refuses the response that it answers; `None` when it does not."""
+    return (message.error_detail.message[:DETAIL] or "no reason given") if message.HasField("error_detail") else None
 
 
 def subscribed(type_: ResourceType, request: Request) -> Subscription:

@@ -58,7 +58,7 @@ class Subscription:
     """The client has resources from an earlier stream."""
     claimed: str = ""
     """Version that these have in all; empty once it has been looked up, or when it is not to be relied on."""
-    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    refused: Mapping[str, Refusal] = field(default_factory=dict, hash=False)
     suspects: tuple[frozenset[str], ...] = ()
     """Names from refused responses of several resources, in groups that are offered again apart from each other."""
     outstanding: tuple[Batch, ...] = ()

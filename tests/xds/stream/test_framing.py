@@ -48,7 +48,7 @@ def test_a_delta_request_says_what_has_changed_in_what_is_wanted() -> None:
 def test_a_refusal_without_words_is_still_a_refusal() -> None:
     message = discovery_pb2.DiscoveryRequest(type_url=CLUSTER, response_nonce="n")
     message.error_detail.SetInParent()
-    assert sotw.decoded(message.SerializeToString()).error == ""
+    assert sotw.decoded(message.SerializeToString()).error == "no reason given"
 
 
 def test_a_node_says_its_group_and_where_it_wants_its_listeners() -> None:

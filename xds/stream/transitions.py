@@ -1,0 +1,147 @@
+"""What becomes of a stream, worked out once for all streams that stand where it stands.
+
+A stream's state is a value, and so are a request and a snapshot. The Envoys of a group ask for the same and answer
+alike, so a thousand of them walk through the same few states: what the first of them needs a while for, the others
+find done. For that, equal states are made one object, and a step is known by the objects that it starts from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from xds.snapshot import ResourceType, Snapshot
+from xds.stream.responses import Responses
+from xds.stream.siblings import Beside, next_update_beside
+from xds.stream.state import Known, Request, StreamState, Variant
+from xds.stream.subscription import Batch
+from xds.stream.update import Step, Update, next_update
+
+MOST = 4096
+"""Steps that are kept; of those, and of as many before them, none is worked out again."""
+MOST_BYTES = 8 << 20
+"""Of requests that are kept to be compared with."""
+SMALL = 48 << 10
+"""Bytes of a request that is worth keeping: more than a thousand names, less than an Envoy's node."""
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How a variant writes requests and responses."""
+
+    variant: Variant
+    decoded: Callable[[bytes], Request]
+    received: Callable[[StreamState, ResourceType, Request], StreamState]
+    encoded: Callable[[Update], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a request does to a stream."""
+
+    request: Request
+    type: ResourceType
+    state: StreamState
+    answers: Batch | None
+    """The response that is accepted or refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A response, and the state of a stream that it has been sent on."""
+
+    type: ResourceType
+    response: bytes
+    state: StreamState
+
+
+Rest = StreamState
+"""A state with nothing to say for now."""
+
+
+class _Recent:
+    """What was used last, by a key whose objects are kept with it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._now: dict[Any, Any] = {}
+        self._before: dict[Any, Any] = {}
+        self._size = 0
+
+    def get(self, key: Any) -> Any:
+        found = self._now.get(key)
+        if found is None:
+            found = self._before.get(key)
+            if found is not None:
+                self._now[key] = found
+        return found
+
+    def put(self, key: Any, value: V, size: int = 1) -> V:
+        self._size += size
+        if self._size > self._most:
+            self._now, self._before, self._size = {}, self._now, size
+        self._now[key] = value
+        return value
+
+
+class Transitions:
+    def __init__(self) -> None:
+        self._responses = Responses()
+        self._states = _Recent(MOST)
+        self._requests = _Recent(MOST_BYTES)
+        self._steps = _Recent(MOST)
+
+    def shared(self, state: StreamState) -> StreamState:
+        """The one object for all states that are equal to `state`."""
+        found: StreamState | None = self._states.get(state)
+        return self._states.put(state, state) if found is None else found
+
+    def received(self, framing: Framing, state: StreamState, raw: bytes) -> Received | Request:
+        """The request itself if it is of a type that the stream does not carry.
+
+        Raises google.protobuf.message.DecodeError, or ValueError for a node that makes no sense.
+        """
+        key = (id(state), raw)
+        found: tuple[StreamState, Received] | None = self._requests.get(key)
+        if found is not None:
+            return found[1]
+        made = self.asked(framing, state, framing.decoded(raw))
+        if isinstance(made, Received) and made.request.node is None and len(raw) <= SMALL:
+            self._requests.put(key, (state, made), len(raw))
+        return made
+
+    def asked(self, framing: Framing, state: StreamState, request: Request) -> Received | Request:
+        """As `received`, for a request that is decoded already."""
+        type_ = state.carries(request.type_url)
+        if type_ is None:
+            return request
+        answers = state.batch(type_, request.nonce)
+        return Received(request, type_, self.shared(framing.received(state, type_, request)), answers)
+
+    def next(self, framing: Framing, state: StreamState, snapshot: Snapshot, known: Known) -> Sent | Rest:
+        key = (id(state), id(snapshot))
+        found: tuple[StreamState, Snapshot, Sent | Rest] | None = self._steps.get(key)
+        if found is None:
+            found = self._steps.put(key, (state, snapshot, self._next(framing, state, snapshot, known)))
+        return found[2]
+
+    def next_beside(
+        self, framing: Framing, state: StreamState, siblings: Beside, snapshot: Snapshot, known: Known
+    ) -> Sent | Rest:
+        """As `next`, for a node that has other streams."""
+        resolved = self.shared(state.resolved(snapshot, known))
+        step = next_update_beside(resolved, siblings, snapshot)
+        return resolved if step is None else self._sent(framing, step)
+
+    def _next(self, framing: Framing, state: StreamState, snapshot: Snapshot, known: Known) -> Sent | Rest:
+        resolved = self.shared(state.resolved(snapshot, known))
+        step = next_update(resolved, snapshot)
+        return resolved if step is None else self._sent(framing, step)
+
+    def _sent(self, framing: Framing, step: Step) -> Sent:
+        update, after = step
+        response = self._responses.encoded(framing.variant, update, framing.encoded)
+        return Sent(update.type, response, self.shared(after))
