@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
+from operator import itemgetter
 from typing import NamedTuple
 
 from compiler.fleet import Backend, Fleet, Gateway, Route
@@ -59,6 +60,7 @@ class _Reached(NamedTuple):
 
     clusters: tuple[Resource, ...]
     load_assignments: tuple[Resource, ...]
+    in_aggregate: bool
 
 
 class _AllReached(NamedTuple):
@@ -70,9 +72,11 @@ class _AllReached(NamedTuple):
 
 def _all_reached(routes: tuple[Route, ...], kept: Kept) -> _AllReached:
     reached = kept.each(_reached, zip(routes), using=(kept,))
+    # Of two load assignments for one cluster the second counts: of one in an aggregate.
+    assignments = sorted([(found.in_aggregate, found.load_assignments) for found in reached], key=itemgetter(0))
     return _AllReached(
         _together(chain.from_iterable([found.clusters for found in reached]), kept),
-        _together(chain.from_iterable([found.load_assignments for found in reached]), kept),
+        _together(chain.from_iterable([found for _, found in assignments]), kept),
     )
 
 
@@ -84,7 +88,12 @@ def _together(resources: Iterable[Resource], kept: Kept) -> ResourceSet:
 
 def _reached(route: Route, kept: Kept) -> _Reached:
     backends, rest = _backends(route), rests(route)
-    return _Reached(tuple(clusters(backends | rest, route, kept)), tuple(load_assignments(backends, rest, kept)))
+    in_aggregate = any(share.hops for share in route.shares)
+    return _Reached(
+        tuple(clusters(backends | rest, route, kept)),
+        tuple(load_assignments(backends, rest, in_aggregate, kept)),
+        in_aggregate,
+    )
 
 
 def _backends(route: Route) -> dict[str, Backend]:

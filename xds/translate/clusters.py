@@ -27,7 +27,7 @@ from compiler.fleet import (
 from compiler.kept import Kept
 from xds.snapshot import Resource, alike
 from xds.translate.aggregates import members
-from xds.translate.messages import ads_source, message_resource, packed
+from xds.translate.messages import ads_source, message_resource, packed, who_answers
 
 MAGLEV_TABLE_SIZE = 65537
 MINIMUM_RING_SIZE = 1024
@@ -74,6 +74,7 @@ def aggregate(name: str, share: Share) -> cluster_pb2.Cluster:
 def cluster(name: str, model: Model, version: Version) -> cluster_pb2.Cluster:
     return cluster_pb2.Cluster(
         name=name,
+        metadata=who_answers(Backend(model, version)),
         type=cluster_pb2.Cluster.EDS,
         eds_cluster_config={"eds_config": ads_source()},
         connect_timeout=version.connection_pool.connect_timeout,

@@ -11,7 +11,7 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from compiler.fleet import Backend, Endpoint
 from compiler.kept import Kept
 from xds.snapshot import Resource, alike
-from xds.translate.messages import METADATA_NAMESPACE, message_resource, struct
+from xds.translate.messages import message_resource, who_answers
 from xds.translate.priorities import priorities
 
 EACH_KEEPS_ITS_SHARE = 100
@@ -20,36 +20,37 @@ ONE_TAKES_ALL = 100_000
 """Nothing goes on as long as one instance is healthy."""
 
 
-def load_assignments(backends: Mapping[str, Backend], rests: Mapping[str, Backend], kept: Kept) -> Iterator[Resource]:
+def load_assignments(
+    backends: Mapping[str, Backend], rests: Mapping[str, Backend], in_aggregate: bool, kept: Kept
+) -> Iterator[Resource]:
     """By the name of the cluster. `rests` are what `aggregates` says."""
     for named, factor in ((backends, EACH_KEEPS_ITS_SHARE), (rests, ONE_TAKES_ALL)):
         for name, backend in named.items():
-            made = kept.by(("load assignment", name), backend, _resource, (name, backend, factor))
-            yield kept.same(("load assignment", name), made, alike)
+            key = ("load assignment", name, in_aggregate)
+            made = kept.by(key, backend, _resource, (name, backend, factor, in_aggregate))
+            yield kept.same(key, made, alike)
 
 
-def _resource(name: str, backend: Backend, factor: int) -> Resource:
-    return message_resource(name, load_assignment(name, backend, factor), backend.version.origin)
+def _resource(name: str, backend: Backend, factor: int, in_aggregate: bool) -> Resource:
+    return message_resource(name, load_assignment(name, backend, factor, in_aggregate), backend.version.origin)
 
 
-def load_assignment(name: str, backend: Backend, factor: int) -> endpoint_pb2.ClusterLoadAssignment:
-    """Empty where nothing runs: Envoy then answers 503 instead of waiting for it."""
+def load_assignment(name: str, backend: Backend, factor: int, in_aggregate: bool) -> endpoint_pb2.ClusterLoadAssignment:
+    """Empty where nothing runs: Envoy then answers 503 instead of waiting for it.
+
+    Of a cluster in an aggregate each instance says whose it is, for the request's cluster does not; elsewhere that
+    would be most of the bytes.
+    """
     groups = priorities(backend)
     return endpoint_pb2.ClusterLoadAssignment(
         cluster_name=name,
-        endpoints=_localities(groups, _metadata(backend)),
+        endpoints=_localities(groups, who_answers(backend) if in_aggregate else None),
         policy={"overprovisioning_factor": {"value": factor if len(groups) > 1 else ONE_TAKES_ALL}},
     )
 
 
-def _metadata(backend: Backend) -> base_pb2.Metadata:
-    """Who answers, for the response headers that tell it. Of the route's cluster that would be wrong behind a hop."""
-    who = {"model": backend.model.name, "version": backend.version.name}
-    return base_pb2.Metadata(filter_metadata={METADATA_NAMESPACE: struct(who)})
-
-
 def _localities(
-    groups: list[list[Endpoint]], metadata: base_pb2.Metadata
+    groups: list[list[Endpoint]], metadata: base_pb2.Metadata | None
 ) -> Iterator[endpoint_components_pb2.LocalityLbEndpoints]:
     for priority, members in enumerate(groups):
         for zone, instances in groupby(members, key=lambda endpoint: endpoint.zone):
@@ -60,10 +61,11 @@ def _localities(
             )
 
 
-def _lb_endpoint(endpoint: Endpoint, metadata: base_pb2.Metadata) -> dict[str, object]:
+def _lb_endpoint(endpoint: Endpoint, metadata: base_pb2.Metadata | None) -> dict[str, object]:
     address = {"address": endpoint.address, "port_value": endpoint.port}
     return {
         "endpoint": {"address": {"socket_address": address}},
-        "load_balancing_weight": {"value": endpoint.weight},
+        # 1 is what Envoy takes where there is none.
+        "load_balancing_weight": {"value": endpoint.weight} if endpoint.weight != 1 else None,
         "metadata": metadata,
     }

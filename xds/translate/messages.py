@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from envoy.config.core.v3 import base_pb2
 from google.protobuf import any_pb2, struct_pb2
 from google.protobuf.message import Message
 
 from compiler.diagnostics import Position
+from compiler.fleet import Backend
 from xds.snapshot import Resource, resource
 
 METADATA_NAMESPACE = "turnout"
+
+
+def who_answers(backend: Backend) -> base_pb2.Metadata:
+    """Metadata of a version's cluster, or of its instances, for the response headers that tell it."""
+    who = {"model": backend.model.name, "version": backend.version.name}
+    return base_pb2.Metadata(filter_metadata={METADATA_NAMESPACE: struct(who)})
 
 
 def message_resource(name: str, message: Message, origin: Position) -> Resource:

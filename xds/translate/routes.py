@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -68,10 +68,7 @@ def route_configuration(gateway: Gateway, routes: tuple[Route, ...], leads: list
         domains=[host.name for host in gateway.hosts],
         typed_per_filter_config=request_pass_settings(gateway),
         request_body_buffer_limit={"value": gateway.max_request_bytes},
-        response_headers_to_add=[
-            header("x-turnout-model", f"%METADATA(UPSTREAM_HOST:{METADATA_NAMESPACE}:model)%"),
-            header("x-turnout-version", f"%METADATA(UPSTREAM_HOST:{METADATA_NAMESPACE}:version)%"),
-        ],
+        response_headers_to_add=list(_who_answered()),
         retry_policy=route_components_pb2.RetryPolicy.FromString(usual),
     )
     unmatched = [_models(models), *_unknown_names(gateway, routes), _no_model()]
@@ -81,6 +78,14 @@ def route_configuration(gateway: Gateway, routes: tuple[Route, ...], leads: list
         "virtual_hosts",
         with_field(host, "matcher", with_field(matcher, "matcher_tree", _tree(routes, leads))),
     )
+
+
+def _who_answered() -> Iterator[dict[str, Any]]:
+    """Headers that tell it; none where nobody has. Of an aggregate the instance says it, of any other the cluster."""
+    for key in ("model", "version"):
+        of_cluster = f"xds.cluster_metadata.filter_metadata['{METADATA_NAMESPACE}']['{key}']"
+        yield header(f"x-turnout-{key}", f"%CEL(upstream.port > 0 ? {of_cluster} : '')%")
+        yield header(f"x-turnout-{key}", f"%METADATA(UPSTREAM_HOST:{METADATA_NAMESPACE}:{key})%")
 
 
 def _tree(routes: tuple[Route, ...], leads: list[bytes]) -> bytes:

@@ -94,6 +94,7 @@ def test_a_cluster_writes_every_default_that_envoy_would_choose_otherwise() -> N
             ]
         },
         "ignore_health_on_host_removal": True,
+        "metadata": {"filter_metadata": {"turnout": {"model": "llama-2.7b", "version": "1.0"}}},
     }
 
 

@@ -14,7 +14,9 @@ ACTIVE, HOT, WARM, COLD = Tier
 
 
 def assigned(of: Version, standby: str | None = None) -> Any:
-    return load_assignment("m_2", Backend(model("m", zones=Zones((), standby)), of), EACH_KEEPS_ITS_SHARE)
+    return load_assignment(
+        "m_2", Backend(model("m", zones=Zones((), standby)), of), EACH_KEEPS_ITS_SHARE, in_aggregate=True
+    )
 
 
 def placed(*endpoints: Endpoint, standby: str | None = None) -> list[tuple[int, str, list[int]]]:
@@ -76,6 +78,13 @@ def test_an_instance_has_its_weight_and_says_whose_it_is() -> None:
     who = assignment.endpoints[0].lb_endpoints[0].metadata.filter_metadata["turnout"]
     assert dict(who.items()) == {"model": "m", "version": "1"}
     assert assignment.endpoints[0].lb_endpoints[0].load_balancing_weight.value == 7
+
+
+def test_only_an_instance_in_an_aggregate_says_whose_it_is_and_only_weights_above_1_are_written() -> None:
+    backend = Backend(model("m"), version(endpoints=(endpoint(1),)))
+    [instance] = load_assignment("m_1", backend, ONE_TAKES_ALL, in_aggregate=False).endpoints[0].lb_endpoints
+    assert not instance.HasField("metadata")
+    assert not instance.HasField("load_balancing_weight")
 
 
 def test_a_version_without_instances_has_an_empty_assignment() -> None:
