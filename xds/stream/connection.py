@@ -14,6 +14,7 @@ from xds.admin.metrics import Metrics
 from xds.cache import Snapshots, UnknownGroupError
 from xds.snapshot import ResourceType, Snapshot
 from xds.stream.node import Node
+from xds.stream.outlet import Outlet
 from xds.stream.refusals import rejected
 from xds.stream.services import Service
 from xds.stream.siblings import Beside, beside, changed_clusters, owing, together
@@ -36,6 +37,7 @@ class Surroundings:
 
     snapshots: Snapshots
     transitions: Transitions
+    outlet: Outlet
     nodes: Nodes
     metrics: Metrics
     pushed: Callable[[Connection], None]
@@ -151,7 +153,7 @@ class Connection:
                 continue
             self.state = sent.state
             self._moved()
-            await self._context.write(sent.response)
+            await self._around.outlet.write(self._context, sent.response)
             self._around.metrics.pushed(self._framing.variant, sent.type, len(sent.response))
             self._around.pushed(self)
 

@@ -15,6 +15,7 @@ from xds.cache import Snapshots
 from xds.stream import delta, sotw
 from xds.stream.connection import Connection, Nodes, Surroundings
 from xds.stream.node import Node
+from xds.stream.outlet import Outlet
 from xds.stream.services import ADS, SERVICES, Service
 from xds.stream.siblings import Beside
 from xds.stream.state import StreamState, Variant
@@ -64,7 +65,15 @@ class Server:
         self._moved = False
         self._saved_at = 0.0
         self._around = Surroundings(
-            snapshots, Transitions(), Nodes(), metrics, self._pushed, self._settled, self._unknown_type, doubtful=set()
+            snapshots,
+            Transitions(),
+            Outlet(),
+            Nodes(),
+            metrics,
+            self._pushed,
+            self._settled,
+            self._unknown_type,
+            doubtful=set(),
         )
         self._server = grpc.aio.server(options=OPTIONS)
         self._server.add_generic_rpc_handlers(tuple(map(self._handlers, SERVICES)))
