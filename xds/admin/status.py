@@ -9,7 +9,7 @@ from compiler.diagnostics import Diagnostic
 from compiler.fleet import Fleet, Gateway, Model, Orchestrator, Version, cluster_name
 from xds.control import Policy
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
-from xds.stream.server import Peer
+from xds.stream.peer import Peer
 from xds.stream.siblings import together
 from xds.stream.state import StreamState
 from xds.stream.subscription import Refusal, Subscription

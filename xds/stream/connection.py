@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -78,10 +78,13 @@ class Refused(Exception):  # noqa: N818  (not a fault of ours: the stream is end
 
 
 class Nodes:
-    """The streams of each node, in the order in which they were opened."""
+    """The streams of each node, in the order of their first requests."""
 
     def __init__(self) -> None:
         self._streams: dict[Node, tuple[Connection, ...]] = {}
+
+    def __iter__(self) -> Iterator[tuple[Node, Connection]]:
+        return ((node, stream) for node, streams in self._streams.items() for stream in streams)
 
     def join(self, node: Node, stream: Connection) -> None:
         self._streams[node] = (*self._streams.get(node, ()), stream)
