@@ -121,6 +121,7 @@ def _synced(state: StreamState, snapshot: Snapshot) -> bool:
 
 def _type(sub: Subscription, wanted: ResourceSet | None) -> Document:
     return {
+        "wanted": None if wanted is None else wanted.version,
         "sent": sub.sent,
         "acknowledged": sub.acknowledged,
         "outstanding": len(sub.outstanding),
