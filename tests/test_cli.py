@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("check", "compile", "show", "explain", "serve", "bootstrap", "schema")
+COMMANDS = ("check", "compile", "show", "explain", "serve", "status", "bootstrap", "schema")
 SECONDS = 60
 
 MODEL = "apiVersion: turnout.dev/v1\nkind: InferenceModel\nmetadata: {name: chat}\nspec: {modelName: org/chat}\n"
@@ -201,6 +201,13 @@ def loaded(repo: Path, *words: str) -> set[str]:
 def test_the_compiler_works_without_what_the_server_needs(repo: Path, words: tuple[str, ...]) -> None:
     modules = loaded(repo, *words)
     assert "xds.cli" in modules
+    assert {name for name in HEAVY if name in modules} == set()
+
+
+def test_the_status_of_a_server_is_asked_for_without_what_the_server_needs(repo: Path) -> None:
+    """By who may be on another machine, again and again."""
+    modules = loaded(repo, "status", "--admin", "127.0.0.1:1")
+    assert "xds.admin.overview" in modules
     assert {name for name in HEAVY if name in modules} == set()
 
 

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,15 @@ BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 
 
 def commands() -> list[str]:
-    """Every `turnout` command of the README, without comments and redirections, but for `serve`, which does not end."""
+    """Every `turnout` command of the README, without comments and redirections, but for `serve`, which does not end,
+    and `status`, which asks it."""
     lines = (
         line.split("#")[0].split(">")[0].strip()
         for kind, block in BLOCKS
         if kind == "sh"
         for line in block.splitlines()
     )
-    return [line for line in lines if line.startswith("turnout ") and line != "turnout serve"]
+    return [line for line in lines if line.startswith("turnout ") and line not in ("turnout serve", "turnout status")]
 
 
 def run(arguments: list[str], where: Path) -> subprocess.CompletedProcess[str]:
@@ -44,6 +46,28 @@ def repository(tmp_path: Path) -> Path:
 def test_a_command_of_the_readme_runs(command: str, repository: Path) -> None:
     done = run(shlex.split(command)[1:], repository)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_server_of_the_readme_is_served_and_its_status_is_told(repository: Path) -> None:
+    command = [sys.executable, "-m", "xds.cli", "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    with subprocess.Popen(command, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            said = "".join(_until_loaded(server.stderr))
+            admin = re.search(r"admin=(\S+)", said)
+            assert admin, said
+            done = run(["status", "--admin", admin[1]], repository)
+        finally:
+            server.kill()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _until_loaded(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        yield line
+        if "policy loaded" in line:
+            return
 
 
 def test_the_mistake_in_the_readme_is_answered_as_it_says(repository: Path) -> None:

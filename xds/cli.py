@@ -65,12 +65,13 @@ def _parser() -> argparse.ArgumentParser:
         "  turnout show model/llama-70b           the effective policy, with the line of each value\n"
         "  turnout explain --body chat.json       where a request goes, and why\n"
         "  turnout serve                          the control server for Envoy\n"
+        "  turnout status                         how it stands, and each Envoy\n"
         "  turnout bootstrap --node gw-1 --cluster public > envoy.json && envoy -c envoy.json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"turnout {_version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_check, _compile, _show, _explain, _serve, _bootstrap, _schema):
+    for add in (_check, _compile, _show, _explain, _serve, _status, _bootstrap, _schema):
         add(subparsers)
     return parser
 
@@ -170,6 +171,30 @@ def _serve(subparsers: Subparsers) -> None:
         metavar="ADDR:PORT",
         help="/healthz /readyz /metrics /status /config_dump /explain over HTTP; default: 127.0.0.1:18001",
     )
+
+
+def _status(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "status",
+        commands.status,
+        "say how a running control server and its Envoys stand",
+        "turnout status\n"
+        "turnout status --all                     # a line for each Envoy, however many there are\n"
+        "turnout status --admin http://10.0.0.5:18001 --format json | jq '.envoys[] | select(.synced | not)'\n"
+        "until turnout status; do sleep 1; done   # until all is well",
+        "The policy that is served, and its problems; each Envoy, and what it waits for or refuses, with the policy\n"
+        "line. Of more than 30 Envoys a summary by group, and a line for each that is not in sync.\n"
+        "exit status: 0 all is well, 1 a broken policy, an Envoy that refuses or waits, or no answer, 2 wrong usage",
+    )
+    parser.add_argument(
+        "--admin",
+        default="http://127.0.0.1:18001",
+        metavar="URL",
+        help="the server's admin port; default: http://127.0.0.1:18001",
+    )
+    parser.add_argument("--all", action="store_true", help="list Envoys that are in sync too, however many")
+    _format(parser, "text", "json")
 
 
 def _bootstrap(subparsers: Subparsers) -> None:

@@ -6,10 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
-
-LIVE_TIMEOUT = 60
-"""Seconds for a server to look at every instance that a request may come to."""
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from compiler.explain import Document
@@ -17,8 +14,8 @@ if TYPE_CHECKING:
     from compiler.request import Sent
 
 OK, FAILED, USAGE, FAULT, INTERRUPTED, UNREAD = 0, 1, 2, 70, 130, 141
-"""Exit statuses: fine; the policies have errors, or `rendered/` is stale; wrong usage; a fault of ours; Ctrl-C; nobody
-reads the output, as a shell says it of other programs."""
+"""Exit statuses: fine; the policies have errors, `rendered/` is stale, or an Envoy is not in sync; wrong usage; a fault
+of ours; Ctrl-C; nobody reads the output, as a shell says it of other programs."""
 
 
 def check(options: argparse.Namespace) -> int:
@@ -125,10 +122,9 @@ def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
     """By a running server. Raises as `_explained` does; None where the server cannot be asked, which is said."""
     import base64
     import json
-    import urllib.request
-    from urllib.error import HTTPError
 
     from compiler.request import MalformedRequestError
+    from xds.admin.client import NotAnsweredError, ask
 
     asked = {
         "method": sent.method,
@@ -137,35 +133,19 @@ def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
         "body": base64.b64encode(sent.body).decode(),
         "gateway": options.gateway,
     }
-    url = f"{options.live.rstrip('/')}/explain"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(urllib.request.Request(url, json.dumps(asked).encode()), timeout=LIVE_TIMEOUT) as answer:
-            status, found = 200, _json_or_nothing(answer.read())
-    except HTTPError as refused:
-        status, found = refused.code, _json_or_nothing(refused.read())
-    except (OSError, ValueError) as problem:
-        print(f"turnout: {options.live}: {getattr(problem, 'reason', problem)}", file=sys.stderr)
+        answer = ask(options.live, "/explain", json.dumps(asked).encode())
+    except NotAnsweredError as problem:
+        print(f"turnout: {problem}", file=sys.stderr)
         return None
-    if status == 200 and "targets" in found:
-        return found
-    said = str(found.get("error", "this is no control server's admin port"))
-    if found.get("code") == "malformed_request":
-        raise MalformedRequestError(said)
-    if status == 400:
-        raise ValueError(said)
-    print(f"turnout: {options.live}: {said}", file=sys.stderr)
+    if answer.status == 200 and "targets" in answer.document:
+        return answer.document
+    if answer.document.get("code") == "malformed_request":
+        raise MalformedRequestError(answer.error)
+    if answer.status == 400:
+        raise ValueError(answer.error)
+    print(f"turnout: {options.live}: {answer.error}", file=sys.stderr)
     return None
-
-
-def _json_or_nothing(text: bytes) -> dict[str, Any]:
-    import json
-
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _sent(options: argparse.Namespace) -> Sent:
@@ -202,6 +182,29 @@ def serve(options: argparse.Namespace) -> int:
     from xds.serve import Options, run
 
     return run(Options(policies=options.policies, listen=options.listen, admin=options.admin))
+
+
+def status(options: argparse.Namespace) -> int:
+    """How a running server and its Envoys stand. Exit status 1 when not all is well, or nobody answers."""
+    from xds.admin.client import NotAnsweredError, ask
+    from xds.admin.overview import as_json, as_text, overview
+
+    try:
+        answer = ask(options.admin, "/status")
+        problem = "" if {"policy", "envoys"} <= answer.document.keys() else f"{options.admin}: {answer.error}"
+    except NotAnsweredError as unreachable:
+        problem = f"{unreachable}; is turnout serve running? --admin says where"
+    if problem:
+        print(f"turnout: {problem}", file=sys.stderr)
+        if options.format == "json":
+            print(as_json({"ok": False, "error": problem}), end="")
+        return FAILED
+    document = overview(answer.document)
+    if options.format == "json":
+        print(as_json(document), end="")
+    else:
+        print(as_text(document, everyone=options.all, colour=_colour(sys.stdout)), end="")
+    return OK if document["ok"] else FAILED
 
 
 def bootstrap(options: argparse.Namespace) -> int:

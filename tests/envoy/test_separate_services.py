@@ -18,7 +18,9 @@ from tests.envoy.envoy_process import envoy_process, free_port
 from tests.envoy.live import live
 from tests.envoy.test_live_changes import edit
 from tests.features.served import Folder, asynchronous, cluster, model, served, until
+from tests.features.test_csds import status_call, views
 from xds.bootstrap import bootstrap
+from xds.snapshot import ResourceType
 from xds.stream.state import Variant
 
 both = pytest.mark.parametrize("variant", list(Variant))
@@ -93,6 +95,22 @@ async def test_an_envoy_whose_streams_all_end_comes_back_and_has_what_changed_me
                 return clusters() == {cluster("chat"): "7s", cluster("new"): "1s"} or None
 
             await until(there)
+
+
+@both
+@asynchronous
+async def test_the_client_status_shows_one_envoy_with_all_that_it_has(variant: Variant, tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "policies")
+    folder.models("chat")
+    async with served(folder.path) as server:
+        with envoy_process(separate(server.xds, variant, free_port()), tmp_path, wait=False):
+            await server.until(in_sync)
+            async with status_call(server) as ask:
+                (config,) = (await ask()).config
+    assert {views(entry) for entry in config.generic_xds_configs} == {("SYNCED", "ACKED")}
+    assert {entry.type_url for entry in config.generic_xds_configs} == set(ResourceType)
+    assert (config.node.id, config.node.user_agent_name, len(config.node.extensions)) == ("apart", "envoy", 0)
+    assert config.ByteSize() < 100_000
 
 
 @both

@@ -9,7 +9,7 @@ from compiler.diagnostics import Diagnostic
 from compiler.fleet import Fleet, Gateway, Model, Orchestrator, Version, cluster_name
 from xds.control import Policy
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
-from xds.stream.server import Peer
+from xds.stream.peer import Peer
 from xds.stream.siblings import together
 from xds.stream.state import StreamState
 from xds.stream.subscription import Refusal, Subscription
@@ -121,6 +121,7 @@ def _synced(state: StreamState, snapshot: Snapshot) -> bool:
 
 def _type(sub: Subscription, wanted: ResourceSet | None) -> Document:
     return {
+        "wanted": None if wanted is None else wanted.version,
         "sent": sub.sent,
         "acknowledged": sub.acknowledged,
         "outstanding": len(sub.outstanding),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import grpc
@@ -56,10 +56,13 @@ class Refused(Exception):  # noqa: N818  (not a fault of ours: the stream is end
 
 
 class Nodes:
-    """The streams of each node, in the order in which they were opened."""
+    """The streams of each node, in the order of their first requests."""
 
     def __init__(self) -> None:
         self._streams: dict[Node, list[Connection]] = {}
+
+    def __iter__(self) -> Iterator[tuple[Node, Connection]]:
+        return ((node, stream) for node, streams in self._streams.items() for stream in streams)
 
     def join(self, node: Node, stream: Connection) -> list[Connection]:
         """All streams of `node`, those too that are opened later."""

@@ -1,11 +1,10 @@
-"""The discovery services on grpc.aio, and the streams they have open."""
+"""The discovery services on grpc.aio, the streams they have open, and how these stand."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 
 import grpc
@@ -14,11 +13,12 @@ from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
 from xds.stream import delta, sotw
 from xds.stream.connection import Connection, Nodes, Surroundings
+from xds.stream.csds import ClientStatus
 from xds.stream.node import Node
 from xds.stream.outlet import Outlet
-from xds.stream.services import ADS, SERVICES, Service
-from xds.stream.siblings import Beside
-from xds.stream.state import StreamState, Variant
+from xds.stream.peer import Peer
+from xds.stream.services import SERVICES, Service
+from xds.stream.state import Variant
 from xds.stream.transitions import Framing, Transitions
 
 FRAMINGS = (
@@ -42,23 +42,12 @@ UNKNOWN_TYPES_LOGGED = 100
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """An Envoy with a stream open. It may have several: see `siblings`."""
-
-    node: Node
-    state: StreamState
-    service: Service = ADS
-    beside: Beside = field(default_factory=dict)
-
-
 class Server:
     """Call `publish` after a change of `snapshots`."""
 
     def __init__(self, snapshots: Snapshots, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
         self._metrics, self._clock = metrics, clock
-        self._connections: dict[Connection, None] = {}
-        """In the order in which they were opened."""
+        self._connections: set[Connection] = set()
         self._unknown_types: set[str] = set()
         self._unpushed: set[Connection] = set()
         self._behind: set[Connection] = set()
@@ -76,7 +65,8 @@ class Server:
             doubtful=set(),
         )
         self._server = grpc.aio.server(options=OPTIONS)
-        self._server.add_generic_rpc_handlers(tuple(map(self._handlers, SERVICES)))
+        status = ClientStatus(self.peers, snapshots)
+        self._server.add_generic_rpc_handlers((*map(self._handlers, SERVICES), status.handlers()))
 
     async def start(self, host: str, port: int) -> int:
         """The port it listens on, which is chosen when `port` is 0. Raises OSError when it cannot be had."""
@@ -101,8 +91,8 @@ class Server:
             connection.wake()
 
     def peers(self) -> tuple[Peer, ...]:
-        """By node, and each node's in the order in which they were opened."""
-        found = (Peer(c.node, c.state, c.service, c.beside) for c in self._connections if c.node is not None)
+        """By node, and each node's in the order of their first requests."""
+        found = (Peer(node, stream.state, stream.service, stream.beside) for node, stream in self._around.nodes)
         return tuple(sorted(found, key=lambda peer: peer.node.id))
 
     def _handlers(self, service: Service) -> grpc.GenericRpcHandler:
@@ -118,12 +108,12 @@ class Server:
         self, service: Service, framing: Framing, _: object, context: grpc.aio.ServicerContext[bytes, bytes]
     ) -> None:
         connection = Connection(service, framing, context, self._around)
-        self._connections[connection] = None
+        self._connections.add(connection)
         self._metrics.stream_opened(framing.variant)
         try:
             await connection.run()
         finally:
-            self._connections.pop(connection)
+            self._connections.discard(connection)
             self._metrics.stream_closed(framing.variant)
             self._settled(connection)
 

@@ -20,7 +20,7 @@ Beside = Mapping[ResourceType, Subscription]
 
 
 def beside(state: StreamState, others: Iterable[StreamState]) -> Beside:
-    """`others` in the order in which they were opened: the last one counts, for the one before it may be dead.
+    """`others` in the order of their first requests: the last one counts, for the one before it may be dead.
 
     An aggregated stream heeds separate ones only: another aggregated one is its predecessor, and carries the same.
     Runtime layers depend on nothing, and nothing waits for them on another stream.

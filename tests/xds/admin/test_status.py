@@ -18,7 +18,7 @@ from xds.admin.status import Document, status
 from xds.control import Health, Policy
 from xds.snapshot import Snapshot
 from xds.stream.node import Node
-from xds.stream.server import Peer
+from xds.stream.peer import Peer
 from xds.stream.state import Variant
 from xds.translate.group import Group
 

@@ -1,0 +1,157 @@
+"""What `turnout status` says, from the document of `/status` alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from compiler.diagnostics import Position
+from tests.xds.stream.client import Client
+from tests.xds.stream.snapshots import CLUSTER, ENDPOINT, ORIGIN, snapshot
+from xds.admin.overview import MANY, as_text, overview
+from xds.admin.status import status
+from xds.control import Health, Policy
+from xds.snapshot import Snapshot
+from xds.stream.node import Node
+from xds.stream.peer import Peer
+from xds.stream.refusals import refusal
+from xds.stream.services import ADS, SEPARATE, Service
+from xds.stream.state import Variant
+from xds.translate.group import Group
+
+AB = snapshot({"a": 1, "b": 1})
+OK = Policy(Health.OK, "d1")
+CDS = SEPARATE[1]
+
+
+def peer(client: Client, id_: str = "gw-1", group: str = "public", service: Service = ADS) -> Peer:
+    return Peer(Node(id_, Group(group), "az-1"), client.state, service)
+
+
+def seen(*peers: Peer, at: Snapshot | None = AB, policy: Policy = OK) -> dict[str, Any]:
+    return overview(status(policy, None, peers, lambda _: at))
+
+
+def text(document: dict[str, Any], *, everyone: bool = False) -> str:
+    return as_text(document, everyone=everyone, colour=False)
+
+
+def synced() -> Client:
+    client = Client(Variant.DELTA, AB)
+    client.subscribed()
+    return client
+
+
+def refusing() -> Client:
+    client = synced()
+    client.snapshot = snapshot({"a": 1, "b": 1}, {"a": 2, "b": 1})
+    client.refuse(*client.updates(), reason="malformed IP address")
+    return client
+
+
+def state(client: Client, at: Snapshot | None = AB, policy: Policy = OK) -> str:
+    (envoy,) = seen(peer(client), at=at, policy=policy)["envoys"]
+    assert envoy["synced"] is (envoy["state"] == "synced")
+    return str(envoy["state"])
+
+
+def test_an_envoy_tells_what_it_waits_for_or_refuses() -> None:
+    client = synced()
+    assert state(client) == "synced"
+    client.snapshot = snapshot({"a": 1, "b": 1, "c": 1})
+    client.updates()
+    assert state(client, client.snapshot) == "has not answered yet: cluster; is to be sent: endpoint, route"
+    newer = snapshot({"a": 1, "b": 1, "c": 2})
+    assert state(client, newer) == "has not answered yet: cluster; is to be sent: endpoint, route"
+    client = refusing()
+    assert state(client, client.snapshot) == "refuses 1 endpoint"
+    assert state(synced(), None) == "its group is not in the policy"
+    assert state(Client(Variant.DELTA, AB), None, Policy()) == "waits for a policy that can be served"
+
+
+@pytest.mark.parametrize("variant", list(Variant))
+def test_an_envoy_that_warms_clusters_of_an_earlier_stream_waits(variant: Variant) -> None:
+    client = Client(variant, AB)
+    claims = {name: resource.version for name, resource in AB[ENDPOINT].items()}
+    client.ask(ENDPOINT, "a", "b", version=AB[ENDPOINT].version, versions=claims)
+    client.settle()
+    assert state(client) == "waits for its other types"
+
+
+def test_all_is_well_when_the_policy_and_every_envoy_are() -> None:
+    assert seen()["ok"] is True
+    assert seen(peer(synced()))["ok"] is True
+    assert seen(peer(synced()), policy=Policy(Health.BROKEN, "d1"))["ok"] is False
+    assert seen(policy=Policy())["ok"] is False
+    assert seen(peer(synced()), peer(synced(), "gw-2"), at=snapshot({"a": 2}))["ok"] is False
+
+
+def test_a_refusal_has_the_words_of_the_log() -> None:
+    client = refusing()
+    found = refusal("gw-1", ENDPOINT, client.state.subscriptions[ENDPOINT].refused["a"])
+    line = f"{ORIGIN}: X101 {found.message}\n"
+    assert line in text(seen(peer(client), at=client.snapshot))
+    assert f"hint: {found.hint}" in text(seen(peer(client), at=client.snapshot))
+    assert found.position == Position("policies/models.yaml", 4, 18)
+
+
+def test_what_many_refuse_alike_is_one_line() -> None:
+    client = refusing()
+    said = text(seen(*(peer(client, f"gw-{n}") for n in range(6)), at=client.snapshot))
+    assert said.count("X101") == 1
+    assert "X101 envoys gw-0, gw-1, gw-2 and 3 more refused endpoint 'a': malformed IP address" in said
+    two = text(seen(peer(client, "one"), peer(client, "two"), at=client.snapshot))
+    assert "X101 envoys one, two refused endpoint" in two
+
+
+def test_of_many_envoys_there_is_a_summary_and_a_line_for_those_that_are_not_in_sync() -> None:
+    client, bad = synced(), refusing()
+    groups = ("public", "sidecar")
+    many = [peer(client, f"gw-{n}", groups[n % 2]) for n in range(MANY)]
+    few = seen(*many, at=AB)
+    assert "GROUP    ENVOYS" not in text(few)
+    assert text(few).count("synced") == MANY
+    document = seen(*many, peer(bad, "odd"), at=AB)
+    assert document["groups"] == [
+        {"group": "public", "envoys": 16, "synced": 15, "refusing": 1, "waiting": 0},
+        {"group": "sidecar", "envoys": 15, "synced": 15, "refusing": 0, "waiting": 0},
+    ]
+    said = text(document)
+    assert "public   16      15      1         0\n" in said
+    assert "gw-" not in said
+    assert "odd    public  az-1  ADS delta  refuses 1 endpoint\n" in said
+    assert text(document, everyone=True).count("gw-") == MANY
+
+
+def test_streams_of_one_node_are_one_envoy_and_a_later_one_of_a_service_counts() -> None:
+    clusters, old, new = Client(Variant.SOTW, AB), Client(Variant.DELTA, AB), Client(Variant.DELTA, AB)
+    clusters.ask(CLUSTER)
+    clusters.settle()
+    for client in (old, new):
+        client.ask(ENDPOINT, "a")
+    old.updates()
+    new.settle()
+    document = seen(peer(clusters, service=CDS), peer(old), peer(new))
+    (envoy,) = document["envoys"]
+    assert envoy["synced"] is True
+    assert envoy["streams"] == [{"service": "CDS", "variant": "sotw"}, {"service": "ADS", "variant": "delta"}]
+    assert "CDS+ADS delta+sotw" in text(document)
+
+
+def test_the_policy_comes_first_with_its_problems() -> None:
+    found = {"code": "P202", "severity": "error", "file": "policies/chat.yaml", "line": 11, "column": 13}
+    policy = {"state": "broken", "digest": "d1", "loaded_at": "2026-01-02T03:04:05.000+00:00"}
+    diagnostics = [{**found, "message": "weights add up to 110", "hint": "set this weight to 20"}]
+    document = overview({"policy": {**policy, "diagnostics": diagnostics}, "envoys": []})
+    assert text(document) == (
+        "policy broken, 1 error, serving d1 since 2026-01-02T03:04:05.000+00:00\n"
+        "policies/chat.yaml:11:13: P202 weights add up to 110\n"
+        "   = hint: set this weight to 20\n"
+        "\n"
+        "no Envoy is connected\n"
+    )
+
+
+def test_names_cannot_command_the_terminal() -> None:
+    assert "\x1b" not in text(seen(peer(synced(), "gw\x1b[31m")))

@@ -1,0 +1,92 @@
+"""The client status discovery service on grpc.aio: what each Envoy was sent, has accepted and refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import grpc
+from envoy.service.status.v3 import csds_pb2
+from google.protobuf.message import DecodeError
+
+from xds.cache import Snapshots, UnknownGroupError
+from xds.snapshot import Snapshot
+from xds.stream.client_status import Redacted, Stream, client_config, clients
+from xds.stream.node_matchers import any_of
+from xds.stream.peer import Peer
+from xds.translate.group import Group, PlacementError
+
+SERVICE = "envoy.service.status.v3.ClientStatusDiscoveryService"
+MOST_BYTES = 32 << 20
+"""Of an answer: one Envoy with some thousands of resources and their contents, or the names of hundreds of them."""
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Refusal = tuple[grpc.StatusCode, str]
+
+
+class ClientStatus:
+    def __init__(self, peers: Callable[[], tuple[Peer, ...]], snapshots: Snapshots) -> None:
+        """`peers` gives all open streams, by node and each node's in the order of their first requests."""
+        self._peers, self._snapshots = peers, snapshots
+        self._one_at_a_time = asyncio.Lock()
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "StreamClientStatus": grpc.stream_stream_rpc_method_handler(self._stream),
+                "FetchClientStatus": grpc.unary_unary_rpc_method_handler(self._fetch),
+            },
+        )
+
+    async def _fetch(self, request: bytes, context: Context) -> bytes:
+        answer = await self._answer(request)
+        if isinstance(answer, bytes):
+            return answer
+        await context.abort(*answer)
+        raise AssertionError("abort has raised")
+
+    async def _stream(self, _: object, context: Context) -> None:
+        """One answer to each request."""
+        while isinstance(request := await context.read(), bytes):  # else it is EOF
+            answer = await self._answer(request)
+            if not isinstance(answer, bytes):
+                await context.abort(*answer)
+            else:
+                await context.write(answer)
+
+    async def _answer(self, raw: bytes) -> bytes | Refusal:
+        """Made in another thread, from values: streams are served meanwhile."""
+        async with self._one_at_a_time:
+            streams = [(peer, self._current(peer.node.group)) for peer in self._peers()]
+            return await asyncio.to_thread(_answer, raw, streams)
+
+    def _current(self, group: Group) -> Snapshot | None:
+        try:
+            return self._snapshots.get(group)
+        except (UnknownGroupError, PlacementError):
+            return None
+
+
+def _answer(raw: bytes, streams: Iterable[Stream]) -> bytes | Refusal:
+    try:
+        request = csds_pb2.ClientStatusRequest.FromString(raw)
+        matches = any_of(request.node_matchers)
+    except DecodeError:
+        return grpc.StatusCode.INVALID_ARGUMENT, "not a client status request"
+    except ValueError as problem:
+        return grpc.StatusCode.INVALID_ARGUMENT, str(problem)
+    contents = None if request.exclude_resource_contents else Redacted()
+    response, size = csds_pb2.ClientStatusResponse(), 0
+    for client in clients(streams, matches):
+        config = client_config(client, contents)
+        size += config.ByteSize()
+        if size > MOST_BYTES:
+            return grpc.StatusCode.RESOURCE_EXHAUSTED, _too_much(shown=contents is not None)
+        response.config.append(config)
+    return bytes(response.SerializeToString())
+
+
+def _too_much(*, shown: bool) -> str:
+    hint = "set exclude_resource_contents, or ask for fewer Envoys" if shown else "ask for fewer Envoys"
+    return f"the answer would have more than {MOST_BYTES >> 20} MiB: {hint} with node_matchers"
