@@ -14,6 +14,7 @@ from compiler import foreign
 from compiler.diagnostics import BUILT_IN, Diagnostic, Position, error, warning
 from compiler.kept import Kept
 from compiler.kinds import API_VERSION, KINDS, InferenceModel, Platform
+from compiler.kinds.inference_model import InferenceModelSpec
 from compiler.kinds.part import part_of
 from compiler.nodes import Loc, Mapped, Node, Scalar, Sequence, at, dotted, key_position, merge, plain, without
 from compiler.schema_problems import described, validated
@@ -235,8 +236,19 @@ def _versions(policy: Policy[InferenceModel], found: list[Diagnostic]) -> tuple[
         node = Mapped({**policy.node.entries, "spec": named}, policy.node.keys, policy.node.position)
         version = _policy(InferenceModel, node, found)
         if version is not None:
-            result.append(version)
+            result.append(_sharing(version, policy))
     return tuple(result)
+
+
+def _sharing(version: Policy[InferenceModel], policy: Policy[InferenceModel]) -> Policy[InferenceModel]:
+    """`version` with the parts of `policy` that it has from there: most of a fleet's memory would be copies of them."""
+    own, whole = (at(of.node, ("spec",))[0] for of in (version, policy))
+    assert isinstance(own, Mapped)
+    assert isinstance(whole, Mapped)
+    keys = {name: info.alias or name for name, info in InferenceModelSpec.model_fields.items()}
+    inherited = [name for name, key in keys.items() if own.entries.get(key) is whole.entries.get(key)]
+    spec = version.body.spec.model_copy(update={name: getattr(policy.body.spec, name) for name in inherited})
+    return Policy(version.body.model_copy(update={"spec": spec, "metadata": policy.body.metadata}), version.node)
 
 
 def _unique(

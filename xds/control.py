@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
@@ -96,6 +97,9 @@ class Control:
         log.error("policy broken errors=%d serving=%s", errors, stays)
 
     def _serve(self, prepared: Prepared, event: PoliciesRead) -> None:
+        if self._snapshots.fleet is None:
+            # What a fleet is made of stays, and to look through all of it for garbage takes up to a second.
+            gc.freeze()
         self._snapshots.replace(prepared)
         self.policy = Policy(Health.OK, event.digest, datetime.now(UTC), event.diagnostics)
         self._metrics.serving(event.digest)

@@ -25,10 +25,13 @@ from xds.observe.events import PoliciesRead, fault
 
 LOOK = 1.0
 """Seconds between two looks when nothing is notified."""
-QUIET = 30
-"""Milliseconds without a notification that end a save; editors write in several steps."""
-AT_MOST = 300
-"""Milliseconds after which a look is due even when notifications go on."""
+STEP = 2
+"""Milliseconds without a notification that lead to a look."""
+QUIET = 0.02
+"""Seconds without a change that end a save; editors write in several steps. They are not lost: what is there is
+compiled meanwhile."""
+AT_MOST = 0.3
+"""Seconds after which changes that go on are taken as they are."""
 
 Fingerprint = frozenset[tuple[str, int, int, int]]
 """Of each file: path, inode, size, and when it was last changed or put there, in nanoseconds."""
@@ -44,11 +47,10 @@ async def policies(root: Path, colour: bool = False) -> AsyncIterator[PoliciesRe
         found = await asyncio.to_thread(fingerprint, root)
         if found == seen:
             continue
-        saved_at = _saved_at(found - seen if seen is not None else frozenset())
+        before = seen
+        found, compiled, seconds = await _settled(root, found, previous)
+        saved_at = _saved_at(found - before if before is not None else frozenset())
         seen = found
-        started = time.perf_counter()
-        compiled = await asyncio.to_thread(_compiled, root, previous)
-        seconds = time.perf_counter() - started
         folder = _position(root)
         if compiled is None:
             failed = (fault(folder, "the compiler"),)
@@ -59,6 +61,22 @@ async def policies(root: Path, colour: bool = False) -> AsyncIterator[PoliciesRe
         said = report.text(compiled.diagnostics, compiled.sources, root, colour)
         digest = _digest(compiled.sources)
         yield PoliciesRead(folder, compiled.fleet, compiled.diagnostics, said, digest, saved_at, seconds)
+
+
+async def _settled(
+    root: Path, found: Fingerprint, previous: Compiled | None
+) -> tuple[Fingerprint, Compiled | None, float]:
+    """What becomes of a folder that stays as it is for a while, what it is by then, and seconds to compile it."""
+    began = time.monotonic()
+    while True:
+        looked = time.monotonic()
+        compiled = await asyncio.to_thread(_compiled, root, previous)
+        seconds = time.monotonic() - looked
+        await asyncio.sleep(max(0.0, QUIET - seconds))
+        now = await asyncio.to_thread(fingerprint, root)
+        if now == found or looked - began > AT_MOST:
+            return found, compiled, seconds
+        found = now
 
 
 def _position(root: Path) -> Position:
@@ -121,8 +139,8 @@ async def _occasions(root: Path) -> AsyncIterator[None]:
             async for _ in awatch(
                 watched,
                 watch_filter=None,
-                debounce=AT_MOST,
-                step=QUIET,
+                debounce=int(AT_MOST * 1000),
+                step=STEP,
                 rust_timeout=int(LOOK * 1000),
                 yield_on_timeout=True,
                 recursive=root.is_dir(),

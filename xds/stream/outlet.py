@@ -11,7 +11,7 @@ LARGE = 32 << 10
 """Bytes; smaller responses do not queue."""
 ROOM = 24 << 20
 """Bytes of large responses that may be on their way."""
-PATIENCE = 1.0
+PATIENCE = 5.0
 """Seconds after which a reader that does not read no longer holds up others."""
 
 

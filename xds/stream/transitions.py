@@ -18,9 +18,9 @@ from xds.stream.state import Known, Request, StreamState, Variant
 from xds.stream.subscription import Batch
 from xds.stream.update import Step, Update, next_update
 
-MOST = 4096
+MOST = 1024
 """Steps that are kept; of those, and of as many before them, none is worked out again."""
-MOST_BYTES = 8 << 20
+MOST_BYTES = 4 << 20
 """Of requests that are kept to be compared with."""
 SMALL = 48 << 10
 """Bytes of a request that is worth keeping: more than a thousand names, less than an Envoy's node."""
