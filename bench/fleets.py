@@ -10,6 +10,8 @@ SHARE = 90
 """Percent of the first version."""
 STEP = 5
 LEAST = 50
+CANARY_EVERY = 10
+"""Models of which one has a second version: few are at a canary at a time."""
 
 MODEL = """\
 apiVersion: turnout.dev/v1
@@ -22,8 +24,7 @@ spec:
   config: {{maxSeqLen: 4096, maxBatchSize: 64, dtype: bfloat16}}
   capabilities: [chat, completion]
   versions:
-    - {{name: "1.0", weight: {share}, replicas: 3}}
-    - {{name: "1.1", weight: {rest}, replicas: 3}}
+{versions}
   endpoints:
 {endpoints}
   traffic:
@@ -31,6 +32,7 @@ spec:
     retries: {{attempts: 3}}
     timeouts: {{stream: {{firstByte: 30s, idle: 2m}}}}
 """
+VERSION = '    - {{name: "{}", weight: {}, replicas: 3}}'
 ENDPOINT = '    - {{address: {address}, port: {port}, zone: {zone}, tier: {tier}, version: "{version}"}}'
 
 
@@ -57,8 +59,9 @@ class PolicyFolder:
         self._save(number)
 
     def shift_weight(self, number: int) -> None:
-        """Gives the second version some percent more; in the end none of what it had beyond 10."""
-        number %= self.models
+        """Gives the second version of the canary with this number some percent more; in the end none of what it had
+        beyond 10."""
+        number = number * CANARY_EVERY % self.models
         share = self._shares[number] - STEP
         self._shares[number] = share if share >= LEAST else SHARE
         self._save(number)
@@ -72,21 +75,24 @@ class PolicyFolder:
         fresh.replace(self.path / f"team-{team:04}.yaml")
 
     def _model(self, number: int) -> str:
-        share = self._shares[number]
+        share, canary = self._shares[number], number % CANARY_EVERY == 0
+        shares = (share, 100 - share) if canary else (100,)
+        endpoints = [self._endpoint(number, at, VERSIONS[0]) for at in range(self._endpoints)]
+        if canary:
+            endpoints.append(self._endpoint(number, self._endpoints, VERSIONS[1]))
         return MODEL.format(
             name=model_name(number),
             team=number // self._per_file,
-            share=share,
-            rest=100 - share,
-            endpoints="\n".join(self._endpoint(number, at) for at in range(self._endpoints)),
+            versions="\n".join(VERSION.format(*version) for version in zip(VERSIONS, shares, strict=False)),
+            endpoints="\n".join(endpoints),
         )
 
-    def _endpoint(self, number: int, at: int) -> str:
-        zone, tier = TIERS[at // len(VERSIONS) % len(TIERS)]
+    def _endpoint(self, number: int, at: int, version: str) -> str:
+        zone, tier = TIERS[at % len(TIERS)]
         return ENDPOINT.format(
             address=f"10.{at}.{number // 250}.{number % 250 + 1}",
             port=8000 if at else self._ports[number],
             zone=zone,
             tier=tier,
-            version=VERSIONS[at % len(VERSIONS)],
+            version=version,
         )

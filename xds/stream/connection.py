@@ -17,7 +17,7 @@ from xds.stream.node import Node
 from xds.stream.outlet import Outlet
 from xds.stream.refusals import rejected
 from xds.stream.services import Service
-from xds.stream.siblings import Beside, beside, changed_clusters, owing, together
+from xds.stream.siblings import Beside, beside, changed_clusters, owing
 from xds.stream.state import DETAIL, Request, StreamState
 from xds.stream.subscription import Batch
 from xds.stream.transitions import Framing, Received, Sent, Transitions
@@ -109,8 +109,9 @@ class Connection:
 
     def _moved(self) -> None:
         """Siblings may have waited for that."""
-        for other in self._siblings():
-            other.wake()
+        if len(self._of_node) > 1:
+            for other in self._siblings():
+                other.wake()
 
     def end(self) -> None:
         self._ended = True
@@ -151,7 +152,6 @@ class Connection:
             if self._refusal is not None:
                 raise self._refusal
             if (sent := self._next()) is None:
-                self._rest()
                 await self._wake.wait()
                 continue
             self.state = sent.state
@@ -160,24 +160,20 @@ class Connection:
             self._around.metrics.pushed(self._framing.variant, sent.type, len(sent.response))
             self._around.pushed(self)
 
-    def _rest(self) -> None:
-        if not self.state.outstanding and not together(self.state, self.beside).warming:
-            self._around.settled(self)
-
     def _next(self) -> Sent | None:
         snapshot = self._current()
         if snapshot is None:
             return None
-        around, siblings = self._around, self.beside
-        if siblings:
-            found = around.transitions.next_beside(
-                self._framing, self.state, siblings, snapshot, around.snapshots.known
-            )
+        transitions, known = self._around.transitions, self._around.snapshots.known
+        if len(self._of_node) > 1 and (siblings := self.beside):
+            found = transitions.next_beside(self._framing, self.state, siblings, snapshot, known)
         else:
-            found = around.transitions.next(self._framing, self.state, snapshot, around.snapshots.known)
+            found = transitions.next(self._framing, self.state, snapshot, known)
         if isinstance(found, Sent):
             return found
-        self.state = found
+        self.state = found.state
+        if found.settled:
+            self._around.settled(self)
         return None
 
     def _current(self) -> Snapshot | None:
@@ -203,9 +199,7 @@ class Connection:
             while isinstance(raw := await self._context.read(), bytes):  # else it is EOF
                 self._receive(raw)
                 self._moved()
-                if self._next() is None:
-                    self._rest()  # and the loop that writes sleeps on
-                else:
+                if self._next() is not None:  # else the loop that writes sleeps on
                     self._wake.set()
             self._ended = True
         except Refused as refusal:

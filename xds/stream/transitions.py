@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from xds.snapshot import ResourceType, Snapshot
 from xds.stream.responses import Responses
-from xds.stream.siblings import Beside, next_update_beside
+from xds.stream.siblings import Beside, next_update_beside, together
 from xds.stream.state import Known, Request, StreamState, Variant
 from xds.stream.subscription import Batch
 from xds.stream.update import Step, Update, next_update
@@ -58,8 +58,13 @@ class Sent:
     state: StreamState
 
 
-Rest = StreamState
-"""A state with nothing to say for now."""
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing to say for now."""
+
+    state: StreamState
+    settled: bool
+    """Nor anything to wait for."""
 
 
 class _Recent:
@@ -134,14 +139,18 @@ class Transitions:
         """As `next`, for a node that has other streams."""
         resolved = self.shared(state.resolved(snapshot, known))
         step = next_update_beside(resolved, siblings, snapshot)
-        return resolved if step is None else self._sent(framing, step)
+        return _rest(resolved, siblings) if step is None else self._sent(framing, step)
 
     def _next(self, framing: Framing, state: StreamState, snapshot: Snapshot, known: Known) -> Sent | Rest:
         resolved = self.shared(state.resolved(snapshot, known))
         step = next_update(resolved, snapshot)
-        return resolved if step is None else self._sent(framing, step)
+        return _rest(resolved, {}) if step is None else self._sent(framing, step)
 
     def _sent(self, framing: Framing, step: Step) -> Sent:
         update, after = step
         response = self._responses.encoded(framing.variant, update, framing.encoded)
         return Sent(update.type, response, self.shared(after))
+
+
+def _rest(state: StreamState, siblings: Beside) -> Rest:
+    return Rest(state, settled=not state.outstanding and not together(state, siblings).warming)
