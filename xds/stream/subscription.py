@@ -117,6 +117,11 @@ class Subscription:
         """A nonce that no outstanding response has is an old one, or another stream's, and means nothing."""
         return self.accepted(nonce) if error is None else self.rejected(nonce, error)
 
+    def superseding(self, nonce: str) -> Subscription:
+        """The answer to a response of that nonce comes in place of those to the responses before it."""
+        at = max((at for at, batch in enumerate(self.outstanding) if batch.nonce == nonce), default=0)
+        return replace(self, outstanding=self.outstanding[at:]) if at else self
+
     def accepted(self, nonce: str) -> Subscription:
         batch = self.batch(nonce)
         if batch is None:

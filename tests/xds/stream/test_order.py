@@ -169,3 +169,17 @@ def test_a_runtime_layer_goes_out_whatever_else_is_on_its_way(variant: Variant) 
     client = synced(variant)
     client.snapshot = snapshot({"a": 2, "b": 1}, layer=2)
     assert types(client.updates()) == [RUNTIME, CLUSTER, ENDPOINT]
+
+
+def test_routes_go_on_when_only_the_last_of_several_lists_of_clusters_is_accepted(variant: Variant) -> None:
+    """State of the world: as long as clusters are warming, an Envoy asks nothing about clusters, and then it names the
+    last nonce only. In delta it answers every response."""
+    client = synced(variant)
+    responses = []
+    for content in (2, 3, 2):
+        client.snapshot = snapshot({"a": content, "b": 1}, routed=["a"])
+        responses += [update for update in client.updates() if update.type is CLUSTER]
+    assert len(responses) == 3
+    client.accept(*(responses[-1:] if variant is Variant.SOTW else responses))
+    assert types(client.updates()) == [ROUTE]
+    assert not client.state.subscriptions[CLUSTER].outstanding

@@ -139,6 +139,21 @@ def test_what_is_kept_after_two_refusals_is_what_was_accepted_last(variant: Vari
     assert refusal.good.version == snapshot({"a": 1})[ENDPOINT]["a"].version
 
 
+def test_what_is_kept_after_a_refusal_is_what_came_before_it_though_that_was_never_answered() -> None:
+    """State of the world: an answer to a response comes in place of the answers to those before it."""
+    client = synced(Variant.SOTW, snapshot({"a": 1}))
+    sent = []
+    for content in (2, 3):
+        client.snapshot = snapshot({"a": 1}, {"a": content})
+        sent += client.updates()
+    client.refuse(sent[-1])
+    assert client.updates() == []
+    refusal = client.state.subscriptions[ENDPOINT].refused["a"]
+    assert refusal.good is not None
+    assert refusal.good.version == snapshot({"a": 1}, {"a": 2})[ENDPOINT]["a"].version
+    assert not client.state.outstanding
+
+
 @both
 def test_a_stream_with_refusals_is_not_believed_when_it_comes_back(variant: Variant) -> None:
     client = synced(variant, snapshot({"a": 1}))
