@@ -1,0 +1,241 @@
+"""What is kept from run to run changes nothing but the time that it takes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from compiler import source
+from compiler.kept import STRETCH, Kept
+from compiler.pipeline import Compiled, compile_policies
+from xds.cache import Snapshots
+from xds.serve import TRANSLATION
+from xds.snapshot import ResourceType
+
+MODEL = """\
+apiVersion: turnout.dev/v1
+kind: InferenceModel
+metadata: {{name: {name}}}
+spec:
+  modelName: org/{name}
+  aliases: [{aliases}]
+  capabilities: [{capabilities}]
+  versions:
+    - {{name: "1", weight: {weight}, replicas: 2}}
+    - {{name: "2", weight: {rest}, replicas: {replicas}}}
+  endpoints:
+    - {{address: 10.0.{number}.1, port: {port}, version: "1"}}
+    - {{address: 10.0.{number}.2, port: 80, version: "2"}}
+  traffic: {{retries: {{attempts: {attempts}}}{mirror}}}
+"""
+ORCHESTRATOR = """\
+apiVersion: turnout.dev/v1
+kind: ModelOrchestrator
+metadata: {{name: auto}}
+spec:
+  gateway: public
+  models: [{{name: m0, weight: {weight}}}, {{name: m1, weight: {rest}}}, {{name: m2, weight: 0}}]
+  routing:
+    rules:
+      - {{priority: {port}, conditions: [{{field: user_tier, operator: eq, value: pro}}], target: m{target}}}
+    fallback: {{onExplicitModel: {explicit}, chain: [{{model: m0}}, {{model: m2}}]}}
+"""
+RECOVERY = """\
+apiVersion: turnout.dev/v1
+kind: DisasterRecovery
+metadata: {{name: dr}}
+spec:
+  azFailover: {{strategy: active-active, activeZones: [a]}}
+  models: [{{name: m{target}, hotStandby: {replicas}}}]
+"""
+PLATFORM = """\
+apiVersion: turnout.dev/v1
+kind: Platform
+metadata: {{name: platform}}
+spec:
+  defaults: {{traffic: {{timeouts: {{unary: {{total: {port}s}}}}}}}}
+"""
+GATEWAY = """\
+apiVersion: turnout.dev/v1
+kind: Gateway
+metadata: {{name: {name}}}
+spec: {{hosts: [{name}.example.com]{models}}}
+"""
+FOREIGN = """\
+apiVersion: ai.example.com/v1
+kind: ModelOrchestrator
+metadata: {{name: theirs}}
+spec:
+  models: [{{name: m1, weight: 100}}]
+  healthCheck: {{interval: {attempts}s, timeout: 1s}}
+"""
+
+
+class Fleet:
+    """Policies that change at random: mostly as people change them, sometimes into something broken."""
+
+    def __init__(self, chance: random.Random, folder: Path) -> None:
+        self._chance, self._folder = chance, folder
+        self._files: dict[str, list[str]] = {
+            f"team-{file}": [self.model(3 * file + at, mistakes=0.0) for at in range(3)] for file in range(3)
+        }
+        self._files["rest"] = [self.orchestrator(), self.recovery(), PLATFORM.format(port=60), *self.gateways()]
+        self.keep()
+        self._save_all()
+
+    def model(self, number: int, mistakes: float = 0.05) -> str:
+        weight = self._chance.randint(0, 100)
+        # Those that the orchestrator weighs against each other have to agree.
+        mirrors = number > 2 and self._chance.random() < 0.2
+        mirror = f", mirror: {{model: m{self._chance.randint(0, 2)}, percent: 5}}" if mirrors else ""
+        names = [f"also-{number}", f"and-{number}", *(["shared"] if mistakes else [])]
+        return MODEL.format(
+            name=f"m{number}",
+            number=number,
+            aliases=", ".join(self._chance.sample(names, self._chance.randint(0, 1))),
+            capabilities=", ".join(self._chance.sample(["chat", "code"], self._chance.randint(0, 2))),
+            weight=weight,
+            rest=100 - weight if self._chance.random() >= mistakes else 7,
+            port=self._chance.randint(8000, 8010),
+            replicas=self._chance.randint(1, 3),
+            attempts=self._chance.randint(1, 3) if number > 2 else 2,
+            mirror=mirror,
+        )
+
+    def orchestrator(self) -> str:
+        weight = self._chance.randint(0, 100)
+        explicit = self._chance.choice(["never", "never", "always"])
+        port, target = self._chance.randint(1, 9), self._chance.randint(0, 2)
+        return ORCHESTRATOR.format(weight=weight, rest=100 - weight, port=port, target=target, explicit=explicit)
+
+    def recovery(self) -> str:
+        return RECOVERY.format(target=self._chance.randint(0, 9), replicas=self._chance.randint(0, 2))
+
+    def gateways(self) -> tuple[str, str]:
+        models = f", models: [m{self._chance.randint(0, 8)}]" if self._chance.random() < 0.5 else ""
+        return GATEWAY.format(name="public", models=""), GATEWAY.format(name="inside", models=models)
+
+    def edit(self) -> None:
+        name = self._chance.choice(list(self._files))
+        documents = self._files[name]
+        at = self._chance.randrange(len(documents))
+        edits: list[Callable[[], None]] = [
+            lambda: documents.__setitem__(at, self.model(self._chance.randint(0, 9))),
+            lambda: documents.__setitem__(at, f"# moved down\n{documents[at]}"),
+            lambda: documents.__setitem__(at, documents[at].replace("port: 8", "port: 9")),
+            lambda: documents.append(self.model(self._chance.randint(0, 12))),
+            lambda: documents.insert(0, documents.pop()),
+            lambda: documents.append(FOREIGN.format(attempts=self._chance.randint(2, 5))),
+            lambda: documents.append(PLATFORM.format(port=self._chance.randint(30, 60))),
+            lambda: self._files.__setitem__("rest", [self.orchestrator(), self.recovery(), *self.gateways()]),
+            lambda: self._files.__setitem__("rest", [self.orchestrator(), PLATFORM.format(port=60), *self.gateways()]),
+            lambda: self._files.__setitem__(name, [self.model(number) for number in range(3)]),
+            lambda: documents.append("kind: [broken"),
+            lambda: documents.__setitem__(at, documents[at].replace("turnout.dev/v1", "ai.example.com/v1")),
+            lambda: documents.__setitem__(slice(1, None), []),
+        ]
+        self._chance.choice(edits)()
+        self._save_all()
+
+    def keep(self) -> None:
+        self._sound = {name: list(documents) for name, documents in self._files.items()}
+
+    def undo(self) -> None:
+        """As people do with most of what turns out to be broken."""
+        if self._chance.random() < 0.8:
+            self._files = {name: list(documents) for name, documents in self._sound.items()}
+            self._save_all()
+
+    def _save_all(self) -> None:
+        for name in self._files:
+            self.save(name)
+
+    def save(self, name: str) -> None:
+        text = "---\n".join(self._files[name])
+        path = self._folder / f"{name}.yaml"
+        if not path.exists() or path.read_text() != text:
+            fresh = self._folder / f".{name}"
+            fresh.write_text(text)
+            fresh.replace(path)
+
+
+def served(snapshots: Snapshots, compiled: Compiled) -> object:
+    """What Envoys of each group are to have, with the policy line that each part comes from."""
+    assert compiled.fleet is not None
+    snapshots.replace(snapshots.prepared(compiled.fleet))
+    return {
+        (group, type_.label): [(r.name, r.body, r.version, r.origin) for r in snapshot[type_].values()]
+        for group, snapshot in snapshots.groups.items()
+        for type_ in ResourceType
+    }
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_run_after_another_finds_what_a_first_run_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """To the line: positions are in the fleet's text."""
+    monkeypatch.setattr(source, "SETTLED", 0.0)
+    policies, snapshots = Fleet(random.Random(seed), tmp_path), Snapshots(TRANSLATION)
+    previous, valid = compile_policies(tmp_path), 0
+    for _ in range(60):
+        policies.edit()
+        previous = compile_policies(tmp_path, previous)
+        fresh = compile_policies(tmp_path)
+        assert previous.diagnostics == fresh.diagnostics
+        assert repr(previous.fleet) == repr(fresh.fleet)
+        assert previous.sources == fresh.sources
+        if fresh.fleet is None:
+            policies.undo()
+            continue
+        valid += 1
+        policies.keep()
+        assert served(snapshots, previous) == served(Snapshots(TRANSLATION), fresh)
+    assert valid > 10
+
+
+def test_only_what_an_edit_touches_is_made_again() -> None:
+    made: list[object] = []
+
+    def make(item: list[int], common: str) -> str:
+        made.append(item)
+        return f"{common}{item}"
+
+    items, common = [[number] for number in range(3 * STRETCH)], "item "
+    before = Kept()
+    first = before.each(make, zip(items), common)
+    items[STRETCH] = [1000]
+    made.clear()
+    after = Kept(before.closed())
+    second = after.each(make, zip(items), common)
+    assert made == [[1000]]
+    assert [old for old, new in zip(first, second, strict=True) if old != new] == [first[STRETCH]]
+    assert second[STRETCH] == "item [1000]"
+
+
+def test_what_a_run_does_not_come_to_is_forgotten() -> None:
+    made: list[object] = []
+    part = [1]
+    first = Kept()
+    first.of(made.append, part)
+    second = Kept(first.closed()).closed()
+    Kept(second).of(made.append, part)
+    assert made == [part, part]
+
+
+def test_another_object_is_another_part_however_equal() -> None:
+    kept, made = Kept(), []
+    for part in ([1], [1]):
+        kept.of(made.append, part)
+    assert len(made) == 2
+
+
+def test_an_equal_value_is_the_object_that_was_there_before() -> None:
+    kept = Kept()
+    first, equal, other = [1], [1], [2]
+    assert kept.same("name", first) is first
+    assert Kept(kept.closed()).same("name", equal) is first
+    assert kept.same("name", other) is other
