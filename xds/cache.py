@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from compiler.fleet import Fleet
+from xds.live.shares import Before
+from xds.live.state import LiveState
 from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot
 from xds.translate.group import Group
 
@@ -24,6 +26,8 @@ class Translation:
     snapshot: Callable[[Fleet, Group], Snapshot]
     place: Callable[[Snapshot, Fleet, Group], Snapshot]
     """The same for another placement of the group."""
+    layer: Callable[[Fleet, str, LiveState, Before | None], ResourceSet]
+    """Of a group by its name: the runtime layer with live weights, all that they change."""
 
 
 class UnknownGroupError(LookupError):
@@ -37,6 +41,15 @@ class Prepared:
     fleet: Fleet
     groups: Mapping[str, Snapshot]
     """By group name, at the placement that policy gives."""
+
+    def having(self, layers: Layers) -> Prepared:
+        """With other runtime layers; all else is shared."""
+        groups = {name: snapshot.having(ResourceType.RUNTIME, layers[name]) for name, snapshot in self.groups.items()}
+        return Prepared(self.fleet, groups)
+
+
+Layers = Mapping[str, ResourceSet]
+"""The runtime layer of each group, by its name."""
 
 
 class Snapshots:
@@ -70,6 +83,23 @@ class Snapshots:
         self._placed, self._placed_before = OrderedDict(), self._placed
         for snapshot in prepared.groups.values():
             self._remember(snapshot)
+
+    def layers(self, prepared: Prepared, live: LiveState, before: Before | None = None) -> Layers:
+        return {name: self._translation.layer(prepared.fleet, name, live, before) for name in prepared.groups}
+
+    def replace_layers(self, live: LiveState, before: Before | None = None) -> bool:
+        """Changes nothing else, so that nothing is placed or translated again. Whether any layer is another one now."""
+        if self._prepared is None:
+            return False
+        layers = self.layers(self._prepared, live, before)
+        if all(layers[name] == snapshot[ResourceType.RUNTIME] for name, snapshot in self.groups.items()):
+            return False
+        self._prepared = self._prepared.having(layers)
+        for group, placed in self._placed.items():
+            self._placed[group] = placed.having(ResourceType.RUNTIME, layers[group.name])
+        for snapshot in self.groups.values():
+            self._remember(snapshot)
+        return True
 
     def get(self, group: Group) -> Snapshot | None:
         """`None` before a fleet is loaded. Raises UnknownGroupError, PlacementError."""

@@ -23,7 +23,7 @@ from xds.observe.events import PoliciesRead
 from xds.observe.policies import policies
 from xds.stream.server import Server
 
-TRANSLATION = Translation(translate.group_names, translate.snapshot, translate.place)
+TRANSLATION = Translation(translate.group_names, translate.snapshot, translate.place, translate.layer)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 log = logging.getLogger(__name__)
