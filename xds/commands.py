@@ -6,10 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
-
-LIVE_TIMEOUT = 60
-"""Seconds for a server to look at every instance that a request may come to."""
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from compiler.explain import Document
@@ -125,10 +122,9 @@ def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
     """By a running server. Raises as `_explained` does; None where the server cannot be asked, which is said."""
     import base64
     import json
-    import urllib.request
-    from urllib.error import HTTPError
 
     from compiler.request import MalformedRequestError
+    from xds.client import NO_SERVER, asked_of
 
     asked = {
         "method": sent.method,
@@ -137,35 +133,20 @@ def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
         "body": base64.b64encode(sent.body).decode(),
         "gateway": options.gateway,
     }
-    url = f"{options.live.rstrip('/')}/explain"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(urllib.request.Request(url, json.dumps(asked).encode()), timeout=LIVE_TIMEOUT) as answer:
-            status, found = 200, _json_or_nothing(answer.read())
-    except HTTPError as refused:
-        status, found = refused.code, _json_or_nothing(refused.read())
+        status, found = asked_of(f"{options.live.rstrip('/')}/explain", json.dumps(asked).encode())
     except (OSError, ValueError) as problem:
         print(f"turnout: {options.live}: {getattr(problem, 'reason', problem)}", file=sys.stderr)
         return None
     if status == 200 and "targets" in found:
         return found
-    said = str(found.get("error", "this is no control server's admin port"))
+    said = str(found.get("error", NO_SERVER))
     if found.get("code") == "malformed_request":
         raise MalformedRequestError(said)
     if status == 400:
         raise ValueError(said)
     print(f"turnout: {options.live}: {said}", file=sys.stderr)
     return None
-
-
-def _json_or_nothing(text: bytes) -> dict[str, Any]:
-    import json
-
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _sent(options: argparse.Namespace) -> Sent:
@@ -199,9 +180,26 @@ def schema(options: argparse.Namespace) -> int:
 
 
 def serve(options: argparse.Namespace) -> int:
+    from xds.client import token_in
     from xds.serve import Options, run
 
-    return run(Options(policies=options.policies, listen=options.listen, admin=options.admin))
+    try:
+        token = None if options.admin_token_file is None else token_in(options.admin_token_file)
+    except ValueError as problem:
+        print(f"turnout serve: {problem}", file=sys.stderr)
+        return FAILED
+    asked = {"policies": options.policies, "listen": options.listen, "admin": options.admin, "state": options.state}
+    return run(Options(**asked, admin_token=token))
+
+
+def weights(options: argparse.Namespace) -> int:
+    """Sets, takes back or lists live weights. Exit status 1 when the server refuses, or there is none."""
+    from xds.weights import run, wrong_use
+
+    if (wrong := wrong_use(options)) is not None:
+        print(f"turnout weights: {wrong}", file=sys.stderr)
+        return USAGE
+    return run(options)
 
 
 def bootstrap(options: argparse.Namespace) -> int:

@@ -77,7 +77,8 @@ def setting(asked: object, fleet: Fleet, state: LiveState, now: datetime) -> Acc
     if problems or model is None or isinstance(lasting, Problem):
         return Refused(Refusal.INVALID, problems)
     weights = {version.name: asked["weights"].get(version.name, 0) for version in model.versions}
-    override = Override(weights, since=now, until=now + lasting, why=str(why))
+    since = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as it is written down
+    override = Override(weights, since, since + lasting, str(why))
     warnings = tuple(_warnings(fleet, model, weights))
     return Accepted(model.name, override, set_weights(state, model.name, override), warnings)
 
