@@ -58,19 +58,36 @@ def test_a_live_weight_runs_out_by_itself_and_no_request_fails(variant: str, tmp
         assert_split(send(fleet.envoy.url, 2000, chat("split")), 10)
 
 
-Edit = Callable[[Live], None]
+Edit = Callable[[dict[str, Any]], None]
+"""Of the policies by name."""
 
 
-def say_the_same(fleet: Live) -> None:
-    fleet.policies.set_weights("split", {"1.0": 0, "1.1": 100})
+def say_the_same(documents: dict[str, Any]) -> None:
+    old, new = documents["split"]["spec"]["versions"]
+    old["weight"], new["weight"] = 0, 100
 
 
-def remove_the_drained_version(fleet: Live) -> None:
+def remove_the_drained_version(documents: dict[str, Any]) -> None:
+    _, new = documents["split"]["spec"]["versions"]
+    documents["split"]["spec"]["versions"] = [new | {"weight": 100}]
+
+
+def bring_a_model(documents: dict[str, Any]) -> None:
+    """Its cluster has to get warm before routes are sent: for so long the layer is new and the routes are old."""
+    spec = {"modelName": "example/extra", "endpoints": [{"address": "127.0.0.1", "port": 1}]}
+    kind = {"apiVersion": "turnout.dev/v1", "kind": "InferenceModel"}
+    documents["extra"] = {**kind, "metadata": {"name": "extra"}, "spec": spec}
+
+
+def commit(fleet: Live, *edits: Edit) -> None:
+    """In one save; returns when Envoy has it."""
+    before = fleet.status()["policy"]["digest"]
     file = fleet.policies.folder / "fleet.yaml"
-    documents = list(yaml.safe_load_all(file.read_text()))
-    spec = next(d["spec"] for d in documents if d["metadata"]["name"] == "split")
-    spec["versions"] = [v | {"weight": 100} for v in spec["versions"] if v["name"] == "1.1"]
-    save(file, yaml.safe_dump_all(documents))
+    documents = {document["metadata"]["name"]: document for document in yaml.safe_load_all(file.read_text())}
+    for edit in edits:
+        edit(documents)
+    save(file, yaml.safe_dump_all(documents.values()))
+    fleet.wait_for_edit(before)
 
 
 @pytest.mark.parametrize("edit", [say_the_same, remove_the_drained_version])
@@ -86,9 +103,7 @@ def test_a_commit_of_what_is_live_lets_no_request_go_back_and_none_fail(
             fleet.wait_for_live_weights(**{OLD: 0, NEW: 10000})
             drained = time.monotonic()
             load.wait_for(200)
-            before = fleet.status()["policy"]["digest"]
-            edit(fleet)
-            fleet.wait_for_edit(before)
+            commit(fleet, edit, bring_a_model)
             load.wait_for(500)
         tally = load.tally()
         assert not tally.failures, tally.failures
@@ -101,7 +116,7 @@ def test_what_policy_says_after_it_has_agreed_holds(variant: str, tmp_path: Path
     with live(tmp_path, variant) as fleet:
         fleet.live_weights("split", "1.1=100", "--for", "15m", *WHY)
         fleet.wait_for_live_weights(**{OLD: 0, NEW: 10000})
-        say_the_same(fleet)
+        commit(fleet, say_the_same)
         fleet.wait_for_weights(**{OLD: 0, NEW: 10000})
         assert fleet.runtime() == {OLD: 0, NEW: 10000}
         fleet.policies.set_weights("split", {"1.0": 50, "1.1": 50})
