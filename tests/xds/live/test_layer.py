@@ -13,6 +13,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.service.runtime.v3 import rtds_pb2
 from google.protobuf import json_format
 
+from compiler.evaluate import evaluate
 from compiler.fleet import (
     Carrier,
     Fallback,
@@ -24,10 +25,12 @@ from compiler.fleet import (
     Model,
     OnExplicitModel,
     Route,
+    Share,
     Target,
     routes,
 )
 from compiler.fleet.routes import WHOLE
+from compiler.request import Request
 from tests.chance import Chance
 from tests.xds.translate.fleets import ORIGIN, fleet, gateway, model, orchestrator, version
 from xds.live.shares import Before
@@ -219,6 +222,21 @@ def test_keys_that_policy_had_agreed_with_go_before_routes_that_say_something_el
     layer = values(new, after, before=Before(old, agreed))
     assert splits(old)["model/chat"].read(layer) == {"chat_1": 7500, "chat_2": 2500}
     assert splits(new)["model/chat"].read(layer) == {"chat_1": 6000, "chat_2": 4000}
+
+
+def test_evaluate_sends_live_shares_to_the_clusters_of_the_table() -> None:
+    of = with_hops(90, 10)
+    state = live(chat={"1": 10, "2": 90}, embed={"1": 30, "2": 70})
+    decision = evaluate(apply_live(of, state), Request(model="embed"), committed=of)
+    told = {Share(t.model, t.version, t.share, t.hops).cluster: t.share for t in decision.targets}
+    assert told == splits(of)["model/embed"].read(values(of, state))
+    assert told == {"embed_1+chat_1+chat_2": 3000, "embed_2+chat_1+chat_2": 7000}
+
+
+def test_evaluate_mirrors_to_those_whom_the_table_has() -> None:
+    of, state = mirrored(Mirror("chat", None, 50)), live(chat={"1": 20, "3": 80})
+    decision = evaluate(apply_live(of, state), Request(model="embed"), committed=of)
+    assert {(mirror.version.name, mirror.weight) for mirror in decision.mirrors} == {("1", 1000)}
 
 
 SEEDS = range(60)
