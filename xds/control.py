@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,11 +17,9 @@ from xds.clock import Clock, WallClock
 from xds.live.command import Problem, Refusal, Refused, setting, taking_back
 from xds.live.shares import Before
 from xds.live.state import GRACE, NOTHING_LIVE, Change, LiveState, Step, expire, follow_policy, live_weights
-from xds.observe.events import Answer, PoliciesRead, WeightsSet, WeightsTakenBack, fault
+from xds.observe.events import Answer, PoliciesRead, WeightsSet, WeightsTakenBack
 from xds.store import Forgetful, Store
-
-AGAIN = 1.0
-"""Seconds until policies that could not be translated are tried again."""
+from xds.translating import Translated, follow
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +49,11 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class _Translated:
-    """Policies are ready to be served."""
-
-    read: PoliciesRead
-    prepared: Prepared
-
-
-@dataclass(frozen=True, slots=True)
 class _Due:
     """It is time for something that was to end."""
+
+
+_Event = PoliciesRead | Translated | WeightsSet | WeightsTakenBack | _Due
 
 
 class Control:
@@ -79,7 +71,7 @@ class Control:
         self.live = NOTHING_LIVE
         self._snapshots, self._publish, self._metrics = snapshots, publish, metrics
         self._store, self._clock = store or Forgetful(), clock or WallClock()
-        self._events: asyncio.Queue[PoliciesRead | _Translated | WeightsSet | WeightsTakenBack | _Due] = asyncio.Queue()
+        self._events: asyncio.Queue[_Event] = asyncio.Queue()
         self._before: Before | None = None
         """What Envoys may still have of the time before the last edit, until `_landed`."""
         self._landed = datetime.max.replace(tzinfo=UTC)
@@ -94,7 +86,9 @@ class Control:
         """Takes one event after the other, for ever."""
         self.live = await asyncio.to_thread(self._store.load)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow(policies))
+            # Beside the events, so that no command waits for a translation.
+            tasks.create_task(follow(policies, self._snapshots.prepared, self._events.put_nowait))
+            self._wind(tasks)
             try:
                 while True:
                     await self._take(await self._events.get())
@@ -113,12 +107,12 @@ class Control:
         self._events.put_nowait(WeightsTakenBack(model, answer))
         return await answer
 
-    async def _take(self, event: PoliciesRead | _Translated | WeightsSet | WeightsTakenBack | _Due) -> None:
+    async def _take(self, event: _Event) -> None:
         match event:
             case PoliciesRead():
-                self._broken(event, event.diagnostics)
-            case _Translated():
-                await self._serve(event.prepared, event.read)
+                self._broken(event)
+            case Translated():
+                await self._serve(event.prepared, event.read, told=event.again)
             case WeightsSet():
                 _tell(event.answer, await self._set(event.asked))
             case WeightsTakenBack():
@@ -126,54 +120,16 @@ class Control:
             case _Due():
                 await self._ended()
 
-    # Policies: read and translated one after the other, beside the events, so that no command waits for them.
-
-    async def _follow(self, policies: AsyncIterator[PoliciesRead]) -> None:
-        again: asyncio.Task[None] | None = None
-        try:
-            async for read in policies:
-                if again is not None:
-                    again.cancel()
-                again = await self._translated(read)
-        finally:
-            if again is not None:
-                again.cancel()
-
-    async def _translated(self, read: PoliciesRead) -> asyncio.Task[None] | None:
-        """The task that tries again what failed through no fault of the policies."""
-        if read.fleet is None:
-            self._events.put_nowait(read)
-            return None
-        try:
-            prepared = await self._prepared(read.fleet)
-        except Exception:
-            log.exception("translation failed digest=%s", read.digest)
-            failed = (*read.diagnostics, fault(read.folder, "the translation for Envoy"))
-            self._events.put_nowait(replace(read, fleet=None, diagnostics=failed))
-            return asyncio.create_task(self._translate_again(read, read.fleet))
-        self._metrics.compiled(read.seconds, ok=True)
-        self._events.put_nowait(_Translated(read, prepared))
-        return None
-
-    async def _translate_again(self, read: PoliciesRead, fleet: Fleet) -> None:
-        while True:
-            await asyncio.sleep(AGAIN)
-            with suppress(Exception):  # it has been said
-                prepared = await self._prepared(fleet)
-                break
-        self._events.put_nowait(_Translated(read, prepared))
-
-    async def _prepared(self, fleet: Fleet) -> Prepared:
-        return await asyncio.to_thread(self._snapshots.prepared, fleet)
-
-    def _broken(self, read: PoliciesRead, diagnostics: tuple[Diagnostic, ...]) -> None:
+    def _broken(self, read: PoliciesRead) -> None:
         self._metrics.compiled(read.seconds, ok=False)
-        self.policy = replace(self.policy, health=Health.BROKEN, diagnostics=diagnostics)
-        errors, stays = _count(diagnostics, Severity.ERROR), self.policy.digest or "nothing"
+        self.policy = replace(self.policy, health=Health.BROKEN, diagnostics=read.diagnostics)
+        errors, stays = _count(read.diagnostics, Severity.ERROR), self.policy.digest or "nothing"
         log.error("policy broken errors=%d serving=%s", errors, stays)
 
-    async def _serve(self, prepared: Prepared, read: PoliciesRead) -> None:
+    async def _serve(self, prepared: Prepared, read: PoliciesRead, *, told: bool) -> None:
         """With live weights from the first snapshot on: there is no moment with policy's alone."""
+        if not told:
+            self._metrics.compiled(read.seconds, ok=True)
         now, old, live_before = self._clock.now(), self._snapshots.fleet, self.live
         over = expire(self.live, now)
         step = follow_policy(over.state, prepared.fleet, now)
