@@ -19,8 +19,11 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def turnout_serve(folder: Folder, *options: str, listen: str = "127.0.0.1:0") -> Iterator[subprocess.Popen[str]]:
-    where = (str(folder.path), "--listen", listen, "--admin", "127.0.0.1:0")
+def turnout_serve(
+    policies: Folder | Path, *options: str, listen: str = "127.0.0.1:0"
+) -> Iterator[subprocess.Popen[str]]:
+    folder = policies.path if isinstance(policies, Folder) else policies
+    where = (str(folder), "--listen", listen, "--admin", "127.0.0.1:0")
     command = [sys.executable, "-m", "xds.cli", "serve", *where, *options]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
