@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +14,10 @@ from typing import Any
 import pytest
 from envoy.config.route.v3 import route_components_pb2
 
+from compiler.fleet import Fleet
 from tests.features.ads import ENDPOINT, ROUTE, RUNTIME, Answer, Stream, stream
-from tests.features.served import AUTHORIZED, FakeClock, Folder, Served, asynchronous, model, served, until
+from tests.features.served import AUTHORIZED, DEADLINE, FakeClock, Folder, Served, asynchronous, model, served, until
+from xds.cache import Prepared, Snapshots
 from xds.store.file import NAME
 from xds.stream.state import Variant
 
@@ -266,6 +270,30 @@ async def test_what_cannot_be_kept_is_refused_and_what_cannot_be_deleted_is_told
         assert status == 200
         assert "brings it back, as it cannot be deleted: File exists" in said["warnings"][0]
         assert keys(await envoy.accepted()) == {}
+
+
+@asynchronous
+async def test_a_command_does_not_wait_for_a_translation_and_holds_in_what_comes_of_it(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, begun, goes_on = Snapshots.prepared, threading.Event(), threading.Event()
+
+    def slowly(self: Snapshots, fleet: Fleet) -> Prepared:
+        if self.fleet is not None:
+            begun.set()
+            assert goes_on.wait(DEADLINE), "the command waited for it"
+        return prepared(self, fleet)
+
+    monkeypatch.setattr(Snapshots, "prepared", slowly)
+    async with served(folder.path) as server, stream(server.xds, Variant.DELTA) as envoy:
+        await envoy.synced(["split_1"])
+        folder.write("models", split(v1=50, v2=50))
+        assert await asyncio.to_thread(begun.wait, DEADLINE)
+        assert (await server.set_weights("split", {"1": 75, "2": 25}))[0] == 200
+        assert percents(await envoy.accepted()) == [75, 25]
+        goes_on.set()
+        assert committed(await envoy.accepted()) == [50, 50]
+        assert (await live(server))["policy"] == {"1": 50, "2": 50}
 
 
 @asynchronous
