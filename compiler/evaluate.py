@@ -17,6 +17,7 @@ from compiler.fleet import (
     Fleet,
     Gateway,
     Member,
+    Mirror,
     MirrorShare,
     Model,
     Operator,
@@ -147,6 +148,8 @@ class _Asking:
     request: Request
     gateway: Gateway
     models: Mapping[str, Model]
+    committed: Mapping[str, Model]
+    """As the route tables have them."""
     steps: list[Step] = field(default_factory=list)
 
 
@@ -155,12 +158,21 @@ def always_ready(_model: Model, _version: Version) -> Readiness:
     return Readiness.READY
 
 
-def evaluate(fleet: Fleet, request: Request, gateway: Gateway | None = None, look: Look = always_ready) -> Decision:
+def evaluate(
+    fleet: Fleet,
+    request: Request,
+    gateway: Gateway | None = None,
+    look: Look = always_ready,
+    committed: Fleet | None = None,
+) -> Decision:
     """Where `request` goes at `gateway`; at the one that serves its host when none is given.
 
     The order: the model that the request names; the rules, by priority; the smallest model that can do what the request
     asks for; the default; the fallback chain. Only a request that names no model, or names the orchestrator, comes past
     the first. Who was chosen and has nothing healthy, as `look` tells, is stood in for by the hops that it has.
+
+    `committed` is the fleet that route tables are made from, where live weights make `fleet` another one: they move
+    shares, but who stands in, in which order, and to whom is mirrored, is what the tables say.
     """
     at = gateway if gateway is not None else gateway_of(fleet, request.host)
     if at is None:
@@ -168,7 +180,9 @@ def evaluate(fleet: Fleet, request: Request, gateway: Gateway | None = None, loo
     if request.path == MODELS_PATH and request.method == "GET":
         step = Step(Stage.MODELS, at.name, True, "the gateway lists its models", at.origin)
         return Decision(Stage.MODELS, at.name, (step,), origin=at.origin)
-    asking = _Asking(request, at, {model.name: model for model in fleet.models})
+    models = {model.name: model for model in fleet.models}
+    in_tables = models if committed is None else {model.name: model for model in committed.models}
+    asking = _Asking(request, at, models, in_tables)
     for attempt in (_explicit, _rules, _capability, _default, _fallback):
         choice = attempt(asking)
         if choice is not None:
@@ -283,7 +297,7 @@ def _fallback(asking: _Asking) -> _Choice | None:
 
 
 def _decision(asking: _Asking, choice: _Choice, look: Look) -> Decision:
-    targets, refusal = _answering(choice, asking.models, look)
+    targets, refusal = _answering(choice, asking.committed, look)
     asking.steps.append(Step(choice.stage, choice.name, True, choice.why, choice.origin))
     asking.steps.extend(_failed_over(targets, look))
     stands_in = bool(targets) and all(target.instead_of for target in targets)
@@ -293,7 +307,7 @@ def _decision(asking: _Asking, choice: _Choice, look: Look) -> Decision:
         steps=tuple(asking.steps),
         rule=choice.name if choice.stage is Stage.RULE else "",
         targets=targets,
-        mirrors=mirror_shares(choice.settings.mirror, asking.models),
+        mirrors=_mirrors(choice.settings.mirror, asking),
         fault=choice.settings.fault,
         retries=choice.settings.retries,
         timeouts=choice.settings.timeouts,
@@ -302,8 +316,14 @@ def _decision(asking: _Asking, choice: _Choice, look: Look) -> Decision:
     )
 
 
-def _answering(choice: _Choice, models: Mapping[str, Model], look: Look) -> tuple[tuple[Chosen, ...], Refusal | None]:
-    """The versions that get something, each stood in for where it has nothing healthy; percent of percent."""
+def _mirrors(mirror: Mirror | None, asking: _Asking) -> tuple[MirrorShare, ...]:
+    """A version that has no mirror in the tables has none by a live weight."""
+    there = {(share.model.name, share.version.name) for share in mirror_shares(mirror, asking.committed)}
+    return tuple(s for s in mirror_shares(mirror, asking.models) if (s.model.name, s.version.name) in there)
+
+
+def _answering(choice: _Choice, hops: Mapping[str, Model], look: Look) -> tuple[tuple[Chosen, ...], Refusal | None]:
+    """The versions that get something, each stood in for by `hops` where it has nothing healthy; percent of percent."""
     targets: list[Chosen] = []
     listed = False
     for model, percent, names in choice.members:
@@ -311,7 +331,7 @@ def _answering(choice: _Choice, models: Mapping[str, Model], look: Look) -> tupl
             share = percent * version.weight
             if not share:
                 continue
-            line = (Backend(model, version), *hop_backends(names, models))
+            line = (Backend(model, version), *hop_backends(names, hops))
             states = [look(*backend) for backend in line]
             listed = listed or any(state is not Readiness.UNLISTED for state in states)
             ready = next((i for i, state in enumerate(states) if state is Readiness.READY), None)

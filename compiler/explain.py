@@ -189,6 +189,16 @@ def _live(explained: Document) -> Iterator[str]:
         yield f"as served now, policy {live['digest']}: {live['healthy']} of {live['instances']} instances are healthy"
         if live["policy"] != "ok":
             yield "the last edit is broken: this is what was there before it"
+        yield from map(override_text, live["overrides"])
+
+
+def override_text(override: Document) -> str:
+    """One of `overrides` in a running server's answers, in a line."""
+    weights, policy = (
+        " ".join(f"{version}={weight}" for version, weight in override[part].items()) for part in ("weights", "policy")
+    )
+    until = override["until"].partition(".")[0].partition("+")[0].replace("T", " ")
+    return f"{override['model']}: live {weights} until {until} UTC, policy {policy}; why: {override['why']}"
 
 
 def _asked(request: Document) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("check", "compile", "show", "explain", "serve", "status", "bootstrap", "schema")
+COMMANDS = ("check", "compile", "show", "explain", "serve", "status", "weights", "bootstrap", "schema")
 SECONDS = 60
 
 MODEL = "apiVersion: turnout.dev/v1\nkind: InferenceModel\nmetadata: {name: chat}\nspec: {modelName: org/chat}\n"
@@ -299,3 +299,33 @@ def test_explain_says_who_decides_and_exits_accordingly(tmp_path: Path) -> None:
     assert (nobody.returncode, "404 model_not_found" in nobody.stdout) == (1, True)
     wrong = turnout(tmp_path, "explain", "--header", "nothing")
     assert (wrong.returncode, "is not 'NAME: VALUE'" in wrong.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("chat", "1=100"), "--for and --why are required"),
+        (("chat", "1=100", "--for", "15m"), "--for and --why are required"),
+        (("chat",), "what of chat? VERSION=PERCENT …, or --clear"),
+        (("1=100", "--for", "15m", "--why", "x"), "a MODEL comes before its weights: turnout weights llama-70b 1=100"),
+        (("chat", "1=50", "1=50", "--for", "15m", "--why", "x"), "version 1 has two weights"),
+        (("--clear",), "--clear takes a MODEL and nothing more"),
+        (("chat", "--clear", "--why", "x"), "--clear takes a MODEL and nothing more"),
+        (("--why", "x"), "--for and --why are of a MODEL's weights"),
+        (("chat", "1=x", "--for", "15m", "--why", "x"), "'1=x' is not VERSION=PERCENT"),
+        (("chat", "100", "--for", "15m", "--why", "x"), "'100' is not VERSION=PERCENT"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_weights_that_no_server_needs_to_be_asked_about_exit_2(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    run = turnout(tmp_path, "weights", *words)
+    assert (run.returncode, said in run.stderr) == (2, True), run.stderr
+
+
+def test_weights_without_a_server_exit_1_with_a_reason(tmp_path: Path) -> None:
+    run = turnout(tmp_path, "weights", "--admin", "http://127.0.0.1:1")
+    assert (run.returncode, run.stderr) == (1, "turnout: http://127.0.0.1:1: [Errno 111] Connection refused\n")
+    run = turnout(tmp_path, "weights", "chat", "--clear", "--token-file", "nowhere")
+    assert (run.returncode, run.stderr) == (1, "turnout: No such file or directory: nowhere\n")

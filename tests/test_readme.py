@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.features.test_serve import turnout_serve, until_it_says
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
@@ -75,6 +77,19 @@ def test_the_mistake_in_the_readme_is_answered_as_it_says(repository: Path) -> N
     file.write_text(file.read_text().replace('{name: "1.1", weight: 10,', '{name: "1.1", weight: 20,'))
     shown = next(block for kind, block in BLOCKS if "P202" in block)
     assert shown in run(["check"], repository).stdout
+
+
+def test_the_live_weights_of_the_readme_are_accepted(repository: Path) -> None:
+    (command,) = re.findall(r"`(turnout weights [^`]+)`", README)
+    token = repository / "token"
+    token.write_text("for-tests-only")
+    token.chmod(0o600)
+    with turnout_serve(repository / "policies", "--admin-token-file", str(token)) as process:
+        admin = until_it_says(process, r"admin=(http://127\.0\.0\.1:\d+)")[1]
+        until_it_says(process, "policy loaded")
+        done = run([*shlex.split(command)[1:], "--admin", admin, "--token-file", str(token)], repository)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "live 1.0=100 1.1=0" in done.stdout
 
 
 def test_the_files_that_the_readme_names_exist() -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from compiler.fleet import Fleet
 from compiler.kept import Kept
-from xds.snapshot import ResourceSet, Snapshot
+from xds.live.shares import Before
+from xds.live.state import LiveState
+from xds.snapshot import ResourceSet, ResourceType, Snapshot
 from xds.translate.group import Group
 
 REMEMBERED = 64
@@ -25,6 +27,8 @@ class Translation:
     snapshot: Callable[[Fleet, Group, Kept], Snapshot]
     place: Callable[[Snapshot, Fleet, Group], Snapshot]
     """The same for another placement of the group."""
+    layer: Callable[[Fleet, str, LiveState, Before | None], ResourceSet]
+    """Of a group by its name: the runtime layer with live weights, all that they change."""
 
 
 class UnknownGroupError(LookupError):
@@ -41,6 +45,15 @@ class Prepared:
     kept: Kept
     """For the fleet after this one."""
 
+    def having(self, layers: Layers) -> Prepared:
+        """With other runtime layers; all else is shared."""
+        groups = {name: snapshot.having(ResourceType.RUNTIME, layers[name]) for name, snapshot in self.groups.items()}
+        return Prepared(self.fleet, groups, self.kept)
+
+
+Layers = Mapping[str, ResourceSet]
+"""The runtime layer of each group, by its name."""
+
 
 class Snapshots:
     def __init__(self, translation: Translation) -> None:
@@ -49,7 +62,7 @@ class Snapshots:
         self._placed: OrderedDict[Group, Snapshot] = OrderedDict()
         self._remembered: OrderedDict[str, ResourceSet] = OrderedDict()
         self.edition = 0
-        """Counts the fleets: what `get` gives stays the same for as long as this does."""
+        """Counts what is served: what `get` gives stays the same for as long as this does."""
 
     @property
     def fleet(self) -> Fleet | None:
@@ -74,6 +87,24 @@ class Snapshots:
         self._placed = OrderedDict()
         for snapshot in prepared.groups.values():
             self._remember(snapshot)
+
+    def layers(self, prepared: Prepared, live: LiveState, before: Before | None = None) -> Layers:
+        return {name: self._translation.layer(prepared.fleet, name, live, before) for name in prepared.groups}
+
+    def replace_layers(self, live: LiveState, before: Before | None = None) -> bool:
+        """Changes nothing else, so that nothing is placed or translated again. Whether any layer is another one now."""
+        if self._prepared is None:
+            return False
+        layers = self.layers(self._prepared, live, before)
+        if all(layers[name] == snapshot[ResourceType.RUNTIME] for name, snapshot in self.groups.items()):
+            return False
+        self._prepared = self._prepared.having(layers)
+        self.edition += 1
+        for group, placed in self._placed.items():
+            self._placed[group] = placed.having(ResourceType.RUNTIME, layers[group.name])
+        for snapshot in self.groups.values():
+            self._remember(snapshot)
+        return True
 
     def get(self, group: Group) -> Snapshot | None:
         """`None` before a fleet is loaded. Raises UnknownGroupError, PlacementError."""

@@ -66,12 +66,13 @@ def _parser() -> argparse.ArgumentParser:
         "  turnout explain --body chat.json       where a request goes, and why\n"
         "  turnout serve                          the control server for Envoy\n"
         "  turnout status                         how it stands, and each Envoy\n"
+        "  turnout weights llama-70b 1.0=100 --for 15m --why 'INC-7'\n"
         "  turnout bootstrap --node gw-1 --cluster public > envoy.json && envoy -c envoy.json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"turnout {_version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_check, _compile, _show, _explain, _serve, _status, _bootstrap, _schema):
+    for add in (_check, _compile, _show, _explain, _serve, _status, _weights, _bootstrap, _schema):
         add(subparsers)
     return parser
 
@@ -169,8 +170,45 @@ def _serve(subparsers: Subparsers) -> None:
         type=_address,
         default=admin,
         metavar="ADDR:PORT",
-        help="/healthz /readyz /metrics /status /config_dump /explain over HTTP; default: 127.0.0.1:18001",
+        help="/healthz /readyz /metrics /status /config_dump /explain /weights over HTTP; default: 127.0.0.1:18001",
     )
+    parser.add_argument(
+        "--admin-token-file",
+        type=Path,
+        metavar="FILE",
+        help="a secret: whoever has it may set live weights; without it nobody may",
+    )
+    parser.add_argument("--state", type=Path, metavar="DIR", help="where live weights survive a restart")
+
+
+def _weights(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "weights",
+        commands.weights,
+        "set a model's live weights on a running server, take them back, or list them",
+        "turnout weights llama-70b 1.0=75 1.1=25 --for 15m --why 'INC-7: 1.1 is slow'\n"
+        "turnout weights llama-70b --clear               # policy's weights again\n"
+        "turnout weights                                 # what is live now, beside policy",
+        "They hold in place of policy's until their time is up, they are taken back, or policy says the same. Setting\n"
+        "and taking back need the server's token: --token-file, or TURNOUT_ADMIN_TOKEN in the environment.\n"
+        "exit status: 0 done, 1 refused or no server, 2 wrong usage",
+    )
+    parser.add_argument("model", nargs="?", metavar="MODEL")
+    parser.add_argument(
+        "weights", nargs="*", type=_weight, metavar="VERSION=PERCENT", help="100 together; a version left out gets 0"
+    )
+    parser.add_argument("--for", dest="lasting", metavar="DURATION", help="15m, 1h; 24h at most")
+    parser.add_argument("--why", metavar="TEXT", help="what whoever finds this needs to know")
+    parser.add_argument("--clear", action="store_true", help="take the live weights of MODEL back")
+    parser.add_argument(
+        "--admin",
+        default="http://127.0.0.1:18001",
+        metavar="URL",
+        help="the server's admin port; default: http://127.0.0.1:18001",
+    )
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="that the server was started with")
+    _format(parser, "text", "json")
 
 
 def _status(subparsers: Subparsers) -> None:
@@ -272,6 +310,14 @@ def _address(text: str) -> tuple[str, int]:
     if not colon or not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _weight(text: str) -> tuple[str, int]:
+    """Which versions there are, and what weights may be, the server knows."""
+    version, equals, weight = text.partition("=")
+    if not version or not equals or not (weight.isascii() and weight.isdigit()) or len(weight) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not VERSION=PERCENT")
+    return version, int(weight)
 
 
 def _host_port(text: str) -> str:

@@ -124,7 +124,7 @@ def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
     import json
 
     from compiler.request import MalformedRequestError
-    from xds.admin.client import NotAnsweredError, ask
+    from xds.client import NotAnsweredError, ask
 
     asked = {
         "method": sent.method,
@@ -179,15 +179,32 @@ def schema(options: argparse.Namespace) -> int:
 
 
 def serve(options: argparse.Namespace) -> int:
+    from xds.client import token_in
     from xds.serve import Options, run
 
-    return run(Options(policies=options.policies, listen=options.listen, admin=options.admin))
+    try:
+        token = None if options.admin_token_file is None else token_in(options.admin_token_file)
+    except ValueError as problem:
+        print(f"turnout serve: {problem}", file=sys.stderr)
+        return FAILED
+    asked = {"policies": options.policies, "listen": options.listen, "admin": options.admin, "state": options.state}
+    return run(Options(**asked, admin_token=token))
+
+
+def weights(options: argparse.Namespace) -> int:
+    """Sets, takes back or lists live weights. Exit status 1 when the server refuses, or there is none."""
+    from xds.weights import run, wrong_use
+
+    if (wrong := wrong_use(options)) is not None:
+        print(f"turnout weights: {wrong}", file=sys.stderr)
+        return USAGE
+    return run(options)
 
 
 def status(options: argparse.Namespace) -> int:
     """How a running server and its Envoys stand. Exit status 1 when not all is well, or nobody answers."""
-    from xds.admin.client import NotAnsweredError, ask
     from xds.admin.overview import as_json, as_text, overview
+    from xds.client import NotAnsweredError, ask
 
     try:
         answer = ask(options.admin, "/status")

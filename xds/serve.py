@@ -21,9 +21,11 @@ from xds.cache import Snapshots, Translation
 from xds.control import Control
 from xds.observe.events import PoliciesRead
 from xds.observe.policies import policies
+from xds.store import Forgetful
+from xds.store.file import StateFile
 from xds.stream.server import Server
 
-TRANSLATION = Translation(translate.group_names, translate.snapshot, translate.place)
+TRANSLATION = Translation(translate.group_names, translate.snapshot, translate.place, translate.layer)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,10 @@ class Options:
     """For Envoys; port 0 takes a free one, which the log names."""
     admin: tuple[str, int] = ("127.0.0.1", 18001)
     """For people and Prometheus."""
+    admin_token: bytes | None = None
+    """Whoever has it may set live weights; without one nobody may."""
+    state: Path | None = None
+    """Where live state survives a restart; without it it does not."""
 
 
 class CannotListenError(Exception):
@@ -58,8 +64,9 @@ async def serve(options: Options) -> None:
     metrics = Metrics()
     snapshots = Snapshots(TRANSLATION)
     server = Server(snapshots, metrics)
-    control = Control(snapshots, server.publish, metrics)
-    admin = Admin(control, snapshots, server, metrics)
+    store = Forgetful() if options.state is None else StateFile(options.state)
+    control = Control(snapshots, server.publish, metrics, store)
+    admin = Admin(control, snapshots, server, metrics, options.admin_token)
     try:
         xds, http = await _listening(server, admin, options)
         log.info("listening xds=%s admin=http://%s policies=%s", xds, http, options.policies)

@@ -90,3 +90,7 @@ class Snapshot:
 
     def __getitem__(self, type_url: ResourceType) -> ResourceSet:
         return self.sets[type_url]
+
+    def having(self, type_url: ResourceType, resources: ResourceSet) -> Snapshot:
+        """With other resources of one type."""
+        return Snapshot({**self.sets, type_url: resources})

@@ -5,8 +5,8 @@ The one place where splits are multiplied out. Istio and Envoy outputs both read
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from compiler.diagnostics import Position
@@ -58,7 +58,11 @@ class MirrorShare:
     model: Model
     version: Version
     weight: int
-    """Of `WHOLE` requests of the route, 1 at least."""
+    """Of `WHOLE` requests of the route, 1 at least by policy."""
+    percent: int
+    """Of the route's requests, for all versions that are mirrored to together."""
+    follows: bool
+    """Whether the version's own weight decides; not where policy names the version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,23 @@ def _named(orchestrator: Orchestrator, models: Mapping[str, Model]) -> tuple[str
     return tuple(dict.fromkeys((*named, *(mirror.model for mirror in mirrors if mirror is not None))))
 
 
+def routes_about(fleet: Fleet, gateway: Gateway, names: Container[str]) -> tuple[Route, ...]:
+    """Those of `routes` that lead or mirror to the models called `names`, without making the others."""
+    models = {model.name: model for model in fleet.models}
+    asked_for = tuple(name for name in gateway.models if _concerns(models[name], names))
+    found = routes(fleet, replace(gateway, models=asked_for))
+    return tuple(route for route in found if any(model.name in names for model in _models_of(route)))
+
+
+def _models_of(route: Route) -> Iterator[Model]:
+    yield from (share.model for share in route.shares)
+    yield from (mirror.model for mirror in route.mirrors)
+
+
+def _concerns(model: Model, names: Container[str]) -> bool:
+    return model.name in names or (model.mirror is not None and model.mirror.model in names)
+
+
 def hop_backends(names: Iterable[str], models: Mapping[str, Model]) -> tuple[Backend, ...]:
     """The versions of the models called `names` that get requests, of each model the heaviest first."""
     return tuple(
@@ -147,7 +168,10 @@ def mirror_shares(mirror: Mirror | None, models: Mapping[str, Model]) -> tuple[M
         return ()
     model = models[mirror.model]
     chosen = [(v, 100 if mirror.version else v.weight) for v in model.versions if mirror.version in (None, v.name)]
-    return tuple(MirrorShare(model, version, mirror.percent * weight) for version, weight in chosen if weight)
+    follows = mirror.version is None
+    return tuple(
+        MirrorShare(model, v, mirror.percent * weight, mirror.percent, follows) for v, weight in chosen if weight
+    )
 
 
 def _parts(model: Model, fallback: Fallback, models: Mapping[str, Model]) -> tuple[Model | None, ...]:

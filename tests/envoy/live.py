@@ -12,7 +12,7 @@ from typing import Any
 
 from demo.policies import Instance, Policies, scratch_copy
 from demo.processes import Process, Processes, poll
-from demo.stack import Control, Envoy, Stack, fetch
+from demo.stack import Control, Envoy, Stack, fetch, turnout
 
 SOURCE = Path(__file__).parent.parent / "golden" / "live" / "policies"
 
@@ -24,6 +24,21 @@ class Live:
     control: Control
     envoy: Envoy
     servers: dict[Instance, Process]
+    token: Path
+    """The file with the control server's token."""
+
+    def live_weights(self, *words: str) -> str:
+        """What `turnout weights` says. Raises NotReadyError when it is refused."""
+        return turnout("weights", *words, "--admin", self.control.url, "--token-file", str(self.token))
+
+    def wait_for_live_weights(self, **weights: int) -> None:
+        """Until Envoy's runtime has these keys for splits and no others, in 1/10,000, by cluster."""
+        there = poll(lambda: self.runtime() == weights, 20)
+        assert there, f"{self.runtime()}\n{self.control.process.last_words()}"
+
+    def runtime(self) -> dict[str, int]:
+        entries = json.loads(fetch(f"{self.envoy.admin}/runtime"))["entries"]
+        return {k.rpartition(".")[2]: int(e["final_value"]) for k, e in entries.items() if k.startswith("split.")}
 
     def instances(self, model: str, tier: str | None = None) -> list[Instance]:
         return [i for i in self.servers if i.model == model and tier in (None, i.tier)]
@@ -65,10 +80,13 @@ def live(work: Path, variant: str, *manners: str) -> Iterator[Live]:
     with Processes(logs) as processes:
         stack = Stack(processes, policies, work)
         servers = stack.start_instances(policies.instances(), *manners)
-        control = stack.start_control()
+        token = work / "token"
+        token.write_text("for-tests-only\n")
+        token.chmod(0o600)
+        control = stack.start_control("--admin-token-file", str(token))
         envoy = stack.start_envoy(control, "--variant", variant)
         stack.wait_for_healthy(envoy, servers)
-        yield Live(stack, policies, control, envoy, servers)
+        yield Live(stack, policies, control, envoy, servers, token)
 
 
 def within_four_sigma(seen: int, total: int, percent: int) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,13 +16,17 @@ import aiohttp
 from xds.admin.http import Admin
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
+from xds.clock import Clock
 from xds.control import Control
 from xds.observe.policies import policies
 from xds.serve import TRANSLATION
+from xds.store.file import StateFile
 from xds.stream.server import Server
 
 T = TypeVar("T")
 
+TOKEN = "s3cret"
+AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 DEADLINE = 20.0
 """Seconds; far more than anything here takes on a busy machine."""
 
@@ -80,6 +86,24 @@ class Served:
         async with self._http.get(self.url + path) as response:
             return response.status, await response.text()
 
+    async def set_weights(
+        self, model: str, weights: dict[str, int], lasting: str = "15m", **more: str
+    ) -> tuple[int, dict[str, Any]]:
+        asked = {"model": model, "weights": weights, "for": lasting, "why": "INC-7", **more}
+        return await self.post("/weights", json.dumps(asked).encode())
+
+    async def take_weights_back(self, model: str) -> tuple[int, dict[str, Any]]:
+        async with self._http.delete(f"{self.url}/weights/{model}", headers=AUTHORIZED) as response:
+            return response.status, await response.json()
+
+    async def post(
+        self, path: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """With the token, unless there are other headers."""
+        given = AUTHORIZED if headers is None else headers
+        async with self._http.post(self.url + path, data=body, headers=given) as response:
+            return response.status, await response.json()
+
     async def status(self) -> dict[str, Any]:
         async with self._http.get(f"{self.url}/status") as response:
             found: dict[str, Any] = await response.json()
@@ -109,13 +133,37 @@ async def until(found: Callable[[], Awaitable[T | None]]) -> T:
     return result
 
 
+class FakeClock:
+    """A time of day that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+        self._waiting: list[tuple[datetime, asyncio.Event]] = []
+
+    def now(self) -> datetime:
+        return self._now
+
+    async def until(self, moment: datetime) -> None:
+        if self._now < moment:
+            rings = asyncio.Event()
+            self._waiting.append((moment, rings))
+            await rings.wait()
+
+    def advance(self, by: timedelta) -> None:
+        self._now += by
+        for moment, rings in self._waiting:
+            if moment <= self._now:
+                rings.set()
+
+
 @asynccontextmanager
-async def served(folder: Path) -> AsyncIterator[Served]:
+async def served(folder: Path, state: Path | None = None, clock: Clock | None = None) -> AsyncIterator[Served]:
+    """Whoever has `TOKEN` may set live weights, which are kept in `state`."""
     metrics = Metrics()
     snapshots = Snapshots(TRANSLATION)
     server = Server(snapshots, metrics)
-    control = Control(snapshots, server.publish, metrics)
-    admin = Admin(control, snapshots, server, metrics)
+    control = Control(snapshots, server.publish, metrics, None if state is None else StateFile(state), clock)
+    admin = Admin(control, snapshots, server, metrics, TOKEN.encode())
     xds = f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
     url = f"http://127.0.0.1:{await admin.start('127.0.0.1', 0)}"
     task = asyncio.create_task(control.run(policies(folder)))

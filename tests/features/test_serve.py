@@ -19,8 +19,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def turnout_serve(folder: Folder, listen: str = "127.0.0.1:0") -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "xds.cli", "serve", str(folder.path), "--listen", listen, "--admin", "127.0.0.1:0"]
+def turnout_serve(
+    policies: Folder | Path, *options: str, listen: str = "127.0.0.1:0"
+) -> Iterator[subprocess.Popen[str]]:
+    folder = policies.path if isinstance(policies, Folder) else policies
+    where = (str(folder), "--listen", listen, "--admin", "127.0.0.1:0")
+    command = [sys.executable, "-m", "xds.cli", "serve", *where, *options]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -71,3 +75,23 @@ def test_a_broken_policy_is_shown_with_its_line_and_the_server_runs_on(folder: F
         until_it_says(process, r"ERROR policy broken errors=\d+ serving=nothing")
         folder.models("chat")
         until_it_says(process, r"policy loaded digest=\w+ models=1")
+
+
+def test_a_token_that_is_none_is_an_error_with_a_reason(folder: Folder, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    for text in ("", " \n", "two words", "héllo"):
+        file.write_text(text)
+        with turnout_serve(folder, "--admin-token-file", str(file)) as process:
+            _, said = process.communicate(timeout=DEADLINE)
+            assert process.returncode == 1
+            assert f"turnout serve: {file} holds no token: one word of ASCII" in said
+            assert text.strip() == "" or text not in said
+
+
+def test_a_token_that_everybody_can_read_is_warned_of(folder: Folder, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("for-tests-only")
+    file.chmod(0o644)
+    with turnout_serve(folder, "--admin-token-file", str(file)) as process:
+        until_it_says(process, "is open to everybody on this machine: chmod 600")
+        until_it_says(process, "policy loaded")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -13,6 +15,7 @@ from compiler.fleet import Fleet
 from compiler.pipeline import compile_policies
 from tests.features.served import model
 from xds.cache import Snapshots, UnknownGroupError
+from xds.live.state import LiveState, Override
 from xds.serve import TRANSLATION
 from xds.snapshot import ResourceType, Snapshot
 from xds.translate.group import Group, Placement, PlacementError
@@ -109,6 +112,32 @@ def test_placements_are_made_again_only_for_envoys_that_are_still_there(tmp_path
     assert before is not None
     assert after is not None
     assert after[ResourceType.LISTENER] is before[ResourceType.LISTENER]
+
+
+def test_live_weights_change_the_runtime_layer_alone_and_nothing_is_made_again(tmp_path: Path) -> None:
+    text = model("chat").replace(
+        "  endpoints:", "  versions: [{name: '1', weight: 90}, {name: '2', weight: 10}]\n  endpoints:"
+    )
+    of = fleet(tmp_path, text.replace("port: 9001,", "port: 9001, version: '1',"))
+
+    def again(*_: object) -> NoReturn:
+        raise AssertionError("made again")
+
+    snapshots = loaded(Snapshots(TRANSLATION), of)
+    groups = (Group("default"), Group("default", Placement(10_001)), Group("sidecar"))
+    before = [snapshots.get(group) for group in groups]
+    snapshots._translation = replace(TRANSLATION, snapshot=again, place=again)
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    live = LiveState({"chat": Override({"1": 75, "2": 25}, now, now, "why")})
+    assert snapshots.replace_layers(live)
+    assert not snapshots.replace_layers(live)
+    for group, old in zip(groups, before, strict=True):
+        new = snapshots.get(group)
+        assert old is not None
+        assert new is not None
+        assert {type_ for type_ in ResourceType if new[type_] is not old[type_]} == {ResourceType.RUNTIME}
+        assert new[ResourceType.RUNTIME] != old[ResourceType.RUNTIME]
+    assert all(snapshots.known(snapshots.groups[g.name][ResourceType.RUNTIME].version) for g in groups)
 
 
 def test_envoys_come_while_a_fleet_is_prepared(tmp_path: Path) -> None:

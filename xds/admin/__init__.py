@@ -1,1 +1,1 @@
-"""What the control server says of itself, over HTTP. Nothing here changes anything."""
+"""What the control server says of itself, over HTTP. Nothing but live weights can be changed here."""

@@ -10,7 +10,9 @@ from compiler.evaluate import Readiness, evaluate, gateway_asked
 from compiler.explain import Document, document
 from compiler.fleet import Fleet, LengthUnit, Model, Version
 from compiler.request import Sent, read_request
+from xds.admin.overrides import overrides
 from xds.control import Policy
+from xds.live.state import LiveState, apply_live
 from xds.observe.probes import healthy_endpoints
 
 
@@ -29,8 +31,9 @@ def sent_from(text: bytes) -> tuple[Sent, str | None]:
     return Sent(method, path, headers, body), gateway
 
 
-async def explained(fleet: Fleet, policy: Policy, sent: Sent, gateway_name: str | None) -> Document:
-    """The document of `compiler.explain`, with instances as they are and `live`: what is served, and since when.
+async def explained(fleet: Fleet, live: LiveState, policy: Policy, sent: Sent, gateway_name: str | None) -> Document:
+    """The document of `compiler.explain`, with instances and weights as they are and `live`: what is served, and since
+    when. `fleet` is as policy has it.
 
     Raises ValueError for a gateway that there is not, MalformedRequestError for a body that the gateway refuses.
     """
@@ -38,7 +41,8 @@ async def explained(fleet: Fleet, policy: Policy, sent: Sent, gateway_name: str 
     unit = gateway.length_unit if gateway else LengthUnit.CHARACTERS
     # A large body takes a while, and streams are served meanwhile.
     request = await asyncio.to_thread(read_request, sent, unit)
-    at_best = evaluate(fleet, request, gateway)
+    moved = apply_live(fleet, live)
+    at_best = evaluate(moved, request, gateway, committed=fleet)
     involved = {backend for target in at_best.targets for backend in (target.backend, *target.hops)}
     well = await healthy_endpoints(involved)
 
@@ -47,7 +51,8 @@ async def explained(fleet: Fleet, policy: Policy, sent: Sent, gateway_name: str 
             return Readiness.UNLISTED
         return Readiness.READY if well.intersection(version.endpoints) else Readiness.UNHEALTHY
 
-    found = document(request, evaluate(fleet, request, gateway, look), str, well.__contains__)
+    found = document(request, evaluate(moved, request, gateway, look, fleet), str, well.__contains__)
+    split = {backend.model.name for backend in involved}
     asked = {endpoint for _, version in involved for endpoint in version.endpoints}
     return {
         **found,
@@ -57,5 +62,6 @@ async def explained(fleet: Fleet, policy: Policy, sent: Sent, gateway_name: str 
             "loaded_at": None if policy.loaded_at is None else policy.loaded_at.isoformat(timespec="milliseconds"),
             "instances": len(asked),
             "healthy": len(well),
+            "overrides": [found for found in overrides(live, fleet) if found["model"] in split],
         },
     }

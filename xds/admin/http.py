@@ -1,9 +1,8 @@
-"""The admin port: nothing can be changed here."""
+"""The admin port: what the server says of itself. Nothing but live weights can be changed here."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +10,12 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from compiler.request import MalformedRequestError
+from xds.admin.answers import json_answer
 from xds.admin.config_dump import config_dump
 from xds.admin.explain import explained, sent_from
 from xds.admin.metrics import Metrics
 from xds.admin.status import status
+from xds.admin.weights import Weights
 from xds.cache import Snapshots, UnknownGroupError
 from xds.control import Control
 from xds.snapshot import Snapshot
@@ -26,13 +27,17 @@ LARGEST_REQUEST = 2**26
 
 
 class Admin:
-    def __init__(self, control: Control, snapshots: Snapshots, server: Server, metrics: Metrics) -> None:
+    def __init__(
+        self, control: Control, snapshots: Snapshots, server: Server, metrics: Metrics, token: bytes | None = None
+    ) -> None:
+        """Without a `token` nothing can be changed."""
         self.stopping = False
         self._control, self._snapshots, self._server, self._metrics = control, snapshots, server, metrics
         application = web.Application(client_max_size=LARGEST_REQUEST)
         for path, answer in self._routes().items():
             application.router.add_get(path, answer)
         application.router.add_post("/explain", self._explain)
+        Weights(control, snapshots, token).add_to(application)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
 
     async def start(self, host: str, port: int) -> int:
@@ -72,34 +77,31 @@ class Admin:
 
     async def _status(self, _: web.Request) -> web.Response:
         peers = self._server.peers()
-        return _json(status(self._control.policy, self._snapshots.fleet, peers, self._current))
+        return json_answer(
+            status(self._control.policy, self._snapshots.fleet, peers, self._current, self._control.live)
+        )
 
     async def _config_dump(self, request: web.Request) -> web.Response:
         groups, name = self._snapshots.groups, request.query.get("group")
         if name is not None and name not in groups:
-            return _json({"error": f"no group {name!r}", "groups": sorted(groups)}, status=404)
+            return json_answer({"error": f"no group {name!r}", "groups": sorted(groups)}, status=404)
         chosen = groups if name is None else {name: groups[name]}
-        return _json(await asyncio.to_thread(config_dump, chosen))
+        return json_answer(await asyncio.to_thread(config_dump, chosen))
 
     async def _explain(self, request: web.Request) -> web.Response:
         fleet = self._snapshots.fleet
         if fleet is None:
-            return _json({"error": "no policy has been loaded yet"}, status=503)
+            return json_answer({"error": "no policy has been loaded yet"}, status=503)
         try:
             sent, gateway = await asyncio.to_thread(sent_from, await request.read())
-            return _json(await explained(fleet, self._control.policy, sent, gateway))
+            return json_answer(await explained(fleet, self._control.live, self._control.policy, sent, gateway))
         except MalformedRequestError as problem:
-            return _json({"error": str(problem), "code": "malformed_request"}, status=422)
+            return json_answer({"error": str(problem), "code": "malformed_request"}, status=422)
         except ValueError as problem:
-            return _json({"error": str(problem)}, status=400)
+            return json_answer({"error": str(problem)}, status=400)
 
     def _current(self, group: Group) -> Snapshot | None:
         try:
             return self._snapshots.get(group)
         except (UnknownGroupError, PlacementError):
             return None
-
-
-def _json(document: dict[str, Any], status: int = 200) -> web.Response:
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    return web.Response(text=text, status=status, content_type="application/json")

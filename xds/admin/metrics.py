@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import metadata
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
@@ -52,6 +53,14 @@ class Metrics:
             "turnout_compile_seconds", "Time to compile the policies", buckets=SECONDS, registry=registry
         )
 
+        self._live_weight = Gauge(
+            "turnout_live_weight",
+            "Percent that a version gets by live weights; only of models that have some",
+            ["model", "version"],
+            registry=registry,
+        )
+        self._live_overrides = Gauge("turnout_live_overrides", "Models that have live weights", registry=registry)
+
     def exposition(self) -> bytes:
         return bytes(generate_latest(self._registry))
 
@@ -89,6 +98,14 @@ class Metrics:
 
     def serving(self, digest: str) -> None:
         self._policy.info({"digest": digest})
+
+    def live(self, models: Mapping[str, Mapping[str, int]]) -> None:
+        """Live weights by model and version, all there are."""
+        self._live_weight.clear()
+        for model, weights in models.items():
+            for version, weight in weights.items():
+                self._live_weight.labels(model, version).set(weight)
+        self._live_overrides.set(len(models))
 
 
 def _version() -> str:

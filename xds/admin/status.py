@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from compiler.diagnostics import Diagnostic
 from compiler.fleet import Fleet, Gateway, Model, Orchestrator, Version, cluster_name
+from xds.admin.overrides import overrides
 from xds.control import Policy
+from xds.live.state import NOTHING_LIVE, LiveState, Override
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
 from xds.stream.peer import Peer
 from xds.stream.siblings import together
@@ -20,9 +22,13 @@ Document = dict[str, Any]
 
 
 def status(
-    policy: Policy, fleet: Fleet | None, peers: Iterable[Peer], current: Callable[[Group], Snapshot | None]
+    policy: Policy,
+    fleet: Fleet | None,
+    peers: Iterable[Peer],
+    current: Callable[[Group], Snapshot | None],
+    live: LiveState = NOTHING_LIVE,
 ) -> Document:
-    """`current` gives the snapshot that a group is to have; `None` where it has none."""
+    """`fleet` is as policy has it. `current` gives the snapshot that a group is to have; `None` where it has none."""
     return {
         "policy": {
             "state": policy.health,
@@ -31,7 +37,8 @@ def status(
             "diagnostics": [_diagnostic(found) for found in policy.diagnostics],
         },
         "gateways": [] if fleet is None else [_gateway(gateway) for gateway in fleet.gateways],
-        "models": [] if fleet is None else [_model(model) for model in fleet.models],
+        "models": [] if fleet is None else [_model(model, live.in_force) for model in fleet.models],
+        "overrides": overrides(live, fleet),
         "envoys": [_envoy(peer, current(peer.node.group)) for peer in peers],
     }
 
@@ -75,19 +82,22 @@ def _orchestrator(orchestrator: Orchestrator) -> Document:
     }
 
 
-def _model(model: Model) -> Document:
+def _model(model: Model, live: Mapping[str, Override]) -> Document:
+    override = live.get(model.name)
     return {
         "name": model.name,
         "aliases": list(model.aliases),
-        "versions": [_version(model, version) for version in model.versions],
+        "versions": [_version(model, version, override) for version in model.versions],
         "origin": str(model.origin),
     }
 
 
-def _version(model: Model, version: Version) -> Document:
+def _version(model: Model, version: Version, override: Override | None) -> Document:
+    """`weight` is policy's; `live` the one that holds in its place, null where none does."""
     return {
         "name": version.name,
         "weight": version.weight,
+        "live": None if override is None else override.weight(version.name),
         "cluster": cluster_name(model.name, version.name),
         "endpoints": [
             {"address": e.address, "port": e.port, "zone": e.zone, "tier": e.tier, "weight": e.weight}

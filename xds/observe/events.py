@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from compiler.diagnostics import Diagnostic, Position, error
 from compiler.fleet import Fleet
+from xds.live.command import Accepted, Refused
+
+Answer = Accepted | Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,21 @@ class PoliciesRead:
     """When the last of the changed files was saved, in seconds since 1970."""
     seconds: float
     """How long it took to compile them."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsSet:
+    """Somebody wants live weights."""
+
+    asked: object
+    """The command as it came; `xds.live.command.setting` says what it must be."""
+    answer: asyncio.Future[Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsTakenBack:
+    model: str
+    answer: asyncio.Future[Answer]
 
 
 def fault(folder: Position, what: str) -> Diagnostic:

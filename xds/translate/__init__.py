@@ -13,6 +13,8 @@ from typing import NamedTuple
 from compiler.fleet import Backend, Fleet, Gateway, Route
 from compiler.fleet import routes as fleet_routes
 from compiler.kept import Kept
+from xds.live.shares import Before, left_behind, live_shares
+from xds.live.state import LiveState
 from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot
 from xds.translate.aggregates import rests
 from xds.translate.clusters import clusters
@@ -22,7 +24,7 @@ from xds.translate.listeners import listeners
 from xds.translate.routes import route_configurations
 from xds.translate.runtime import runtime
 
-__all__ = ["Group", "Placement", "group_names", "place", "placement", "snapshot"]
+__all__ = ["Group", "Placement", "group_names", "layer", "place", "placement", "snapshot"]
 
 
 def snapshot(fleet: Fleet, group: Group, kept: Kept | None = None) -> Snapshot:
@@ -46,6 +48,19 @@ def place(of_group: Snapshot, fleet: Fleet, group: Group) -> Snapshot:
     """`of_group` for another placement of the same group: all but the listeners are shared, not made again."""
     moved = listeners(_gateway(fleet, group), group.placement)
     return Snapshot({**of_group.sets, ResourceType.LISTENER: moved})
+
+
+def layer(fleet: Fleet, name: str, live: LiveState, before: Before | None = None) -> ResourceSet:
+    """The runtime layer of the group called `name`, whose routes are those of `fleet` as policy has it.
+
+    `before` is what its Envoys may still have: routes of another fleet, and what was live then.
+    """
+    gateway = _gateway(fleet, Group(name))
+    found = live_shares(fleet, gateway, live)
+    then = None if before is None else group_gateway(before.fleet, name)
+    if before is None or then is None:
+        return runtime(gateway, found)
+    return runtime(gateway, (*left_behind(live_shares(before.fleet, then, before.live), fleet, gateway), *found))
 
 
 def _gateway(fleet: Fleet, group: Group) -> Gateway:

@@ -42,6 +42,11 @@ def runtime_key_prefix(route: Route) -> str:
     return f"split.{_key(route)}"
 
 
+def mirror_key(route: Route, mirror: MirrorShare) -> str:
+    """RTDS reads the live fraction of a mirror from here."""
+    return f"mirror.{_key(route)}.{cluster_name(mirror.model.name, mirror.version.name)}"
+
+
 def _key(route: Route) -> str:
     """Without dots, at which runtime keys are split."""
     return slug(route.name.replace("/", "-"))
@@ -77,13 +82,12 @@ def _hash_policy(key: HashKey) -> dict[str, Any]:
 
 
 def _mirror_policy(route: Route, mirror: MirrorShare) -> dict[str, Any]:
-    name = cluster_name(mirror.model.name, mirror.version.name)
     return {
-        "cluster": name,
+        "cluster": cluster_name(mirror.model.name, mirror.version.name),
         "runtime_fraction": {
             # Of `compiler.fleet.routes.WHOLE`.
             "default_value": {"numerator": mirror.weight, "denominator": "TEN_THOUSAND"},
-            "runtime_key": f"mirror.{_key(route)}.{name}",
+            "runtime_key": mirror_key(route, mirror),
         },
         # As Istio does: the copy is the request, to the letter, and no trace of its own.
         "disable_shadow_host_suffix_append": True,

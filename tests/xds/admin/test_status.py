@@ -37,6 +37,7 @@ def test_before_a_policy_is_loaded_there_is_a_document_too() -> None:
         "policy": {"state": "loading", "digest": "", "loaded_at": None, "diagnostics": []},
         "gateways": [],
         "models": [],
+        "overrides": [],
         "envoys": [],
     }
 

@@ -1,0 +1,67 @@
+"""Live state in a file of a folder that is the server's own: readable for nobody else, and whole at any time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from xds.live.document import document, live_state
+from xds.live.state import NOTHING_LIVE, LiveState
+
+NAME = "live.json"
+ASIDE = f"{NAME}.broken"
+"""Where a file is kept that cannot be read: somebody may want to know what was live."""
+
+log = logging.getLogger(__name__)
+
+
+class StateFile:
+    """In `folder`, which is made when it is not there. One server alone may have it."""
+
+    lasts = True
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load(self) -> LiveState:
+        file = self._folder / NAME
+        try:
+            return live_state(json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return NOTHING_LIVE
+        except (OSError, ValueError, RecursionError) as problem:  # ValueError: no UTF-8, no JSON, or no live state
+            log.error("live state cannot be read, so nothing is live file=%s problem=%s", file, problem)
+        with suppress(OSError):
+            file.replace(self._folder / ASIDE)
+            log.warning("kept aside file=%s", self._folder / ASIDE)
+        return NOTHING_LIVE
+
+    def save(self, state: LiveState) -> None:
+        """A new file takes the place of the old one when it is on the disk, and so does the folder's entry."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        content = json.dumps(document(state), indent=2, ensure_ascii=False) + "\n"
+        handle, name = tempfile.mkstemp(dir=self._folder, prefix=f".{NAME}.")  # mode 0600
+        fresh = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._folder / NAME)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+        with suppress(OSError):  # the file is there by now; not every file system syncs a folder
+            _sync(self._folder)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
