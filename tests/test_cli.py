@@ -268,17 +268,24 @@ def test_a_reader_that_has_gone_is_no_problem(repo: Path) -> None:
         assert process.returncode == 141
 
 
+HEARING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""What a shell starts in the background, tests too, is deaf to Ctrl-C. A function to call between fork and exec would
+fork the threads of gRPC, which other tests have started in this process."""
+
+
 def test_ctrl_c_exits_130_without_a_traceback(repo: Path) -> None:
     """The command hangs in writing to a pipe that nobody empties when the signal comes."""
     many_problems(repo)
     with subprocess.Popen(
-        command("check", "--format", "json"),
+        [sys.executable, "-c", HEARING, *command("check", "--format", "json")],
         cwd=repo,
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # What a shell starts in the background, tests too, is deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     ) as process:
         assert process.stdout is not None
         assert process.stdout.read(1) == b"{"
