@@ -24,7 +24,7 @@ class LiveWeights:
     @property
     def serve_options(self) -> tuple[str, ...]:
         """For `turnout serve`, so that it takes weights from whoever has the token."""
-        return ()
+        return ("--admin-token-file", str(self.token_file))
 
     def offered(self, admin: str) -> bool:
         return self._post(admin, {})[0] != 404

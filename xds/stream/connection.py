@@ -198,6 +198,7 @@ class Connection:
         try:
             while isinstance(raw := await self._context.read(), bytes):  # else it is EOF
                 self._receive(raw)
+                del raw  # a thousand lists of all names, while nothing is said
                 self._moved()
                 if self._next() is not None:  # else the loop that writes sleeps on
                     self._wake.set()
