@@ -88,6 +88,11 @@ class Route:
     fault: Fault | None = None
 
     @property
+    def is_of_model(self) -> bool:
+        """Whether it is the route of a model's own names, that no other route has."""
+        return self.name.startswith("model/")
+
+    @property
     def is_listed(self) -> bool:
         """Whether any instance is known that may answer, well or not."""
         taking = (share for share in self.shares if share.weight)

@@ -231,8 +231,8 @@ class Connection:
         if received.answers is not None:
             self._answered(self.node, received.type, received.answers, received.request.error)
             self._doubt(self.node)
-            if changed := changed_clusters(self.state, received.type, received.answers):
-                for other in self._siblings():
+            for other in self._siblings():
+                if changed := changed_clusters(self.state, received.type, received.answers):
                     other.become(owing(other.state, changed))
 
     def _not_carried(self, node: Node, type_url: str) -> None:

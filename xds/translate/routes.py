@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
@@ -42,7 +42,7 @@ def route_configurations(gateway: Gateway, routes: tuple[Route, ...], kept: Kept
     if not gateway.hosts:
         return ResourceSet()
     usual = _usual_retries(routes, kept)
-    leads = kept.each(_stable_lead, zip(routes), usual, using=(kept,))
+    leads = kept.each(_lead, zip(routes), usual, using=(kept,))
     # What the table is made of, told without making it.
     settings = request_pass_settings(gateway)
     names = tuple([route.model_names for route in routes])
@@ -51,11 +51,11 @@ def route_configurations(gateway: Gateway, routes: tuple[Route, ...], kept: Kept
     return kept.by(said, (*leads, usual, taking), _table, (gateway, routes, leads, usual))
 
 
-def _table(gateway: Gateway, routes: tuple[Route, ...], leads: list[bytes], usual: bytes) -> ResourceSet:
+def _table(gateway: Gateway, routes: tuple[Route, ...], leads: list[_Lead], usual: bytes) -> ResourceSet:
     return ResourceSet([resource(gateway.name, route_configuration(gateway, routes, leads, usual), gateway.origin)])
 
 
-def route_configuration(gateway: Gateway, routes: tuple[Route, ...], leads: list[bytes], usual: bytes) -> bytes:
+def route_configuration(gateway: Gateway, routes: tuple[Route, ...], leads: list[_Lead], usual: bytes) -> bytes:
     """A RouteConfiguration, put together from the `leads` of its routes, which need not be made again."""
     models = json.dumps(model_list(listed_names(routes)), separators=(",", ":"))
     table = route_pb2.RouteConfiguration(
@@ -88,23 +88,24 @@ def _who_answered() -> Iterator[dict[str, Any]]:
         yield header(f"x-turnout-{key}", f"%METADATA(UPSTREAM_HOST:{METADATA_NAMESPACE}:{key})%")
 
 
-def _tree(routes: tuple[Route, ...], leads: list[bytes]) -> bytes:
+def _tree(routes: tuple[Route, ...], leads: list[_Lead]) -> bytes:
     """What each name leads to, the names in order; the empty one stands for a request that could have named a model and
     did not."""
-    found: dict[str, list[bytes]] = {"": []}
-    answered: set[str] = set()
+    entries = {name: entry for lead in leads for name, entry in lead.entries}
+    shared: dict[str, list[Route]] = {"": []}
+    lists: dict[str, list[bytes]] = {"": []}
     for route, lead in zip(routes, leads, strict=True):
-        for name in route.model_names:
-            found.setdefault(name, []).append(lead)
-        if not route.conditions and route.asks_within is None:
-            answered.update(route.model_names)
-    # A request that meets no rule and has no default must not go on to what is asked of other requests.
-    nowhere = _route_list([_no_model()])
-    for name in found.keys() - answered:
-        found[name].append(nowhere)
+        for name in () if lead.entries else route.model_names:
+            shared.setdefault(name, []).append(route)
+            lists.setdefault(name, []).append(lead.routes)
+    for name, led_to in shared.items():
+        if all(route.conditions or route.asks_within is not None for route in led_to):
+            # A request that meets no rule and has no default must not go on to what is asked of other requests.
+            lists[name].append(_route_list([_no_model()]))
+        entries[name] = _entry(name, b"".join(lists[name]))
     name_asked = _extension("model", http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=MODEL_HEADER))
-    entries = [_entry(name, b"".join(found[name])) for name in sorted(found, key=str.encode)]
-    return with_field(matcher_pb2.Matcher.MatcherTree(input=name_asked), "exact_match_map", b"".join(entries))
+    ordered = b"".join([entries[name] for name in sorted(entries, key=str.encode)])
+    return with_field(matcher_pb2.Matcher.MatcherTree(input=name_asked), "exact_match_map", ordered)
 
 
 def _entry(name: str, routes: bytes) -> bytes:
@@ -115,9 +116,21 @@ def _entry(name: str, routes: bytes) -> bytes:
     return delimited(1, delimited(1, name.encode()) + delimited(2, match))
 
 
-def _stable_lead(route: Route, usual: bytes, kept: Kept) -> bytes:
-    """Most edits change where a route's instances are, and not what stands in the table."""
-    return kept.same(("lead", route.name), _route_list(_model_routes(route, usual)))
+class _Lead(NamedTuple):
+    """What one route puts into the table."""
+
+    routes: bytes
+    """A RouteList."""
+    entries: tuple[tuple[str, bytes], ...]
+    """Of the map, where the route's names are its own: a model's."""
+
+
+def _lead(route: Route, usual: bytes, kept: Kept) -> _Lead:
+    routes = _route_list(_model_routes(route, usual))
+    own = route.model_names if route.is_of_model else ()
+    made = _Lead(routes, tuple((name, _entry(name, routes)) for name in own))
+    # Most edits change where a route's instances are, and nothing that stands in the table.
+    return kept.same(("lead", route.name), made)
 
 
 def _route_list(routes: list[route_components_pb2.Route]) -> bytes:
