@@ -60,6 +60,8 @@ class Policy(Generic[K]):
 class Policies:
     """All documents of a fleet, by kind."""
 
+    portions: tuple[Portion, ...]
+    """The same by file."""
     platform: Policy[Platform] | None
     by_kind: Mapping[type[BaseModel], Mapping[str, Policy[Any]]]
     """By name, in the order of the names."""
@@ -80,8 +82,8 @@ class Policies:
         return self.by_kind[kind]
 
 
-class _Part(NamedTuple):
-    """Some of a fleet's documents, decoded. What they are in each other's eyes is for `decode` to say."""
+class Portion(NamedTuple):
+    """Some of a fleet's documents, decoded. What they are in each other's eyes is for `decode` and linking to say."""
 
     policies: Mapping[type[BaseModel], tuple[tuple[str, Policy[Any]], ...]]
     """The valid ones with their names, as they stand one after the other."""
@@ -103,25 +105,25 @@ def decode(
     found: list[Diagnostic] = []
     files, refused = foreign.native(files, kept, found)
     platform, defaults = _platform(files, kept, found)
-    parts = [kept.by(_part, (*documents, defaults), _part, (documents, defaults, kept)) for documents in files]
-    found.extend(finding for part in parts for finding in part.found)
+    portions = [kept.by(_portion, (*documents, defaults), _portion, (documents, defaults, kept)) for documents in files]
+    found.extend(finding for portion in portions for finding in portion.found)
     policies: dict[type[BaseModel], Mapping[str, Policy[Any]]] = {
-        kind: _unique(kind, [part.policies.get(kind, ()) for part in parts], found) for kind in KINDS
+        kind: _unique(kind, [portion.policies.get(kind, ()) for portion in portions], found) for kind in KINDS
     }
     versions: dict[str, tuple[Policy[InferenceModel], ...]] = {}
-    for part in reversed(parts):  # of two with one name the first counts
-        versions.update(part.versions)
+    for portion in reversed(portions):  # of two with one name the first counts
+        versions.update(portion.versions)
     names: dict[type[BaseModel], set[str]] = {kind: set() for kind in KINDS}
-    for part in parts:
-        for kind, own in part.names.items():
+    for portion in portions:
+        for kind, own in portion.names.items():
             names[kind] |= own
     for document in refused:
         name = _name(document)
         if name is not None:
             names[_BY_NAME[plain(document.entries["kind"])]].add(name)
     known: dict[type[BaseModel], frozenset[str]] = {kind: frozenset(those) for kind, those in names.items()}
-    complete = complete and all(part.complete for part in parts)
-    return Policies(platform, policies, versions, known, complete), list(dict.fromkeys(found))
+    complete = complete and all(portion.complete for portion in portions)
+    return Policies(tuple(portions), platform, policies, versions, known, complete), list(dict.fromkeys(found))
 
 
 def _platform(
@@ -144,7 +146,7 @@ def _platforms(documents: tuple[Mapped, ...]) -> tuple[Mapped, ...]:
     return tuple(document for document in documents if _kind_said(document, []) is Platform)
 
 
-def _part(documents: tuple[Mapped, ...], defaults: Mapped | None, kept: Kept) -> _Part:
+def _portion(documents: tuple[Mapped, ...], defaults: Mapped | None, kept: Kept) -> Portion:
     found: list[Diagnostic] = []
     policies: dict[type[BaseModel], list[tuple[str, Policy[Any]]]] = {}
     versions: list[tuple[str, tuple[Policy[InferenceModel], ...]]] = []
@@ -166,7 +168,7 @@ def _part(documents: tuple[Mapped, ...], defaults: Mapped | None, kept: Kept) ->
         policies.setdefault(kind, []).append((policy.body.metadata.name, policy))
         if kind is InferenceModel and policy.body.spec.versions:
             versions.append((policy.body.metadata.name, kept.reported(found, _versions, policy)))
-    return _Part(
+    return Portion(
         {kind: tuple(those) for kind, those in policies.items()},
         tuple(versions),
         {kind: frozenset(those) for kind, those in names.items()},

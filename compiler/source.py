@@ -91,7 +91,7 @@ def load_sources(root: Path, previous: Sources | None = None) -> Sources:
         if before is not None and stamp is not None and stamp == before.stamp:
             files.append(before)
             continue
-        data = _read(path, home, name, found)
+        data = _read(Path(path), home, name, found)
         if data is not None:
             files.append(_source_file(name, data, before, stamp))
     sources = Sources(tuple(files), tuple(found))
@@ -103,10 +103,10 @@ def load_sources(root: Path, previous: Sources | None = None) -> Sources:
     return Sources(sources.files, (*sources.found, none))
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _stamp(path: str) -> Stamp | None:
     """`None` for what is no file, for links, whose targets are looked at every time, and for what has just changed."""
     try:
-        status = path.lstat()
+        status = os.lstat(path)
     except OSError:
         return None
     if not stat.S_ISREG(status.st_mode) or time.time() - max(status.st_mtime, status.st_ctime) < SETTLED:
@@ -116,14 +116,15 @@ def _stamp(path: Path) -> Stamp | None:
 
 def _name(prefix: str, parts: tuple[str, ...]) -> str:
     """As in `Position.file`. File names are bytes on Linux, which need not be UTF-8."""
-    return os.fsencode("/".join((prefix, *parts))).decode("utf-8", "replace")
+    name = "/".join((prefix, *parts))
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "replace")
 
 
-def _policy_files(root: Path, prefix: str, found: list[Diagnostic]) -> list[tuple[Path, tuple[str, ...]]]:
+def _policy_files(root: Path, prefix: str, found: list[Diagnostic]) -> list[tuple[str, tuple[str, ...]]]:
     """With the way from the policy folder to each."""
     if not root.is_dir():
-        return [(root, (root.name,))] if root.exists() else []
-    paths: list[tuple[Path, tuple[str, ...]]] = []
+        return [(str(root), (root.name,))] if root.exists() else []
+    paths: list[tuple[str, tuple[str, ...]]] = []
     for folder, folders, names in os.walk(root, onerror=lambda e: found.append(_unreadable(root, prefix, e))):
         here = Path(folder)
         if here == root and "environments" in folders:
@@ -134,7 +135,7 @@ def _policy_files(root: Path, prefix: str, found: list[Diagnostic]) -> list[tupl
         parts = here.relative_to(root).parts
         found.extend(_outside(_name(prefix, (*parts, path.name))) for path in _leading_out(here, folders, root))
         kept = (name for name in names if name.endswith((".yaml", ".yml")) and not name.startswith("."))
-        paths.extend((here / name, (*parts, name)) for name in kept)
+        paths.extend((os.path.join(folder, name), (*parts, name)) for name in kept)  # noqa: PTH118 - of each file
     return sorted(paths, key=lambda path: path[1])
 
 

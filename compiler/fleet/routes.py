@@ -124,7 +124,11 @@ def _routes(fleet: Fleet, gateway: Gateway, kept: Kept) -> tuple[Route, ...]:
     models = {model.name: model for model in fleet.models}
     orchestrator = gateway.orchestrator
     fallback = orchestrator.fallback if orchestrator is not None else Fallback()
-    own = kept.each(_model_route, [_parts(models[name], fallback, models) for name in gateway.models])
+    of_models = [models[name] for name in gateway.models]
+    if fallback.hops or any(model.mirror is not None for model in of_models):
+        own = kept.each(_model_route, [_parts(model, fallback, models) for model in of_models])
+    else:
+        own = kept.each(_model_route, zip(of_models))
     if orchestrator is None:
         return tuple(own)
     parts = (orchestrator, *(models.get(name) for name in _named(orchestrator, models)))
@@ -185,7 +189,7 @@ def _parts(model: Model, fallback: Fallback, models: Mapping[str, Model]) -> tup
     return (model, mirrored, *(models[hop] for hop in fallback.after_naming(model.name)))
 
 
-def _model_route(model: Model, mirrored: Model | None, *hops: Model) -> Route:
+def _model_route(model: Model, mirrored: Model | None = None, *hops: Model) -> Route:
     names, involved = (model.name, *model.aliases), {of.name: of for of in (model, mirrored, *hops) if of is not None}
     member = (model, 100, tuple(hop.name for hop in hops))
     return _route(f"model/{model.name}", names, (member,), _of_model(model), involved)

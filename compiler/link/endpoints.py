@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import chain
+from operator import itemgetter
 
 from compiler.decode import Policy
 from compiler.diagnostics import Diagnostic, Position, error
+from compiler.kept import Kept
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import EndpointSpec, InferenceModelSpec
+from compiler.link.names import disjoint
 
 Instances = tuple[tuple[str, Position], ...]
 """Address with port of each, and where it stands in policy."""
@@ -67,16 +70,24 @@ def instances_of(views: Iterable[Policy[InferenceModel]]) -> Instances:
     return tuple(dict.fromkeys(entries))
 
 
-def check_addresses(models: Sequence[tuple[str, Instances]], found: list[Diagnostic]) -> None:
-    """An instance belongs to one version of one model."""
-    every = list(chain.from_iterable([instances for _, instances in models]))
-    if len(dict(every)) == len(every):
+def check_addresses(portions: Iterable[tuple[tuple[str, Instances], ...]], kept: Kept, found: list[Diagnostic]) -> None:
+    """An instance belongs to one version of one model. `portions` of models by name."""
+    listed = tuple(portions)
+    addresses = [kept.of(_addresses, portion) for portion in listed]
+    if None not in addresses and disjoint([some for some in addresses if some is not None]):
         return
     taken: dict[str, tuple[str, Position]] = {}
-    for name, instances in models:
+    for name, instances in sorted(chain.from_iterable(listed), key=itemgetter(0)):
         for address, place in instances:
             other, first = taken.setdefault(address, (name, place))
             if first != place:
                 both = f"belongs to {other} and {name}" if other != name else f"stands twice in {name}"
                 said = f"endpoint {address} {both}"
                 found.append(error("P208", place, said, f"first at {first}"))
+
+
+def _addresses(models: tuple[tuple[str, Instances], ...]) -> frozenset[str] | None:
+    """`None` when one of them comes twice."""
+    listed = [address for _, instances in models for address, _ in instances]
+    found = frozenset(listed)
+    return found if len(found) == len(listed) else None

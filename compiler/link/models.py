@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
+from operator import itemgetter
 from typing import NamedTuple
 
 from compiler.catalogue import SLEEPING_ENGINES
@@ -50,54 +52,71 @@ class Alternative(NamedTuple):
 
 
 class _Linked(NamedTuple):
-    """A model as far as no other has a say in it."""
+    """Models as far as no other has a say in them."""
 
-    name: str
-    model: Model | None
-    """None when one of its versions is invalid by itself."""
-    mirrors: bool
-    instances: Instances
+    models: tuple[tuple[str, Model], ...]
+    """Those of which every version is valid by itself, with their names."""
+    instances: tuple[tuple[str, Instances], ...]
+    mirroring: tuple[str, ...]
     found: tuple[Diagnostic, ...]
     unfit: tuple[Diagnostic, ...]
-    """What of it does not fit the platform."""
+    """What of them does not fit the platform."""
+
+
+_More = tuple[Recovery | None, tuple[str, ...]]
+"""What other policies say of a model: its standbys, and further names that it serves."""
 
 
 def models(
     policies: Policies, platform: Settings, recovery: Mapping[str, Recovery], kept: Kept, found: list[Diagnostic]
 ) -> tuple[Model, ...]:
-    names = {name: kept.same(("served names", name), more) for name, more in served_names(policies, kept).items()}
-    recovery = {name: kept.same(("recovery", name), of_model) for name, of_model in recovery.items()}
-    each = (
-        (policy, policies.versions.get(name, ()), recovery.get(name), names.get(name, ()))
-        for name, policy in policies.of(InferenceModel).items()
-    )
-    linked = kept.each(_linked, each, platform)
-    result = []
-    for one in linked:
-        if one.found:
-            found.extend(one.found)
-        if one.unfit and policies.platform_known:
-            found.extend(one.unfit)
-        if one.model is not None:
-            result.append(_mirroring(one.model, policies, found) if one.mirrors else one.model)
-    check_addresses([(one.name, one.instances) for one in linked], found)
-    return tuple(result)
+    names = served_names(policies, kept)
+    more: dict[str, _More] = {
+        name: kept.same(("more", name), (recovery.get(name), names.get(name, ()))) for name in {*recovery, *names}
+    }
+    portions = [portion.policies.get(InferenceModel, ()) for portion in policies.portions]
+    if sum(map(len, portions)) != len(policies.of(InferenceModel)):
+        portions = [tuple(policies.of(InferenceModel).items())]  # without those whose name is another's
+    linked = []
+    for portion in portions:
+        theirs = tuple(more[name] for name, _ in portion if name in more) if more else ()
+        views = tuple(policies.versions.get(name, ()) for name, _ in portion)
+        parts = (*(policy for _, policy in portion), *views, platform, *theirs)
+        linked.append(kept.by(_linked, parts, _linked, (portion, views, more, platform, kept)))
+    for some in linked:
+        found.extend(some.found)
+        found.extend(some.unfit if policies.platform_known else ())
+    result = dict(chain.from_iterable([some.models for some in linked]))
+    for name in (name for some in linked for name in some.mirroring if name in result):
+        result[name] = _mirroring(result[name], policies, found)
+    check_addresses([some.instances for some in linked], kept, found)
+    return tuple(model for _, model in sorted(result.items(), key=itemgetter(0)))
 
 
 def _linked(
-    policy: Policy[InferenceModel],
-    views: tuple[Policy[InferenceModel], ...],
-    recovery: Recovery | None,
-    more_names: tuple[str, ...],
+    portion: tuple[tuple[str, Policy[InferenceModel]], ...],
+    views: tuple[tuple[Policy[InferenceModel], ...], ...],
+    more: Mapping[str, _More],
     platform: Settings,
+    kept: Kept,
 ) -> _Linked:
     found: list[Diagnostic] = []
     unfit: list[Diagnostic] = []
-    alternatives = _alternatives(policy, views, found)
-    model = _model(policy, alternatives, platform, recovery, more_names, unfit) if alternatives else None
-    instances = instances_of([a.policy for a in alternatives])
-    mirrors = policy.body.spec.traffic.mirror is not None
-    return _Linked(policy.body.metadata.name, model, mirrors, instances, tuple(found), tuple(unfit))
+    models: list[tuple[str, Model]] = []
+    instances: list[tuple[str, Instances]] = []
+    for (name, policy), of_versions in zip(portion, views, strict=True):
+        alternatives = kept.reported(found, _alternatives, policy, of_versions)
+        recovery, more_names = more.get(name, (None, ()))
+        if alternatives:
+            parts = (policy, alternatives, platform, recovery, more_names)
+            models.append((name, kept.reported(unfit, _model, *parts)))
+        instances.append((name, kept.of(_instances, alternatives)))
+    mirroring = tuple(name for name, policy in portion if policy.body.spec.traffic.mirror is not None)
+    return _Linked(tuple(models), tuple(instances), mirroring, tuple(found), tuple(unfit))
+
+
+def _instances(alternatives: tuple[Alternative, ...]) -> Instances:
+    return instances_of([alternative.policy for alternative in alternatives])
 
 
 def _mirroring(model: Model, policies: Policies, found: list[Diagnostic]) -> Model:

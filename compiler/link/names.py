@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from compiler.decode import Policies, Policy
+from compiler.decode import Policies, Policy, Portion
 from compiler.diagnostics import Diagnostic, Position, error
 from compiler.fleet import Tier, slug
 from compiler.fleet.names import version_slug
@@ -18,15 +18,14 @@ LONGEST_OBJECT_NAME = 63
 
 
 class Taken(NamedTuple):
-    """The names that one model takes."""
+    """The names that some models take."""
 
-    by_clients: tuple[str, ...]
-    slug: str
-    services: tuple[str, ...]
+    by_clients: frozenset[str]
+    slugs: frozenset[str]
+    services: frozenset[str]
     """Of each version. Other objects are called so with a tier behind it."""
     alone: bool
-    """Whether all is well with them as far as the model itself goes, and only one with the same Service can be at odds
-    with it."""
+    """Whether all is well with them among themselves, and only others that take one of these names are at odds."""
 
 
 def check_names(policies: Policies, kept: Kept, found: list[Diagnostic]) -> None:
@@ -40,30 +39,38 @@ def check_names(policies: Policies, kept: Kept, found: list[Diagnostic]) -> None
 
 def _all_differ(policies: Policies, kept: Kept) -> bool:
     """Whether nothing can be wrong: what takes much longer is to say what is."""
-    taken = kept.each(_taken, zip(policies.of(InferenceModel).values()))
-    clients = [name for one in taken for name in one.by_clients] + list(policies.of(ModelOrchestrator))
-    services = [name for one in taken for name in one.services]
+    taken = [kept.of(_taken, portion) for portion in policies.portions]
+    gateways = frozenset(slug(name) for name in policies.of(Gateway))
     return (
-        all(one.alone for one in taken)
-        and len({one.slug for one in taken}) == len(taken)
-        and len({slug(name) for name in policies.of(Gateway)}) == len(policies.of(Gateway))
-        and len(set(clients)) == len(clients)
-        and len(set(services)) == len(services)
+        all(some.alone for some in taken)
+        and len(gateways) == len(policies.of(Gateway))
+        and disjoint([frozenset(policies.of(ModelOrchestrator)), *(some.by_clients for some in taken)])
+        and disjoint([some.slugs for some in taken])
+        and disjoint([some.services for some in taken])
     )
 
 
-def _taken(policy: Policy[InferenceModel]) -> Taken:
-    name = policy.body.metadata.name
+def disjoint(sets: Sequence[frozenset[str]]) -> bool:
+    return len(frozenset().union(*sets)) == sum(map(len, sets))
+
+
+def _taken(portion: Portion) -> Taken:
+    models: list[Policy[InferenceModel]] = [policy for _, policy in portion.policies.get(InferenceModel, ())]
     found: list[Diagnostic] = []
-    _check_versions(policy, {}, found)
-    services = tuple(_service(name, version) for version, _ in _versions(policy))
+    owners: dict[str, str] = {}
+    for policy in models:
+        _check_versions(policy, owners, found)
+    names = [name for policy in models for name in (policy.body.metadata.name, *policy.body.spec.aliases)]
+    slugs = frozenset(slug(policy.body.metadata.name) for policy in models)
+    services = [_service(policy.body.metadata.name, version) for policy in models for version, _ in _versions(policy)]
     tiers = tuple(f"-{tier}" for tier in STANDBYS)
-    return Taken(
-        (name, *policy.body.spec.aliases),
-        slug(name),
-        services,
-        alone=not found and not any(service.endswith(tiers) for service in services),
+    alone = (
+        not found
+        and len(set(names)) == len(names)
+        and len(slugs) == len(models)
+        and not any(service.endswith(tiers) for service in services)
     )
+    return Taken(frozenset(names), slugs, frozenset(services), alone)
 
 
 def _check_model_names(policies: Policies, found: list[Diagnostic]) -> None:

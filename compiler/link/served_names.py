@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from compiler.decode import Policies, Policy
+from compiler.decode import Policies, Policy, Portion
 from compiler.fleet import OnExplicitModel
 from compiler.kept import Kept
 from compiler.kinds import InferenceModel, ModelOrchestrator
@@ -19,15 +19,15 @@ def served_names(policies: Policies, kept: Kept) -> Mapping[str, tuple[str, ...]
         for model, names in _chosen(policy, policies):
             more.setdefault(model, set()).update(names)
     reached = {name: frozenset(names) for name, names in more.items()}
-    for name, mirror in zip(models, kept.each(_mirror, zip(models.values())), strict=True):
-        if mirror is not None:
-            more.setdefault(mirror, set()).update(_own(models, name), reached.get(name, ()))
+    for name, mirror in (pair for portion in policies.portions for pair in kept.of(_mirrors, portion)):
+        more.setdefault(mirror, set()).update(_own(models, name), reached.get(name, ()))
     return {name: tuple(sorted(names - _own(models, name))) for name, names in more.items()}
 
 
-def _mirror(policy: Policy[InferenceModel]) -> str | None:
-    mirror = policy.body.spec.traffic.mirror
-    return None if mirror is None else mirror.model
+def _mirrors(portion: Portion) -> tuple[tuple[str, str], ...]:
+    """Models whose requests are mirrored, and to which."""
+    mirrors = ((name, policy.body.spec.traffic.mirror) for name, policy in portion.policies.get(InferenceModel, ()))
+    return tuple((name, mirror.model) for name, mirror in mirrors if mirror is not None)
 
 
 def _own(models: Mapping[str, Policy[InferenceModel]], name: str) -> frozenset[str]:

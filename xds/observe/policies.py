@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from watchfiles import awatch
@@ -86,24 +86,30 @@ def _position(root: Path) -> Position:
 
 
 def fingerprint(root: Path) -> Fingerprint:
-    found = set()
-    for path in _policy_files(root):
-        try:
-            status = path.stat()
-        except OSError:
-            continue  # gone since it was listed, or a link to nowhere; the compiler will say so
-        found.add((str(path), status.st_ino, status.st_size, status.st_ctime_ns))
-    return frozenset(found)
+    return frozenset(_looks(root) if root.is_dir() else _look(root))
 
 
-def _policy_files(root: Path) -> list[Path]:
-    if not root.is_dir():
-        return [root]
-    found = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, n) for n in names if n.endswith((".yaml", ".yml")) and not n.startswith(".")]
-    return found
+def _looks(folder: Path | str) -> Iterator[tuple[str, int, int, int]]:
+    """Of the policy files below `folder`. Those that go meanwhile are left out; the compiler will say so."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _looks(entry.path)
+                elif entry.name.endswith((".yaml", ".yml")):
+                    yield from _look(entry)
+    except OSError:
+        return
+
+
+def _look(file: Path | os.DirEntry[str]) -> Iterator[tuple[str, int, int, int]]:
+    try:
+        status = file.stat()
+    except OSError:
+        return
+    yield os.fspath(file), status.st_ino, status.st_size, status.st_ctime_ns
 
 
 def _saved_at(changed: Fingerprint) -> float:
