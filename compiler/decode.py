@@ -105,7 +105,11 @@ def decode(
     found: list[Diagnostic] = []
     files, refused = foreign.native(files, kept, found)
     platform, defaults = _platform(files, kept, found)
-    portions = [kept.by(_portion, (*documents, defaults), _portion, (documents, defaults, kept)) for documents in files]
+    portions = [
+        kept.last(("portion", documents[0].position), (*documents, defaults), _portion, (documents, defaults, kept))
+        for documents in files
+        if documents
+    ]
     found.extend(finding for portion in portions for finding in portion.found)
     policies: dict[type[BaseModel], Mapping[str, Policy[Any]]] = {
         kind: _unique(kind, [portion.policies.get(kind, ()) for portion in portions], found) for kind in KINDS

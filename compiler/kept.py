@@ -15,24 +15,28 @@ from typing import Any, TypeVar
 from compiler.diagnostics import Diagnostic
 
 V = TypeVar("V")
+Results = dict[tuple[object, ...], tuple[tuple[object, ...], Any]]
 
 STRETCH = 32
 """Items that are looked up at once."""
+MOST_STALE, LEAST_STALE = 1.1, 300
+"""Of results: how many there may be for each that is of use, and how many more, before the others are forgotten."""
 MOST_NAMES = 100_000
 """Values kept by name; when there are more, many of them are of what is long gone, and all are forgotten."""
 
 
 class Kept:
-    """The results of one run. Those that it did not come to itself are not there for the run after it."""
+    """The results of earlier runs, and those of this one, which count for later runs once it is `closed`."""
 
-    __slots__ = ("before", "made", "named")
+    __slots__ = ("_before", "_lively", "_made", "_named", "_sweeping")
 
     def __init__(self, before: Kept | None = None) -> None:
-        self.made: dict[tuple[object, ...], tuple[tuple[object, ...], Any]] = {}
-        self.before = before.made if before is not None else {}
-        self.named: dict[object, Any] = before.named if before is not None else {}
-        if len(self.named) > MOST_NAMES:
-            self.named.clear()
+        self._before, self._lively, self._named = ({}, 0, {}) if before is None else before.results()
+        self._made: Results = {}
+        self._sweeping = len(self._before) > self._lively * MOST_STALE + LEAST_STALE
+        """Whether this run comes to every result that is still of use, so that the others can be forgotten."""
+        if len(self._named) > MOST_NAMES:
+            self._named.clear()
 
     def of(self, make: Callable[..., V], *parts: object) -> V:
         """`make(*parts)`, which must depend on nothing else and on no part's identity."""
@@ -48,14 +52,24 @@ class Kept:
     def by(self, name: object, parts: tuple[object, ...], make: Callable[..., V], arguments: tuple[Any, ...]) -> V:
         """`make(*arguments)`, for which the value `name` and the objects `parts` decide what comes of it."""
         key = (name, *map(id, parts))
-        entry = self.made.get(key)
+        entry = self._made.get(key)
         if entry is None:
-            entry = self.before.get(key)
+            entry = self._before.get(key)
             if entry is None:
                 entry = parts, make(*arguments)  # with its parts, so that no other object gets the identity of one
-            self.made[key] = entry
+                self._made[key] = entry
+            elif self._sweeping:
+                self._made[key] = entry
         made: V = entry[1]
         return made
+
+    def last(self, name: object, parts: tuple[object, ...], make: Callable[..., V], arguments: tuple[Any, ...]) -> V:
+        """As `by`, for what is put together from other results, of which only the last is kept under a name."""
+        ids = tuple(map(id, parts))
+        entry: tuple[tuple[int, ...], tuple[object, ...], V] | None = self._named.get(name)
+        if entry is None or entry[0] != ids or self._sweeping:
+            entry = self._named[name] = ids, parts, make(*arguments)
+        return entry[2]
 
     def each(
         self,
@@ -73,7 +87,7 @@ class Kept:
         for start in range(0, len(listed), STRETCH):
             stretch = listed[start : start + STRETCH]
             parts = (*chain.from_iterable(stretch), *common)
-            result.extend(self.by((make, "each"), parts, self._stretch, (make, stretch, common, using)))
+            result.extend(self.last((make, len(listed), start), parts, self._stretch, (make, stretch, common, using)))
         return result
 
     def _stretch(
@@ -90,17 +104,25 @@ class Kept:
 
         Values that differ in what `alike` does not compare are taken for the same.
         """
-        before = self.named.get(name)
+        before = self._named.get(("same", name))
         if before is not None and alike(before, value):
             kept: V = before
             return kept
-        self.named[name] = value
+        self._named["same", name] = value
         return value
 
     def closed(self) -> Kept:
-        """For the run after this one: without what this one had no use for."""
-        self.before = {}
+        """After a run whose results are to count. Of one that is never closed only `same` and `last` are left."""
+        if self._sweeping or not self._before:
+            self._before, self._lively = self._made, len(self._made)
+        else:
+            self._before.update(self._made)
+        self._made, self._sweeping = {}, False
         return self
+
+    def results(self) -> tuple[Results, int, dict[object, Any]]:
+        """By their keys, how many of them were of use when that was last looked at, and what is kept by name."""
+        return self._before, self._lively, self._named
 
 
 def _reporting(make: Callable[..., V], parts: tuple[object, ...]) -> tuple[V, tuple[Diagnostic, ...]]:

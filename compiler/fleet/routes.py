@@ -117,7 +117,12 @@ def routes(fleet: Fleet, gateway: Gateway, kept: Kept | None = None) -> tuple[Ro
     """
     kept = kept or Kept()
     # Two gateways that see the same have the same routes.
-    return kept.by(gateway.models, (fleet.models, gateway.orchestrator), _routes, (fleet, gateway, kept))
+    return kept.last(("routes", sees(gateway)), (fleet.models, gateway.orchestrator), _routes, (fleet, gateway, kept))
+
+
+def sees(gateway: Gateway) -> tuple[object, ...]:
+    """Equal for gateways that see the same models, and whose orchestrator is the same."""
+    return gateway.models, None if gateway.orchestrator is None else gateway.orchestrator.name
 
 
 def _routes(fleet: Fleet, gateway: Gateway, kept: Kept) -> tuple[Route, ...]:

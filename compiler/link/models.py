@@ -74,7 +74,7 @@ def models(
     more: dict[str, _More] = {
         name: kept.same(("more", name), (recovery.get(name), names.get(name, ()))) for name in {*recovery, *names}
     }
-    portions = [portion.policies.get(InferenceModel, ()) for portion in policies.portions]
+    portions = [models for portion in policies.portions if (models := portion.policies.get(InferenceModel, ()))]
     if sum(map(len, portions)) != len(policies.of(InferenceModel)):
         portions = [tuple(policies.of(InferenceModel).items())]  # without those whose name is another's
     linked = []
@@ -82,7 +82,8 @@ def models(
         theirs = tuple(more[name] for name, _ in portion if name in more) if more else ()
         views = tuple(policies.versions.get(name, ()) for name, _ in portion)
         parts = (*(policy for _, policy in portion), *views, platform, *theirs)
-        linked.append(kept.by(_linked, parts, _linked, (portion, views, more, platform, kept)))
+        slot = "linked", portion[0][0]
+        linked.append(kept.last(slot, parts, _linked, (portion, views, more, platform, kept)))
     for some in linked:
         found.extend(some.found)
         found.extend(some.unfit if policies.platform_known else ())

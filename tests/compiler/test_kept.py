@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from compiler import kept as kept_module
 from compiler import source
 from compiler.kept import STRETCH, Kept
 from compiler.pipeline import Compiled, compile_policies
@@ -216,13 +217,31 @@ def test_only_what_an_edit_touches_is_made_again() -> None:
     assert second[STRETCH] == "item [1000]"
 
 
-def test_what_a_run_does_not_come_to_is_forgotten() -> None:
+def test_what_nobody_comes_to_any_more_is_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_module, "LEAST_STALE", 5)
+    made: list[object] = []
+    items = [[number] for number in range(2 * STRETCH)]
+    kept = Kept()
+    kept.each(made.append, zip(items))
+    first = items[STRETCH]
+    for number in range(50):
+        kept = Kept(kept.closed())
+        items[0] = [1000 + number]
+        kept.each(made.append, zip(items))
+        assert len(kept.closed().results()[0]) < 2.5 * len(items)
+    made.clear()
+    kept = Kept(kept.closed())
+    items[STRETCH] = [first[0]]
+    kept.each(made.append, zip(items))
+    assert made == [items[STRETCH]], "the rest of a stretch that nobody has touched for long is still there"
+
+
+def test_what_a_run_that_fails_has_made_is_not_taken_for_good() -> None:
     made: list[object] = []
     part = [1]
-    first = Kept()
-    first.of(made.append, part)
-    second = Kept(first.closed()).closed()
-    Kept(second).of(made.append, part)
+    good = Kept().closed()
+    Kept(good).of(made.append, part)  # and is never closed
+    Kept(good).of(made.append, part)
     assert made == [part, part]
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from compiler.fleet import Backend, Fleet, Gateway, Route
 from compiler.fleet import routes as fleet_routes
+from compiler.fleet.routes import sees
 from compiler.kept import Kept
 from xds.live.shares import Before, left_behind, live_shares
 from xds.live.state import LiveState
@@ -32,7 +33,8 @@ def snapshot(fleet: Fleet, group: Group, kept: Kept | None = None) -> Snapshot:
     kept = kept or Kept()
     gateway = _gateway(fleet, group)
     routes = fleet_routes(fleet, gateway, kept) if gateway.hosts else ()
-    reached = kept.by(_all_reached, (routes,), _all_reached, (routes, kept))
+    view = sees(gateway)
+    reached = kept.last(("reached", view), (routes,), _all_reached, (view, routes, kept))
     return Snapshot(
         {
             ResourceType.RUNTIME: runtime(gateway),
@@ -85,20 +87,20 @@ class _AllReached(NamedTuple):
     load_assignments: ResourceSet
 
 
-def _all_reached(routes: tuple[Route, ...], kept: Kept) -> _AllReached:
+def _all_reached(view: tuple[object, ...], routes: tuple[Route, ...], kept: Kept) -> _AllReached:
     reached = kept.each(_reached, zip(routes), using=(kept,))
     # Of two load assignments for one cluster the second counts: of one in an aggregate.
     assignments = sorted([(found.in_aggregate, found.load_assignments) for found in reached], key=itemgetter(0))
     return _AllReached(
-        _together(chain.from_iterable([found.clusters for found in reached]), kept),
-        _together(chain.from_iterable([found for _, found in assignments]), kept),
+        _together(("clusters", view), chain.from_iterable([found.clusters for found in reached]), kept),
+        _together(("load assignments", view), chain.from_iterable([found for _, found in assignments]), kept),
     )
 
 
-def _together(resources: Iterable[Resource], kept: Kept) -> ResourceSet:
+def _together(name: object, resources: Iterable[Resource], kept: Kept) -> ResourceSet:
     """Several routes may lead to one cluster, which is one resource then."""
     found = tuple(dict.fromkeys(resources))
-    return kept.by(ResourceSet, found, ResourceSet, (found,))
+    return kept.last(name, found, ResourceSet, (found,))
 
 
 def _reached(route: Route, kept: Kept) -> _Reached:

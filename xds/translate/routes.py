@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 from compiler.envoy.replies import CLIENT_FAULT, SERVER_FAULT, header, listed_names, model_list
 from compiler.envoy.request_pass import MODEL_HEADER, NO_CLUSTER_HEADER, STREAM_HEADER
 from compiler.fleet import Fault, Gateway, Route
+from compiler.fleet.routes import sees
 from compiler.kept import Kept
 from xds.core.v3 import extension_pb2
 from xds.snapshot import ResourceSet, resource
@@ -43,21 +44,29 @@ def route_configurations(gateway: Gateway, routes: tuple[Route, ...], kept: Kept
         return ResourceSet()
     usual = _usual_retries(routes, kept)
     leads = kept.each(_lead, zip(routes), usual, using=(kept,))
-    # What the table is made of, told without making it.
-    settings = request_pass_settings(gateway)
-    names = tuple([route.model_names for route in routes])
-    said = (gateway.name, gateway.hosts, gateway.max_request_bytes, gateway.origin, *map(str, settings.values()), names)
+    # What the table is made of, told without making it; most of it is the same for gateways that see the same.
+    view, settings = sees(gateway), request_pass_settings(gateway)
+    names = kept.same(("names", view), tuple([route.model_names for route in routes]))
+    models = kept.last(("model list", view), (names,), _model_list, (routes,))
+    tree = kept.last(("tree", view), (names, *leads), _tree, (routes, leads))
     taking = next((route for route in routes if route.takes_unknown_names), None)
-    return kept.by(said, (*leads, usual, taking), _table, (gateway, routes, leads, usual))
+    said = (gateway.name, gateway.hosts, gateway.max_request_bytes, gateway.origin, *map(str, settings.values()))
+    parts = (kept.same(("said", gateway.name), said), models, tree, usual, taking)
+    return kept.last(("table", gateway.name), parts, _table, (gateway, routes, models, tree, usual))
 
 
-def _table(gateway: Gateway, routes: tuple[Route, ...], leads: list[_Lead], usual: bytes) -> ResourceSet:
-    return ResourceSet([resource(gateway.name, route_configuration(gateway, routes, leads, usual), gateway.origin)])
+def _table(gateway: Gateway, routes: tuple[Route, ...], models: str, tree: bytes, usual: bytes) -> ResourceSet:
+    table = route_configuration(gateway, routes, models, tree, usual)
+    return ResourceSet([resource(gateway.name, table, gateway.origin)])
 
 
-def route_configuration(gateway: Gateway, routes: tuple[Route, ...], leads: list[_Lead], usual: bytes) -> bytes:
-    """A RouteConfiguration, put together from the `leads` of its routes, which need not be made again."""
-    models = json.dumps(model_list(listed_names(routes)), separators=(",", ":"))
+def _model_list(routes: tuple[Route, ...]) -> str:
+    return json.dumps(model_list(listed_names(routes)), separators=(",", ":"))
+
+
+def route_configuration(gateway: Gateway, routes: tuple[Route, ...], models: str, tree: bytes, usual: bytes) -> bytes:
+    """A RouteConfiguration, put together from what need not be made again: the list of models, what names lead to, and
+    the retries of most routes."""
     table = route_pb2.RouteConfiguration(
         name=gateway.name,
         ignore_port_in_host_matching=True,
@@ -76,7 +85,7 @@ def route_configuration(gateway: Gateway, routes: tuple[Route, ...], leads: list
     return with_field(
         table,
         "virtual_hosts",
-        with_field(host, "matcher", with_field(matcher, "matcher_tree", _tree(routes, leads))),
+        with_field(host, "matcher", with_field(matcher, "matcher_tree", tree)),
     )
 
 
