@@ -74,16 +74,17 @@ def models(
     more: dict[str, _More] = {
         name: kept.same(("more", name), (recovery.get(name), names.get(name, ()))) for name in {*recovery, *names}
     }
-    portions = [models for portion in policies.portions if (models := portion.policies.get(InferenceModel, ()))]
-    if sum(map(len, portions)) != len(policies.of(InferenceModel)):
-        portions = [tuple(policies.of(InferenceModel).items())]  # without those whose name is another's
+    portions = [(own, p.versions) for p in policies.portions if (own := p.policies.get(InferenceModel, ()))]
+    if sum(len(own) for own, _ in portions) != len(policies.of(InferenceModel)):
+        # Without those whose name is another's.
+        portions = [(tuple(policies.of(InferenceModel).items()), tuple(policies.versions.items()))]
     linked = []
-    for portion in portions:
-        theirs = tuple(more[name] for name, _ in portion if name in more) if more else ()
-        views = tuple(policies.versions.get(name, ()) for name, _ in portion)
-        parts = (*(policy for _, policy in portion), *views, platform, *theirs)
-        slot = "linked", portion[0][0]
-        linked.append(kept.last(slot, parts, _linked, (portion, views, more, platform, kept)))
+    for own, versions in portions:
+        theirs = tuple(more[name] for name, _ in own if name in more) if more else ()
+        slot = "linked", own[0][0]
+        linked.append(
+            kept.last(slot, (own, versions, platform, *theirs), _linked, (own, versions, more, platform, kept))
+        )
     for some in linked:
         found.extend(some.found)
         found.extend(some.unfit if policies.platform_known else ())
@@ -95,8 +96,8 @@ def models(
 
 
 def _linked(
-    portion: tuple[tuple[str, Policy[InferenceModel]], ...],
-    views: tuple[tuple[Policy[InferenceModel], ...], ...],
+    own: tuple[tuple[str, Policy[InferenceModel]], ...],
+    versions: tuple[tuple[str, tuple[Policy[InferenceModel], ...]], ...],
     more: Mapping[str, _More],
     platform: Settings,
     kept: Kept,
@@ -105,14 +106,15 @@ def _linked(
     unfit: list[Diagnostic] = []
     models: list[tuple[str, Model]] = []
     instances: list[tuple[str, Instances]] = []
-    for (name, policy), of_versions in zip(portion, views, strict=True):
-        alternatives = kept.reported(found, _alternatives, policy, of_versions)
+    views = dict(versions)
+    for name, policy in own:
+        alternatives = kept.reported(found, _alternatives, policy, views.get(name, ()))
         recovery, more_names = more.get(name, (None, ()))
         if alternatives:
             parts = (policy, alternatives, platform, recovery, more_names)
             models.append((name, kept.reported(unfit, _model, *parts)))
         instances.append((name, kept.of(_instances, alternatives)))
-    mirroring = tuple(name for name, policy in portion if policy.body.spec.traffic.mirror is not None)
+    mirroring = tuple(name for name, policy in own if policy.body.spec.traffic.mirror is not None)
     return _Linked(tuple(models), tuple(instances), mirroring, tuple(found), tuple(unfit))
 
 

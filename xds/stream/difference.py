@@ -52,9 +52,12 @@ def difference(old: ResourceSet, new: ResourceSet) -> Difference:
 
 @lru_cache(KEPT)
 def _difference(old: ResourceSet, new: ResourceSet) -> Difference:
+    before, after = old.by_name, new.by_name
+    # Most are the same objects, which is found out without a line of Python for each.
+    others = frozenset(name for name, _ in after.items() - before.items())
     return Difference(
-        changed=frozenset(name for name, resource in new.items() if _version(old, name) != resource.version),
-        removed=frozenset(name for name in old if name not in new),
+        changed=frozenset(name for name in others if _version(old, name) != after[name].version),
+        removed=frozenset(before.keys() - after.keys()),
     )
 
 
@@ -75,5 +78,5 @@ def _moved(base: ResourceSet, towards: ResourceSet, names: frozenset[str]) -> Re
 
 
 def _version(resources: ResourceSet, name: str) -> str | None:
-    found: Resource | None = resources.get(name)
+    found: Resource | None = resources.by_name.get(name)
     return None if found is None else found.version
