@@ -12,10 +12,10 @@ from compiler.kept import Kept
 
 def findings(fleet: Fleet, _: Kept) -> Iterator[Diagnostic]:
     """Of models. What share of requests a rule takes nobody says, so of a rule's mirror nothing can be counted."""
-    models = {model.name: model for model in fleet.models}
-    for model in fleet.models:
-        if model.mirror is None:
-            continue
+    mirrored = [model for model in fleet.models if model.mirror is not None]
+    models = {model.name: model for model in fleet.models} if mirrored else {}
+    for model in mirrored:
+        assert model.mirror is not None
         if model.expected_qps is None:
             said = f"{model.name}: the cost of its mirror needs expectedQps"
             yield warning("P407", model.mirror.origin, said, "expectedQps: {typical: …}")

@@ -20,15 +20,13 @@ def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
 
 def _bodies(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
     """Bodies over a gateway's limit get 413, so a limit under a model's context makes that context a promise."""
-    tokens_of = dict(
-        zip([model.name for model in fleet.models], kept.each(longest_context, zip(fleet.models)), strict=True)
-    )
-    longest = max(tokens_of.values(), default=0)
+    longest = max(kept.each(longest_context, zip(fleet.models)), default=0)
     for gateway in fleet.gateways:
         if gateway.max_request_bytes >= BYTES_PER_TOKEN * longest:
             continue
+        models = {model.name: model for model in fleet.models}
         for name in gateway.models:
-            tokens = tokens_of[name]
+            tokens = longest_context(models[name])
             if gateway.max_request_bytes < BYTES_PER_TOKEN * tokens:
                 limit = bytes_text(gateway.max_request_bytes)
                 said = f"maxRequestBytes {limit} cannot hold {name}'s {tokens} tokens"

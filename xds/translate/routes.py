@@ -42,35 +42,51 @@ def route_configurations(gateway: Gateway, routes: tuple[Route, ...], kept: Kept
     """One, named like the gateway; none where no host is Envoy's to carry."""
     if not gateway.hosts:
         return ResourceSet()
+    view, settings = sees(gateway), request_pass_settings(gateway)
+    shared = kept.last(("shared", view), (routes,), _shared, (view, routes, kept))
+    said = (gateway.name, gateway.hosts, gateway.max_request_bytes, gateway.origin, *map(str, settings.values()))
+    parts = (kept.same(("said", gateway.name), said), *shared)
+    return kept.last(("table", gateway.name), parts, _table, (gateway, routes, shared))
+
+
+class _Shared(NamedTuple):
+    """What the tables of gateways that see the same have in common: nearly all of them."""
+
+    models: str
+    """The list that clients are told."""
+    tree: bytes
+    usual: bytes
+    """The retry policy of the virtual host."""
+    taking: Route | None
+    """The route for names that nobody has."""
+
+
+def _shared(view: tuple[object, ...], routes: tuple[Route, ...], kept: Kept) -> _Shared:
     usual = _usual_retries(routes, kept)
     leads = kept.each(_lead, zip(routes), usual, using=(kept,))
-    # What the table is made of, told without making it; most of it is the same for gateways that see the same.
-    view, settings = sees(gateway), request_pass_settings(gateway)
     names = kept.same(("names", view), tuple([route.model_names for route in routes]))
-    models = kept.last(("model list", view), (names,), _model_list, (routes,))
-    tree = kept.last(("tree", view), (names, *leads), _tree, (routes, leads))
-    taking = next((route for route in routes if route.takes_unknown_names), None)
-    said = (gateway.name, gateway.hosts, gateway.max_request_bytes, gateway.origin, *map(str, settings.values()))
-    parts = (kept.same(("said", gateway.name), said), models, tree, usual, taking)
-    return kept.last(("table", gateway.name), parts, _table, (gateway, routes, models, tree, usual))
+    return _Shared(
+        models=kept.last(("model list", view), (names,), _model_list, (routes,)),
+        tree=kept.last(("tree", view), (names, *leads), _tree, (routes, leads)),
+        usual=usual,
+        taking=next((route for route in routes if route.takes_unknown_names), None),
+    )
 
 
-def _table(gateway: Gateway, routes: tuple[Route, ...], models: str, tree: bytes, usual: bytes) -> ResourceSet:
-    table = route_configuration(gateway, routes, models, tree, usual)
-    return ResourceSet([resource(gateway.name, table, gateway.origin)])
+def _table(gateway: Gateway, routes: tuple[Route, ...], shared: _Shared) -> ResourceSet:
+    return ResourceSet([resource(gateway.name, route_configuration(gateway, routes, shared), gateway.origin)])
 
 
 def _model_list(routes: tuple[Route, ...]) -> str:
     return json.dumps(model_list(listed_names(routes)), separators=(",", ":"))
 
 
-def route_configuration(gateway: Gateway, routes: tuple[Route, ...], models: str, tree: bytes, usual: bytes) -> bytes:
-    """A RouteConfiguration, put together from what need not be made again: the list of models, what names lead to, and
-    the retries of most routes."""
+def route_configuration(gateway: Gateway, routes: tuple[Route, ...], shared: _Shared) -> bytes:
+    """A RouteConfiguration, put together from parts that need not be made again."""
     table = route_pb2.RouteConfiguration(
         name=gateway.name,
         ignore_port_in_host_matching=True,
-        max_direct_response_body_size_bytes={"value": max(DEFAULT_BODY_LIMIT, len(models))},
+        max_direct_response_body_size_bytes={"value": max(DEFAULT_BODY_LIMIT, len(shared.models))},
     )
     host = route_components_pb2.VirtualHost(
         name=gateway.name,
@@ -78,14 +94,14 @@ def route_configuration(gateway: Gateway, routes: tuple[Route, ...], models: str
         typed_per_filter_config=request_pass_settings(gateway),
         request_body_buffer_limit={"value": gateway.max_request_bytes},
         response_headers_to_add=list(_who_answered()),
-        retry_policy=route_components_pb2.RetryPolicy.FromString(usual),
+        retry_policy=route_components_pb2.RetryPolicy.FromString(shared.usual),
     )
-    unmatched = [_models(models), *_unknown_names(gateway, routes), _no_model()]
+    unmatched = [_models(shared.models), *_unknown_names(gateway, routes), _no_model()]
     matcher = matcher_pb2.Matcher(on_no_match=_take(unmatched))
     return with_field(
         table,
         "virtual_hosts",
-        with_field(host, "matcher", with_field(matcher, "matcher_tree", tree)),
+        with_field(host, "matcher", with_field(matcher, "matcher_tree", shared.tree)),
     )
 
 
