@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot
-from xds.stream.difference import Difference, difference, moved
+from xds.stream.difference import Difference, difference, gathered, moved
 from xds.stream.state import StreamState, Variant
 from xds.stream.subscription import NO_NAMES, SINGLY, Batch, Subscription
 
@@ -204,7 +204,14 @@ def _source(type_: ResourceType, sub: Subscription, snapshot: Snapshot) -> Resou
     goal = sub.goal(snapshot[type_])
     if type_ is not ResourceType.ENDPOINT:
         return goal
-    return moved(sub.offered, goal, difference(sub.offered, goal).changed)
+    return _and_what_goes(goal, sub.offered)
+
+
+@lru_cache(64)
+def _and_what_goes(goal: ResourceSet, offered: ResourceSet) -> ResourceSet:
+    """Bodies come from `goal` where it has them: what a client says it has comes without."""
+    gone = difference(offered, goal).removed
+    return gathered((*goal.values(), *(offered[name] for name in gone))) if gone else goal
 
 
 def _suspect_offer(state: StreamState, type_: ResourceType, goal: ResourceSet) -> _Offer | None:

@@ -220,6 +220,19 @@ def test_delta_warms_a_cluster_that_was_sent_before_load_assignments_were_named(
     assert names(client.updates()) == [("a",)]
 
 
+def test_delta_warms_a_cluster_whose_load_assignment_the_client_says_it_has() -> None:
+    """Although another model is gone, so that what the client has is nothing that was ever served as a whole."""
+    client = Client(DELTA, snapshot({"a": 1}))
+    client.ask(CLUSTER, versions=versions(AB[CLUSTER]))
+    client.ask(ENDPOINT, "a", "b", versions=versions(AB[ENDPOINT]))
+    assert client.updates() == []
+    client.snapshot = snapshot({"a": 2})
+    clusters, assignments = client.updates()
+    assert (clusters.type, assignments.type) == (CLUSTER, ENDPOINT)
+    assert names([clusters, assignments]) == [("a",), ("a",)]
+    assert assignments.resources[0].body
+
+
 @both
 def test_a_client_that_returns_and_asks_for_no_clusters_is_warming_some_and_gets_all_load_assignments(
     variant: Variant,
