@@ -54,7 +54,7 @@ def received(state: StreamState, type_: ResourceType, request: Request) -> Strea
         return state.having(type_, _first(state, type_, request))
     current = request.nonce in ("", sub.nonce)
     # While an Envoy warms clusters it asks nothing about clusters; then it names the nonce that it has seen last.
-    sub = sub.superseding(request.nonce).answered(request.nonce, request.error)
+    sub = sub.superseding(request.nonce, refused=request.error is not None).answered(request.nonce, request.error)
     # A request that answers an older response was written before the client saw the last one; what it wants by now
     # comes with its answer to that.
     return state.having(type_, _asking(sub, request.names) if current else sub)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain, count
 
 from compiler.diagnostics import Position
 from xds.snapshot import NOTHING, Resource, ResourceSet
@@ -62,7 +63,7 @@ class Subscription:
     suspects: tuple[frozenset[str], ...] = ()
     """Names from refused responses of several resources, in groups that are offered again apart from each other."""
     outstanding: tuple[Batch, ...] = ()
-    """In the order of sending. A nonce may stand here twice: it names a content."""
+    """In the order of sending, each with a nonce of its own."""
     nonce: str = ""
     """Of the last response."""
     sent: str = ""
@@ -106,21 +107,39 @@ class Subscription:
             if name in wanted and wanted[name].version != refusal.resource.version
         )
 
+    def doubted(self, wanted: ResourceSet) -> frozenset[str]:
+        """Refused names that are gone and that the client should lack already: it may have taken an older version."""
+        return frozenset(name for name in self.refused if name not in wanted and name not in self.offered)
+
     def suspected(self) -> frozenset[str]:
         return NO_NAMES.union(*self.suspects)
 
     def batch(self, nonce: str) -> Batch | None:
-        """The oldest response of that nonce that is still on its way."""
+        """The response of that nonce, if it is still on its way."""
         return next((batch for batch in self.outstanding if batch.nonce == nonce), None)
 
     def answered(self, nonce: str, error: str | None) -> Subscription:
         """A nonce that no outstanding response has is an old one, or another stream's, and means nothing."""
         return self.accepted(nonce) if error is None else self.rejected(nonce, error)
 
-    def superseding(self, nonce: str) -> Subscription:
-        """The answer to a response of that nonce comes in place of those to the responses before it."""
-        at = max((at for at, batch in enumerate(self.outstanding) if batch.nonce == nonce), default=0)
-        return replace(self, outstanding=self.outstanding[at:]) if at else self
+    def superseding(self, nonce: str, *, refused: bool) -> Subscription:
+        """The answer to a response of that nonce comes in place of those to the responses before it: if it is refused,
+        nothing is known of them, and they are taken for refused, too."""
+        batch = self.batch(nonce)
+        if batch is None or batch is self.outstanding[0]:
+            return self
+        at = self.outstanding.index(batch)
+        if refused:
+            answered = self.outstanding[: at + 1]
+            names = frozenset(name for earlier in answered for name in earlier.names if name in batch.after)
+            removed = NO_NAMES.union(*(earlier.removed for earlier in answered)) - names
+            batch = replace(batch, before=answered[0].before, names=names, removed=removed)
+        return replace(self, outstanding=(batch, *self.outstanding[at + 1 :]))
+
+    def unused(self, nonce: str) -> str:
+        """`nonce`, or one like it where a client could take an answer to one response for an answer to another."""
+        used = {self.nonce, *(batch.nonce for batch in self.outstanding)}
+        return next(free for free in chain((nonce,), (f"{nonce}-{again}" for again in count(2))) if free not in used)
 
     def accepted(self, nonce: str) -> Subscription:
         batch = self.batch(nonce)
@@ -141,10 +160,12 @@ class Subscription:
             later.append(replace(following, before=moved(following.before, batch.before, back)))
             # What was sent again since is decided by that response.
             names, back = names - following.names, back - following.names - following.removed
+        unheard = frozenset(name for name in self.select(batch.removed & back) if name not in batch.before)
         rolled = replace(
             self,
             outstanding=(*self.outstanding[:at], *later),
             offered=moved(self.offered, batch.before, back),
+            owed=self.owed | unheard,
         )
         if len(batch.names) > 1:
             return replace(rolled, suspects=(*self.suspects, *apart(names)))
@@ -156,7 +177,10 @@ class Subscription:
         if not names:
             return self
         refused = {name: refusal for name, refusal in self.refused.items() if name not in names}
-        return replace(self, names=shared_names(self.names | names), owed=self.owed | names, refused=refused)
+        # What lies outside its names it was not sent, though it counts as offered.
+        offered = self.offered if self.wildcard else moved(self.offered, NOTHING, names - self.names)
+        everything = shared_names(self.names | names)
+        return replace(self, names=everything, offered=offered, owed=self.owed | names, refused=refused)
 
     def asking_for_all(self) -> Subscription:
         """With a wildcard that it did not have: what lies outside its names it has forgotten, or never had."""

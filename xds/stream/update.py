@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot
-from xds.stream.difference import Difference, difference, moved
+from xds.stream.difference import Difference, difference, gathered, moved
 from xds.stream.state import StreamState, Variant
 from xds.stream.subscription import NO_NAMES, SINGLY, Batch, Subscription
 
@@ -36,7 +36,7 @@ class Update:
     version: str
     """Of the type, once this is accepted."""
     nonce: str
-    """Hash of all the above."""
+    """Hash of all the above, with a number where the same is sent twice in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,10 @@ def _next_clusters(state: StreamState, snapshot: Snapshot) -> Step | None:
     if assignments is None:
         return step
     sent = after.subscriptions[ResourceType.CLUSTER].outstanding[-1].names
+    before = state.subscriptions[ResourceType.CLUSTER]
+    if state.whole(ResourceType.CLUSTER) and (before.suspects or before.refused):
+        # Of a list that it refused an Envoy has applied what was good, which this one may take back.
+        sent = frozenset(resource.name for resource in update.resources)
     present, _ = _split(snapshot[ResourceType.ENDPOINT], assignments.select(sent))
     owing = replace(assignments, owed=assignments.owed | present)
     return update, after.having(ResourceType.ENDPOINT, owing)
@@ -160,10 +164,12 @@ def _offer(state: StreamState, snapshot: Snapshot, type_: ResourceType) -> _Offe
     changed = sub.select(gap.changed)
     if sub.suspects:
         changed -= sub.suspected()
-    removed = _removable(state, snapshot, type_, gap)
+    removed = _removable(state, type_, gap)
     asked = sub.owed | sub.lapsed(wanted) if sub.refused else sub.owed
+    if sub.refused and (state.variant is Variant.DELTA or state.whole(type_)):
+        asked |= sub.doubted(wanted)
     present, absent = _split(_source(type_, sub, snapshot), asked)
-    absent = _unheard_of(state, type_, absent)
+    absent = _unheard_of(state, snapshot, type_, absent)
     if sub.unanswered or (asked and state.whole(type_)):
         return _Offer(changed | present, removed | absent)
     if present or absent:
@@ -173,10 +179,10 @@ def _offer(state: StreamState, snapshot: Snapshot, type_: ResourceType) -> _Offe
         return _Offer(frozenset([min(changed)]) if singly else changed, removed)
     if state.whole(type_) and sub.outstanding:
         return None  # its suspects can only be told apart one after the other
-    return _suspect_offer(state, type_, goal)
+    return _suspect_offer(state, snapshot, type_, goal)
 
 
-def _removable(state: StreamState, snapshot: Snapshot, type_: ResourceType, gap: Difference) -> frozenset[str]:
+def _removable(state: StreamState, type_: ResourceType, gap: Difference) -> frozenset[str]:
     """Of what is to go, that which need not wait for the routes."""
     sub = state.subscriptions[type_]
     removed = sub.select(gap.removed)
@@ -188,15 +194,7 @@ def _removable(state: StreamState, snapshot: Snapshot, type_: ResourceType, gap:
     # acceptance and so the routes would wait, is gone as well.
     before = sub.outstanding[0].before
     sent = removed & NO_NAMES.union(*(batch.names for batch in sub.outstanding))
-    return frozenset(name for name in sent if name not in before or _never_warm(state, snapshot, name))
-
-
-def _never_warm(state: StreamState, snapshot: Snapshot, cluster: str) -> bool:
-    """The client waits for a load assignment that there is no more, and cannot be told so."""
-    assignments = state.subscriptions.get(ResourceType.ENDPOINT)
-    if state.variant is Variant.DELTA or assignments is None or cluster not in assignments.owed:
-        return False
-    return not _split(_source(ResourceType.ENDPOINT, assignments, snapshot), frozenset([cluster]))[0]
+    return frozenset(name for name in sent if name not in before)
 
 
 def _source(type_: ResourceType, sub: Subscription, snapshot: Snapshot) -> ResourceSet:
@@ -204,27 +202,40 @@ def _source(type_: ResourceType, sub: Subscription, snapshot: Snapshot) -> Resou
     goal = sub.goal(snapshot[type_])
     if type_ is not ResourceType.ENDPOINT:
         return goal
-    return moved(sub.offered, goal, difference(sub.offered, goal).changed)
+    return _and_what_goes(goal, sub.offered)
 
 
-def _suspect_offer(state: StreamState, type_: ResourceType, goal: ResourceSet) -> _Offer | None:
+@lru_cache(64)
+def _and_what_goes(goal: ResourceSet, offered: ResourceSet) -> ResourceSet:
+    """Bodies come from `goal` where it has them: what a client says it has comes without."""
+    gone = difference(offered, goal).removed
+    return gathered((*goal.values(), *(offered[name] for name in gone))) if gone else goal
+
+
+def _suspect_offer(state: StreamState, snapshot: Snapshot, type_: ResourceType, goal: ResourceSet) -> _Offer | None:
     sub = state.subscriptions[type_]
     for at, group in enumerate(sub.suspects):
         present, absent = _split(goal, sub.select(group))
-        absent = _unheard_of(state, type_, absent)
+        absent = _unheard_of(state, snapshot, type_, absent)
         if present or absent:
             return _Offer(present, absent, suspects=sub.suspects[at + 1 :])
     return None
 
 
-def _unheard_of(state: StreamState, type_: ResourceType, absent: frozenset[str]) -> frozenset[str]:
+def _unheard_of(state: StreamState, snapshot: Snapshot, type_: ResourceType, absent: frozenset[str]) -> frozenset[str]:
     """Of names that do not exist, those to be called so at once; what the client still has goes in its turn.
 
-    State of the world has no words for it but an empty load assignment, for a cluster that waits for one.
+    State of the world has no words for it but a whole list, and an empty load assignment for a cluster that waits for
+    one.
     """
-    if state.variant is Variant.SOTW:
-        absent = absent & _awaited(state) if type_ is ResourceType.ENDPOINT else NO_NAMES
-    return frozenset(name for name in absent if name not in state.subscriptions[type_].offered)
+    if not absent:
+        return absent
+    awaited = _awaited(state) if type_ is ResourceType.ENDPOINT else NO_NAMES
+    if state.variant is Variant.SOTW and not state.whole(type_):
+        absent = absent & awaited
+    offered, wanted = state.subscriptions[type_].offered, snapshot[type_]
+    # A cluster does not get warm by what the client says it has of an earlier stream.
+    return frozenset(name for name in absent if name not in offered or (name in awaited and name not in wanted))
 
 
 def _awaited(state: StreamState) -> frozenset[str]:
@@ -240,12 +251,18 @@ def _sent(state: StreamState, snapshot: Snapshot, type_: ResourceType, offer: _O
     goal = sub.goal(snapshot[type_])
     after = moved(sub.offered, goal, _settled(state, type_, sub, difference(sub.offered, goal), offer))
     source, names = _source(type_, sub, snapshot), offer.names
+    anew, gone = offer.names, offer.removed
     if state.whole(type_):
         source, names = after, sub.select(_all_names(after))
+        # It says again what has not been accepted yet, and may be refused for that.
+        anew = names & anew.union(*(batch.names for batch in sub.outstanding))
+        gone = gone.union(*(batch.removed for batch in sub.outstanding)) - names
     update = _update(type_, source, names, offer.removed, after.version)
-    batch = Batch(update.nonce, offer.names, offer.removed, sub.offered, after)
+    update = replace(update, nonce=sub.unused(update.nonce))
+    batch = Batch(update.nonce, anew, gone, sub.offered, after)
     kept = sub.quarantine(snapshot[type_])
-    refused = {name: refusal for name, refusal in sub.refused.items() if name in kept or name not in offer.names}
+    over = offer.names | offer.removed
+    refused = {name: refusal for name, refusal in sub.refused.items() if name in kept or name not in over}
     return update, state.having(
         type_,
         replace(

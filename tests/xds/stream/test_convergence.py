@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tests.xds.stream.replica import Replica, Stream
 from tests.xds.stream.snapshots import (
     CLUSTER,
     ENDPOINT,
@@ -19,15 +20,22 @@ from tests.xds.stream.snapshots import (
     routed_clusters,
     snapshot,
 )
-from xds.snapshot import Resource, ResourceSet, ResourceType
-from xds.stream import delta, sotw
-from xds.stream.state import Request, StreamState, Variant
-from xds.stream.update import Update, next_update
+from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot
+from xds.stream.state import Request, Variant
+from xds.stream.update import Update
 
-RECEIVED = {Variant.SOTW: sotw.received, Variant.DELTA: delta.received}
-CLUSTER_NAMES = [f"c{n}" for n in range(40)]
-EDITS = st.dictionaries(st.sampled_from(CLUSTER_NAMES), st.integers(1, 3))
-POISON = st.frozensets(st.tuples(st.sampled_from([CLUSTER, ENDPOINT]), st.sampled_from(CLUSTER_NAMES)), max_size=2)
+NAMES = [f"c{n}" for n in range(40)]
+Model = tuple[int, int, bool]
+"""The versions of its cluster and of its load assignment, and whether a route leads to it."""
+Models = dict[str, Model]
+MODEL = st.tuples(st.integers(1, 3), st.integers(1, 3), st.booleans())
+FEW = st.sampled_from(NAMES[:5])
+"""So that edits and refusals meet; with all names a change may be too large to go one by one."""
+MODELS = st.dictionaries(FEW, MODEL) | st.dictionaries(st.sampled_from(NAMES), MODEL)
+POISON = st.frozensets(st.tuples(st.sampled_from([CLUSTER, ENDPOINT]), FEW), max_size=2)
+EXAMPLES = max(300, settings.default.max_examples)
+RESPONSES_AT_MOST = 400
+"""After the last event: each of the names may have to be sent alone, more than once."""
 
 
 class FakeEnvoy:
@@ -41,7 +49,9 @@ class FakeEnvoy:
         self.asked: dict[ResourceType, frozenset[str]] = {}
         self.nonces: dict[ResourceType, str] = {}
         self.requests: deque[Request] = deque()
-        self.warming: dict[str, set[str]] = {}
+        self.warming: set[str] = set()
+        self.unanswered: list[tuple[Update, str | None]] = []
+        """As long as clusters are warming, an Envoy says nothing about clusters."""
         self.poison: frozenset[tuple[ResourceType, str]] = frozenset()
         self.atomic = False
         """A response with a bad cluster is refused as a whole, as Envoy does when a constraint of the API is broken."""
@@ -73,24 +83,29 @@ class FakeEnvoy:
 
     def take(self, update: Update) -> None:
         self.nonces[update.type] = update.nonce
-        bad = [r.name for r in update.resources if self._bad(update.type, r)]
+        bad = [r.name for r in update.resources if self.refuses(update.type, r)]
         if bad and (update.type is not CLUSTER or self.atomic):
             self.answer(update, f"bad {bad}")
-            if update.type is ENDPOINT:
-                self._warmed({r.name for r in update.resources})
+            if update.type in (CLUSTER, ENDPOINT):
+                self._warmed({r.name for r in update.resources} if update.type is ENDPOINT else set())
             return
         good = {r.name: r for r in update.resources if r.name not in bad}
         fresh = {n for n, r in good.items() if self._version(update.type, n) != r.version}
         self._apply(update, good, bad)
         self._follow(update.type)
+        self.answer(update, f"bad {bad}" if bad else None)
+        if update.type is CLUSTER:
+            self.warming |= fresh
         if update.type in (CLUSTER, ENDPOINT):
             self._warmed({*good, *update.removed} if update.type is ENDPOINT else set())
-        if update.type is CLUSTER and fresh and not bad:
-            self.warming[update.nonce] = fresh
-        else:
-            self.answer(update, f"bad {bad}" if bad else None)
 
     def answer(self, update: Update, error: str | None) -> None:
+        if update.type is CLUSTER:
+            self.unanswered.append((update, error))
+        else:
+            self.say(update, error)
+
+    def say(self, update: Update, error: str | None) -> None:
         names = self.asked[update.type] if self.variant is Variant.SOTW else frozenset[str]()
         self.requests.append(Request(update.type, update.nonce, error, names=names))
         if update.type is CLUSTER and LISTENER not in self.asked:
@@ -118,19 +133,20 @@ class FakeEnvoy:
             self.ask(follower, wanted, first=follower not in self.asked)
 
     def _warmed(self, names: set[str]) -> None:
-        """A response with clusters is accepted once a load assignment has come for each, however often before."""
+        """Clusters are warm once a load assignment has come for each, however often before."""
         if self.cold:
             self.cold = (self.cold - names) & self.held[CLUSTER].keys()
             if not self.cold:
                 self.ask(CLUSTER, frozenset(), first=True)
-        for nonce, waiting in list(self.warming.items()):
-            still = (waiting - names) & self.held[CLUSTER].keys()
-            self.warming[nonce] = still
-            if not still:
-                del self.warming[nonce]
-                self.answer(Update(CLUSTER, (), (), "", nonce), None)
+        self.warming = (self.warming - names) & self.held[CLUSTER].keys()
+        if not self.warming:
+            # State of the world has one request for each type, which names the last nonce; delta has a queue of them.
+            answers = self.unanswered if self.variant is Variant.DELTA else self.unanswered[-1:]
+            self.unanswered = []
+            for update, error in answers:
+                self.say(update, error)
 
-    def _bad(self, type_: ResourceType, resource: Resource) -> bool:
+    def refuses(self, type_: ResourceType, resource: Resource) -> bool:
         """Some names are bad at every version but their first, so that a snapshot without them can be had."""
         return (type_, resource.name) in self.poison and not resource.body.endswith(b" 1")
 
@@ -140,52 +156,68 @@ class FakeEnvoy:
 
 
 class Convergence(RuleBasedStateMachine):
-    variant = Variant.DELTA
-    state: StreamState
+    """One Envoy, and two replicas of which one may not have heard of the last edits yet."""
 
-    @initialize(clusters=EDITS, poison=POISON, atomic=st.booleans())
-    def start(self, clusters: dict[str, int], poison: frozenset[tuple[ResourceType, str]], atomic: bool) -> None:
-        self.known: dict[str, ResourceSet] = {}
+    variant = Variant.DELTA
+    envoy: FakeEnvoy
+
+    @initialize(models=MODELS, poison=POISON, atomic=st.booleans())
+    def start(self, models: Models, poison: frozenset[tuple[ResourceType, str]], atomic: bool) -> None:
+        self.models, self.listener = models, 1
         self.poison, self.atomic = poison, atomic
-        self.doubtful = False
-        self._publish(clusters, clusters)
+        self.doubtful = self.unknown = self.lost = False
+        self.replicas = [Replica(self._snapshot()) for _ in range(2)]
         self._connect({type_: {} for type_ in ResourceType})
 
-    @rule(clusters=EDITS, endpoints=st.integers(1, 3))
-    def edit(self, clusters: dict[str, int], endpoints: int) -> None:
-        self._publish(clusters, dict.fromkeys(clusters, endpoints))
+    @rule(models=MODELS, listener=st.integers(1, 2), late=st.booleans())
+    def edit_everything(self, models: Models, listener: int, late: bool) -> None:
+        self.models, self.listener = models, listener
+        self._publish(late)
+
+    @rule(name=FEW, model=st.none() | MODEL, late=st.booleans())
+    def edit_one(self, name: str, model: Model | None, late: bool) -> None:
+        """It comes, changes or goes."""
+        self.models = {n: m for n, m in self.models.items() if n != name} | ({name: model} if model else {})
+        self._publish(late)
+
+    @rule()
+    def the_other_replica_hears_of_it(self) -> None:
+        self._publish(late=False)
 
     @rule()
     def the_server_sends(self) -> None:
-        self.state = self.state.resolved(self.snapshot, self.known.get)
-        if (step := next_update(self.state, self.snapshot)) is not None:
-            update, self.state = step
-            self.responses.append(update)
+        self.stream.send()
 
     @rule()
     def the_server_receives(self) -> None:
         if self.envoy.requests:
-            request = self.envoy.requests.popleft()
-            type_ = ResourceType(request.type_url)
-            self.state = RECEIVED[self.variant](self.state, type_, request)
+            self.stream.receive(self.envoy.requests.popleft())
 
     @rule()
     def the_envoy_receives(self) -> None:
-        if self.responses:
-            self.envoy.take(self.responses.popleft())
+        if self.stream.responses:
+            update = self.stream.responses.popleft()
+            self.envoy.take(update)
+            self.lost = self.lost and update.type is not ROUTE
 
-    @rule(elsewhere=st.booleans())
-    def the_stream_breaks(self, elsewhere: bool) -> None:
-        """The next server may be another replica, which remembers no older versions. State of the world then has no
-        words for what the client still has, so its routes may lead nowhere for a moment."""
-        if elsewhere and self.variant is Variant.DELTA:
-            self.known = {s.version: s for s in self.snapshot.sets.values()}
-        self.doubtful = self.state.doubtful or any(sub.outstanding for sub in self.state.subscriptions.values())
-        self._connect(self.envoy.held, frozenset(self.envoy.cold.union(*self.envoy.warming.values())))
+    @rule(rounds=st.integers(2, 40))
+    def they_talk_for_a_while(self, rounds: int) -> None:
+        for _ in range(rounds):
+            if not self._goes_on():
+                break
+
+    @rule()
+    def the_stream_breaks(self) -> None:
+        self._connect_again()
+
+    @rule()
+    def the_envoy_goes_to_the_other_replica(self) -> None:
+        self.replicas.reverse()
+        self._connect_again()
 
     @invariant()
     def no_route_leads_to_a_cluster_that_was_not_sent(self) -> None:
-        if not hasattr(self, "envoy") or TABLE not in self.envoy.held[ROUTE]:
+        if not hasattr(self, "envoy") or TABLE not in self.envoy.held[ROUTE] or self.lost:
             return
         missing = routed_clusters(self.envoy.held[ROUTE][TABLE]) - self.envoy.held[CLUSTER].keys()
         assert {name for name in missing if (CLUSTER, name) not in self.poison} == set()
@@ -193,39 +225,68 @@ class Convergence(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "envoy"):
             return
-        self.state = self.state.opened()
-        for _ in range(5000):
-            before = (len(self.responses), len(self.envoy.requests))
-            self.the_envoy_receives()
-            self.the_server_receives()
-            self.the_server_sends()
-            if before == (0, 0) == (len(self.responses), len(self.envoy.requests)):
-                break
-        else:
-            raise AssertionError("the stream never comes to rest")
+        self._publish(late=False)
+        self.stream.opened()
+        before = len(self.stream.sent)
+        while self._goes_on():
+            assert len(self.stream.sent) - before < RESPONSES_AT_MOST, "the stream does not come to rest"
         self._check_content()
 
+    def _goes_on(self) -> bool:
+        done = (len(self.stream.sent), len(self.stream.responses), len(self.envoy.requests))
+        self.the_envoy_receives()
+        self.the_server_receives()
+        self.the_server_sends()
+        return done[1:] != (0, 0) or done != (len(self.stream.sent), 0, len(self.envoy.requests))
+
     def _check_content(self) -> None:
-        wanted = {t: {name: r.version for name, r in self.snapshot[t].items()} for t in ResourceType}
+        snapshot = self.replicas[0].snapshot
+        wanted = {t: {name: r.version for name, r in snapshot[t].items()} for t in ResourceType}
         held = {t: {name: r.version for name, r in self.envoy.held[t].items()} for t in ResourceType}
         for type_ in (CLUSTER, ENDPOINT):
             bad = {name for poisoned, name in self.poison if poisoned in (CLUSTER, type_)}
             good = {name: version for name, version in wanted[type_].items() if name not in bad}
             assert good.items() <= held[type_].items(), type_
-        if wanted[CLUSTER].keys() <= held[CLUSTER].keys():
+        if wanted[CLUSTER].keys() <= held[CLUSTER].keys() and not self._waits_for_what_it_refuses():
             # Nothing is missing that routes need, so they have moved, and what they have left is gone.
             assert held[LISTENER] == wanted[LISTENER]
             assert held[ROUTE] == wanted[ROUTE]
-            assert held[CLUSTER].keys() == wanted[CLUSTER].keys()
+            assert held[CLUSTER].keys() == wanted[CLUSTER].keys() or self._keeps_what_nobody_knows_of()
         assert held[RUNTIME] == wanted[RUNTIME]
 
-    def _publish(self, clusters: dict[str, int], endpoints: dict[str, int]) -> None:
-        self.snapshot = snapshot(clusters, endpoints)
-        self.known.update((s.version, s) for s in self.snapshot.sets.values())
+    def _waits_for_what_it_refuses(self) -> bool:
+        """A load assignment whose last good version the client has from an earlier stream, and nobody else."""
+        assignments = self.replicas[0].snapshot[ENDPOINT]
+        waits = (assignments[name] for name in self.envoy.warming if name in assignments)
+        return any(self.envoy.refuses(ENDPOINT, assignment) for assignment in waits)
+
+    def _keeps_what_nobody_knows_of(self) -> bool:
+        """State of the world: a client that is back with nobody knows what refuses the only list that it is sent."""
+        clusters = self.replicas[0].snapshot[CLUSTER].values()
+        return self.unknown and any(self.envoy.refuses(CLUSTER, cluster) for cluster in clusters)
+
+    def _snapshot(self) -> Snapshot:
+        clusters = {name: model[0] for name, model in self.models.items()}
+        endpoints = {name: model[1] for name, model in self.models.items()}
+        routed = [name for name, model in self.models.items() if model[2]]
+        return snapshot(clusters, endpoints, routed, self.listener)
+
+    def _publish(self, late: bool) -> None:
+        for replica in self.replicas[: 1 if late else 2]:
+            replica.publish(self._snapshot())
+
+    def _connect_again(self) -> None:
+        """A server that never served what the client has, or does not believe it, has no words in state of the world
+        for clusters that only the client knows: its routes lead nowhere until it is sent others."""
+        self.doubtful = self.stream.doubtful
+        if self.variant is Variant.SOTW:
+            known = self.replicas[0].knows(ResourceSet(self.envoy.held[CLUSTER].values()).version)
+            self.unknown = self.doubtful or not known
+            self.lost = self.lost or self.unknown
+        self._connect(self.envoy.held, frozenset(self.envoy.cold | self.envoy.warming))
 
     def _connect(self, held: dict[ResourceType, dict[str, Resource]], cold: frozenset[str] = frozenset()) -> None:
-        self.state = StreamState(self.variant, believed=not self.doubtful)
-        self.responses: deque[Update] = deque()
+        self.stream = Stream(self.variant, self.replicas[0], believed=not self.doubtful)
         self.envoy = FakeEnvoy(self.variant, held, cold & held[CLUSTER].keys())
         self.envoy.poison, self.envoy.atomic = self.poison, self.atomic
 
@@ -236,4 +297,6 @@ class SotwConvergence(Convergence):
 
 TestDelta = Convergence.TestCase
 TestStateOfTheWorld = SotwConvergence.TestCase
-TestDelta.settings = TestStateOfTheWorld.settings = settings(stateful_step_count=50, deadline=None)
+TestDelta.settings = TestStateOfTheWorld.settings = settings(
+    max_examples=EXAMPLES, stateful_step_count=50, deadline=None
+)

@@ -81,6 +81,49 @@ def test_the_culprit_of_a_refused_list_of_clusters_is_left_out_of_it(variant: Va
     assert set(client.state.subscriptions[CLUSTER].offered) == set(many) - {"c001"}
 
 
+def test_sotw_warms_again_what_a_list_takes_back_that_was_refused_for_another_cluster() -> None:
+    """An Envoy applies the good ones of a list that it refuses, so the next list changes them, too."""
+    client = synced(Variant.SOTW, snapshot({"good": 1}))
+    client.snapshot = snapshot({"bad": 1, "good": 2})
+    client.refuse(client.updates()[0])
+    clusters, assignments = client.updates()
+    assert clusters.resources[1].version == snapshot({"good": 1})[CLUSTER]["good"].version
+    assert (assignments.type, names([assignments])) == (ENDPOINT, [("good",)])
+
+
+def test_sotw_blames_no_cluster_for_another_that_is_in_two_lists_on_their_way() -> None:
+    client = synced(Variant.SOTW, snapshot({"good": 1}))
+    client.snapshot = snapshot({"bad": 1, "good": 1})
+    first = client.updates()[0]
+    client.snapshot = snapshot({"bad": 1, "good": 1, "new": 1})
+    second = client.updates()[0]
+    client.refuse(first, second)
+    refusing(client, "bad")
+    assert set(client.state.subscriptions[CLUSTER].refused) == {"bad"}
+    assert set(client.state.subscriptions[CLUSTER].offered) == {"good", "new"}
+
+
+def test_sotw_keeps_nothing_of_a_cluster_that_was_refused_in_two_lists_of_which_the_last_is_answered() -> None:
+    client = synced(Variant.SOTW, snapshot({}))
+    client.snapshot = snapshot({"bad": 1, "other": 1})
+    client.updates()
+    client.snapshot = snapshot({"bad": 1})
+    client.refuse(*client.updates()[:1])
+    assert names(refusing(client, "bad")) == [()]
+    assert client.state.subscriptions[CLUSTER].refused["bad"].good is None
+
+
+def test_sotw_comes_to_an_end_with_a_client_that_refuses_lists_which_leave_out_more_and_more() -> None:
+    client = synced(Variant.SOTW, snapshot({"a": 1, "b": 1, "c": 1}))
+    lists = []
+    for left in ("abc", "ab", "a"):
+        client.snapshot = snapshot({**dict.fromkeys(left, 1), "bad": 1}, routed=["a"])
+        lists += [update for update in client.updates() if update.type is CLUSTER]
+    client.refuse(*lists)
+    refusing(client, "bad")
+    assert set(client.state.subscriptions[CLUSTER].refused) == {"bad"}
+
+
 def test_sotw_keeps_a_refused_cluster_at_its_last_good_version_in_the_list() -> None:
     client = synced(Variant.SOTW, snapshot({"a": 1, "b": 1}))
     client.snapshot = snapshot({"a": 2, "b": 1})
@@ -139,8 +182,8 @@ def test_what_is_kept_after_two_refusals_is_what_was_accepted_last(variant: Vari
     assert refusal.good.version == snapshot({"a": 1})[ENDPOINT]["a"].version
 
 
-def test_what_is_kept_after_a_refusal_is_what_came_before_it_though_that_was_never_answered() -> None:
-    """State of the world: an answer to a response comes in place of the answers to those before it."""
+def test_sotw_keeps_what_was_accepted_last_when_only_the_last_of_several_responses_is_answered_and_refused() -> None:
+    """An answer to a response comes in place of the answers to those before it, so nobody knows what became of them."""
     client = synced(Variant.SOTW, snapshot({"a": 1}))
     sent = []
     for content in (2, 3):
@@ -150,8 +193,66 @@ def test_what_is_kept_after_a_refusal_is_what_came_before_it_though_that_was_nev
     assert client.updates() == []
     refusal = client.state.subscriptions[ENDPOINT].refused["a"]
     assert refusal.good is not None
-    assert refusal.good.version == snapshot({"a": 1}, {"a": 2})[ENDPOINT]["a"].version
+    assert refusal.good.version == snapshot({"a": 1})[ENDPOINT]["a"].version
     assert not client.state.outstanding
+
+
+def test_sotw_finds_the_culprit_of_two_lists_of_which_only_the_last_is_answered() -> None:
+    client = synced(Variant.SOTW, snapshot({"good": 1}))
+    client.snapshot = snapshot({"bad": 1, "good": 1})
+    client.updates()
+    client.snapshot = snapshot({"bad": 2, "good": 1, "new": 1})
+    client.refuse(client.updates()[0])
+    refusing(client, "bad")
+    assert set(client.state.subscriptions[CLUSTER].refused) == {"bad"}
+    assert set(client.state.subscriptions[CLUSTER].offered) == {"good", "new"}
+
+
+@both
+def test_nothing_is_kept_of_what_was_sent_twice_before_it_was_refused(variant: Variant) -> None:
+    client = Client(variant, snapshot({"a": 1}))
+    client.ask(ENDPOINT, "a")
+    sent = client.updates()
+    client.ask(CLUSTER)
+    sent += [update for update in client.updates() if update.type is ENDPOINT]
+    assert [update.resources for update in sent] == [sent[0].resources] * 2
+    client.refuse(*sent)
+    assert client.state.subscriptions[ENDPOINT].refused["a"].good is None
+
+
+@both
+def test_nothing_is_kept_of_what_was_refused_when_it_was_first_asked_for(variant: Variant) -> None:
+    """Although the server knew it before, and what it says to others counts as said to those who do not ask."""
+    client = Client(variant, snapshot({"a": 1, "b": 1}))
+    client.ask(ENDPOINT, "a")
+    client.settle()
+    client.ask(ENDPOINT, "b")
+    client.refuse(*client.updates())
+    assert client.state.subscriptions[ENDPOINT].refused["b"].good is None
+    client.ask(CLUSTER)
+    assert [update for update in client.settle() if "b" in names([update])[0] and update.type is ENDPOINT] == []
+
+
+@both
+def test_what_the_client_refused_last_is_removed_as_it_may_have_taken_it_before(variant: Variant) -> None:
+    """From a response that was refused for another: an Envoy says so of the whole, and applies what was good."""
+    client = Client(variant, snapshot({"a": 1, "bad": 1}))
+    client.ask(CLUSTER)
+    sent = client.updates()
+    client.snapshot = snapshot({"a": 2, "bad": 1})
+    sent += client.updates()
+    client.refuse(*sent)
+    client.snapshot = snapshot({})
+    assert {name for update in client.settle() for name in update.removed} == {"a", "bad"}
+    assert client.state.subscriptions[CLUSTER].refused == {}
+
+
+def test_delta_says_again_that_a_name_does_not_exist_when_it_was_said_in_a_response_that_was_refused() -> None:
+    client = Client(Variant.DELTA, snapshot({"a": 1}))
+    client.ask(ENDPOINT, "a", "nope")
+    client.refuse(*client.updates())
+    (update,) = client.settle()
+    assert (names([update]), update.removed) == ([()], ("nope",))
 
 
 @both

@@ -8,7 +8,7 @@ from tests.xds.stream.client import Client, names, types
 from tests.xds.stream.snapshots import CLUSTER, ENDPOINT, LAYER, LISTENER, ROUTE, RUNTIME, TABLE, of, snapshot
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
 from xds.stream.state import Variant
-from xds.stream.update import MOST
+from xds.stream.update import MOST, next_update
 
 SOTW, DELTA = Variant.SOTW, Variant.DELTA
 both = pytest.mark.parametrize("variant", [SOTW, DELTA])
@@ -218,6 +218,33 @@ def test_delta_warms_a_cluster_that_was_sent_before_load_assignments_were_named(
     assert names(client.updates()) == [("a",)]
     client.ask(ENDPOINT, "a", "b", versions=versions(AB[ENDPOINT]))
     assert names(client.updates()) == [("a",)]
+
+
+def test_delta_warms_a_cluster_whose_load_assignment_the_client_says_it_has() -> None:
+    """Although another model is gone, so that what the client has is nothing that was ever served as a whole."""
+    client = Client(DELTA, snapshot({"a": 1}))
+    client.ask(CLUSTER, versions=versions(AB[CLUSTER]))
+    client.ask(ENDPOINT, "a", "b", versions=versions(AB[ENDPOINT]))
+    assert client.updates() == []
+    client.snapshot = snapshot({"a": 2})
+    clusters, assignments = client.updates()
+    assert (clusters.type, assignments.type) == (CLUSTER, ENDPOINT)
+    assert names([clusters, assignments]) == [("a",), ("a",)]
+    assert assignments.resources[0].body
+
+
+def test_delta_lets_no_cluster_wait_for_a_load_assignment_that_only_the_client_ever_had() -> None:
+    client = Client(DELTA, snapshot({"a": 1}))
+    client.ask(CLUSTER, versions=versions(AB[CLUSTER]))
+    client.ask(ENDPOINT, "a", "b", versions=versions(AB[ENDPOINT]))
+    client.snapshot = snapshot({"a": 1, "b": 2})
+    step = next_update(client.state, client.snapshot)
+    assert step is not None
+    update, client.state = step
+    assert (update.type, names([update])) == (CLUSTER, [("b",)])
+    client.snapshot = snapshot({"a": 1})
+    (told,) = client.updates()
+    assert (told.type, told.removed) == (ENDPOINT, ("b",))
 
 
 @both

@@ -1,0 +1,84 @@
+"""Control servers without a network: each has its own memory of what it served, and streams to it can break."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from xds.snapshot import ResourceSet, ResourceType, Snapshot
+from xds.stream import delta, sotw
+from xds.stream.state import Request, StreamState, Variant
+from xds.stream.update import Update, next_update
+
+RECEIVED = {Variant.SOTW: sotw.received, Variant.DELTA: delta.received}
+
+
+class Replica:
+    def __init__(self, first: Snapshot) -> None:
+        self._known: dict[str, ResourceSet] = {}
+        self.publish(first)
+
+    def publish(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._known.update((resources.version, resources) for resources in snapshot.sets.values())
+
+    def knows(self, version: str) -> bool:
+        return version in self._known
+
+    def resolved(self, state: StreamState) -> StreamState:
+        return state.resolved(self.snapshot, self._known.get)
+
+
+class Stream:
+    """The server's end of a stream, and what is on its way to the client. It fails when a version is sent again that
+    the client has refused, before there was another or the client has asked anew."""
+
+    def __init__(self, variant: Variant, replica: Replica, *, believed: bool = True) -> None:
+        self.state = StreamState(variant, believed=believed)
+        self.replica = replica
+        self.responses: deque[Update] = deque()
+        self.sent: list[Update] = []
+        self._asked: dict[ResourceType, frozenset[str]] = {}
+        self._refused: dict[tuple[ResourceType, str], str] = {}
+
+    def receive(self, request: Request) -> None:
+        type_ = ResourceType(request.type_url)
+        before = self._asked.get(type_, frozenset()) if self.state.variant is Variant.SOTW else frozenset()
+        self._asked[type_] = request.names
+        for name in request.names - before:
+            self._refused.pop((type_, name), None)
+        if request.error is not None:
+            self._note_refusal(type_, request.nonce)
+        self.state = RECEIVED[self.state.variant](self.state, type_, request)
+
+    def send(self) -> None:
+        """One response, if there is one to be sent."""
+        self.state = self.replica.resolved(self.state)
+        step = next_update(self.state, self.replica.snapshot)
+        if step is None:
+            return
+        update, self.state = step
+        for resource in update.resources:
+            refused = self._refused.pop((update.type, resource.name), None)
+            assert refused != resource.version, f"{update.type} {resource.name} has been refused as it is"
+        for name in update.removed:
+            self._refused.pop((update.type, name), None)
+        self.responses.append(update)
+        self.sent.append(update)
+
+    @property
+    def doubtful(self) -> bool:
+        """The client may have applied more than it says."""
+        return self.state.doubtful or self.state.outstanding
+
+    def opened(self) -> None:
+        """The client has had the time to name all its types."""
+        self.state = self.state.opened()
+
+    def _note_refusal(self, type_: ResourceType, nonce: str) -> None:
+        """Of a resource that came alone, and not again since."""
+        at = max(at for at, update in enumerate(self.sent) if (update.type, update.nonce) == (type_, nonce))
+        later = {
+            resource.name for update in self.sent[at + 1 :] if update.type is type_ for resource in update.resources
+        }
+        if len(self.sent[at].resources) == 1 and self.sent[at].resources[0].name not in later:
+            self._refused[type_, self.sent[at].resources[0].name] = self.sent[at].resources[0].version
