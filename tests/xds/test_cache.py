@@ -52,6 +52,15 @@ def test_placements_of_a_group_share_all_but_the_listeners(tmp_path: Path) -> No
     assert {type_ for type_ in ResourceType if one[type_] is not two[type_]} == {ResourceType.LISTENER}
 
 
+def test_groups_that_see_the_same_share_the_same_objects(tmp_path: Path) -> None:
+    snapshots = loaded(Snapshots(TRANSLATION), fleet(tmp_path, model("chat"), model("embed")))
+    gateway, sidecar = (snapshots.get(Group(name)) for name in ("default", "sidecar"))
+    assert gateway is not None
+    assert sidecar is not None
+    assert gateway[ResourceType.CLUSTER] is sidecar[ResourceType.CLUSTER]
+    assert gateway[ResourceType.ENDPOINT] is sidecar[ResourceType.ENDPOINT]
+
+
 def test_a_change_of_one_model_leaves_the_resources_of_others_the_same_objects(tmp_path: Path) -> None:
     snapshots = loaded(Snapshots(TRANSLATION), fleet(tmp_path, model("chat", 9001), model("embed")))
     before = snapshots.get(Group("default"))
