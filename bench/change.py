@@ -20,7 +20,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from bench.fleets import PolicyFolder
+from bench.fleets import VERSIONS, PolicyFolder, model_name
 from compiler import pipeline, report
 from compiler.emit import EMITTERS
 from xds.admin.metrics import Metrics
@@ -41,6 +41,8 @@ KINDS: Mapping[str, Callable[[PolicyFolder, int], None]] = {
     "one endpoint": PolicyFolder.move_endpoint,
     "committed weight": PolicyFolder.shift_weight,
 }
+
+LIVE = "live weight"
 
 FUNCTIONS: tuple[tuple[str, object, str], ...] = (
     ("load", pipeline, "load_sources"),
@@ -120,13 +122,13 @@ class Stream:
 
 
 @asynccontextmanager
-async def serving(folder: Path, snapshots: Snapshots) -> AsyncIterator[asyncio.Event]:
+async def serving(folder: Path, snapshots: Snapshots) -> AsyncIterator[tuple[Control, asyncio.Event]]:
     """The server's tasks, put together as in `xds.serve`; the event says that a change is ready for the streams."""
     published = asyncio.Event()
     control = Control(snapshots, lambda _: published.set(), Metrics())
     task = asyncio.create_task(control.run(policies(folder)))
     try:
-        yield published
+        yield control, published
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -149,12 +151,19 @@ class Costs:
         return statistics.median(sum(spent.values()) for spent in self.changes)
 
 
+def live(number: int) -> dict[str, object]:
+    """What `turnout weights` sends, each time with other weights."""
+    share = 50 - number % 50
+    weights = dict(zip(VERSIONS, (share, 100 - share), strict=True))
+    return {"model": model_name(0), "weights": weights, "for": "15m", "why": "bench"}
+
+
 async def costs(models: int, changes: int, watch: Stopwatch) -> dict[str, Costs]:
     """By kind of change. The first change of each kind is not counted."""
     snapshots = Snapshots(replace(TRANSLATION, snapshot=watch.timed("translate", TRANSLATION.snapshot)))
     with tempfile.TemporaryDirectory() as scratch:
         folder = PolicyFolder(Path(scratch, "policies"), models, PER_FILE)
-        async with serving(folder.path, snapshots) as published:
+        async with serving(folder.path, snapshots) as (control, published):
             await asyncio.wait_for(published.wait(), 120)
             first = snapshots.get(GROUP)
             assert first is not None
@@ -172,6 +181,14 @@ async def costs(models: int, changes: int, watch: Stopwatch) -> dict[str, Costs]
                     watch.lap()
                     spent.append(watch.spent)
                 found[kind] = Costs(tuple(spent[1:]), tuple(sizes[1:]))
+            spent, sizes = [], []
+            for number in range(changes + 1):
+                watch.restart()
+                await control.set_weights(live(number))
+                sizes.append(sum(map(len, stream.sent(snapshots))))
+                watch.lap()
+                spent.append(watch.spent)
+            found[LIVE] = Costs(tuple(spent[1:]), tuple(sizes[1:]))
     return found
 
 
@@ -201,7 +218,7 @@ def main() -> None:
         print(f"{size:,} models …", file=sys.stderr, flush=True)
         found[size] = asyncio.run(costs(size, options.changes, watch))
     print(f"CPU ms, median of {options.changes} changes, by models in the fleet; medians do not add up exactly")
-    for kind in KINDS:
+    for kind in (*KINDS, LIVE):
         print("\n".join(table(kind, {size: by_kind[kind] for size, by_kind in found.items()})))
 
 
