@@ -93,8 +93,10 @@ def _next_clusters(state: StreamState, snapshot: Snapshot) -> Step | None:
     if state.whole(ResourceType.CLUSTER) and (before.suspects or before.refused):
         # Of a list that it refused an Envoy has applied what was good, which this one may take back.
         sent = frozenset(resource.name for resource in update.resources)
-    present, _ = _split(snapshot[ResourceType.ENDPOINT], assignments.select(sent))
-    owing = replace(assignments, owed=assignments.owed | present)
+    asked, source = assignments.select(sent), _source(ResourceType.ENDPOINT, assignments, snapshot)
+    # One that is refused is in no source, and said to be absent where the cluster would wait for it.
+    owed = _split(source, asked)[0] | _split(snapshot[ResourceType.ENDPOINT], asked)[0]
+    owing = replace(assignments, owed=assignments.owed | owed)
     return update, after.having(ResourceType.ENDPOINT, owing)
 
 

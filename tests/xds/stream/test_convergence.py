@@ -50,6 +50,8 @@ class FakeEnvoy:
         self.nonces: dict[ResourceType, str] = {}
         self.requests: deque[Request] = deque()
         self.warming: set[str] = set()
+        self.usable: set[str] = set()
+        """Clusters that have been warm once. They serve as they were while they are changed."""
         self.unanswered: list[tuple[Update, str | None]] = []
         """As long as clusters are warming, an Envoy says nothing about clusters."""
         self.poison: frozenset[tuple[ResourceType, str]] = frozenset()
@@ -139,6 +141,7 @@ class FakeEnvoy:
             if not self.cold:
                 self.ask(CLUSTER, frozenset(), first=True)
         self.warming = (self.warming - names) & self.held[CLUSTER].keys()
+        self.usable = (self.usable & self.held[CLUSTER].keys()) | (self.held[CLUSTER].keys() - self.warming - self.cold)
         if not self.warming:
             # State of the world has one request for each type, which names the last nonce; delta has a queue of them.
             answers = self.unanswered if self.variant is Variant.DELTA else self.unanswered[-1:]
@@ -180,6 +183,13 @@ class Convergence(RuleBasedStateMachine):
         self.models = {n: m for n, m in self.models.items() if n != name} | ({name: model} if model else {})
         self._publish(late)
 
+    @rule(edits=st.lists(MODELS, min_size=2, max_size=4))
+    def edits_come_faster_than_answers(self, edits: list[Models]) -> None:
+        for self.models in edits:
+            self._publish(late=False)
+            self.stream.send()
+            self.the_envoy_receives()
+
     @rule()
     def the_other_replica_hears_of_it(self) -> None:
         self._publish(late=False)
@@ -216,10 +226,11 @@ class Convergence(RuleBasedStateMachine):
         self._connect_again()
 
     @invariant()
-    def no_route_leads_to_a_cluster_that_was_not_sent(self) -> None:
+    def no_route_leads_to_a_cluster_that_cannot_be_used(self) -> None:
+        """It was not sent, or was let go, or has not got its load assignment yet."""
         if not hasattr(self, "envoy") or TABLE not in self.envoy.held[ROUTE] or self.lost:
             return
-        missing = routed_clusters(self.envoy.held[ROUTE][TABLE]) - self.envoy.held[CLUSTER].keys()
+        missing = routed_clusters(self.envoy.held[ROUTE][TABLE]) - self.envoy.usable
         assert {name for name in missing if (CLUSTER, name) not in self.poison} == set()
 
     def teardown(self) -> None:
@@ -287,7 +298,9 @@ class Convergence(RuleBasedStateMachine):
 
     def _connect(self, held: dict[ResourceType, dict[str, Resource]], cold: frozenset[str] = frozenset()) -> None:
         self.stream = Stream(self.variant, self.replicas[0], believed=not self.doubtful)
+        usable = self.envoy.usable if hasattr(self, "envoy") else set()
         self.envoy = FakeEnvoy(self.variant, held, cold & held[CLUSTER].keys())
+        self.envoy.usable = usable
         self.envoy.poison, self.envoy.atomic = self.poison, self.atomic
 
 

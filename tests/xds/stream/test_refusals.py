@@ -91,6 +91,18 @@ def test_sotw_warms_again_what_a_list_takes_back_that_was_refused_for_another_cl
     assert (assignments.type, names([assignments])) == (ENDPOINT, [("good",)])
 
 
+def test_sotw_warms_again_what_a_refused_list_changed_though_policy_has_dropped_it_since() -> None:
+    """It stays until the routes have moved, as it was accepted last."""
+    client = synced(Variant.SOTW, snapshot({"goes": 1}))
+    client.snapshot = snapshot({"goes": 2})
+    client.updates()
+    client.snapshot = snapshot({"bad": 1, "good": 1})
+    client.refuse(client.updates()[0])
+    clusters, assignments, *_ = client.updates()
+    assert clusters.resources[-1].version == snapshot({"goes": 1})[CLUSTER]["goes"].version
+    assert (assignments.type, names([assignments])) == (ENDPOINT, [("goes",)])
+
+
 def test_sotw_blames_no_cluster_for_another_that_is_in_two_lists_on_their_way() -> None:
     client = synced(Variant.SOTW, snapshot({"good": 1}))
     client.snapshot = snapshot({"bad": 1, "good": 1})
@@ -152,6 +164,19 @@ def test_the_load_assignment_sent_after_a_cluster_is_the_last_good_one(variant: 
     assignment = client.updates()[-1]
     assert assignment.type is ENDPOINT
     assert assignment.resources[0].version == snapshot({"a": 1})[ENDPOINT]["a"].version
+
+
+@both
+def test_a_cluster_does_not_wait_for_a_load_assignment_that_is_refused_and_has_no_other_version(
+    variant: Variant,
+) -> None:
+    client = Client(variant, snapshot({"a": 1}))
+    client.ask(ENDPOINT, "a")
+    client.refuse(*client.updates())
+    client.ask(CLUSTER)
+    clusters, assignments = client.updates()
+    assert clusters.type is CLUSTER
+    assert (names([assignments]), assignments.removed) == ([()], ("a",))
 
 
 @both
