@@ -21,22 +21,21 @@ STRETCH = 32
 """Items that are looked up at once."""
 MOST_STALE, LEAST_STALE = 1.1, 300
 """Of results: how many there may be for each that is of use, and how many more, before the others are forgotten."""
-MOST_NAMES = 100_000
-"""Values kept by name; when there are more, many of them are of what is long gone, and all are forgotten."""
 
 
 class Kept:
     """The results of earlier runs, and those of this one, which count for later runs once it is `closed`."""
 
-    __slots__ = ("_before", "_lively", "_made", "_named", "_sweeping")
+    __slots__ = ("_before", "_lively", "_made", "_named", "_seen", "_sweeping", "_touched")
 
     def __init__(self, before: Kept | None = None) -> None:
-        self._before, self._lively, self._named = ({}, 0, {}) if before is None else before.results()
+        self._before, self._named, self._lively = ({}, {}, 0) if before is None else before.results()
         self._made: Results = {}
-        self._sweeping = len(self._before) > self._lively * MOST_STALE + LEAST_STALE
+        self._seen: dict[object, int] = {}
+        self._touched: set[object] = set()
+        """Names that this run came to, if it is sweeping."""
+        self._sweeping = len(self._before) + len(self._named) > self._lively * MOST_STALE + LEAST_STALE
         """Whether this run comes to every result that is still of use, so that the others can be forgotten."""
-        if len(self._named) > MOST_NAMES:
-            self._named.clear()
 
     def of(self, make: Callable[..., V], *parts: object) -> V:
         """`make(*parts)`, which must depend on nothing else and on no part's identity."""
@@ -65,6 +64,8 @@ class Kept:
 
     def last(self, name: object, parts: tuple[object, ...], make: Callable[..., V], arguments: tuple[Any, ...]) -> V:
         """As `by`, for what is put together from other results, of which only the last is kept under a name."""
+        if self._sweeping:
+            self._touched.add(name)
         ids = tuple(map(id, parts))
         entry: tuple[tuple[int, ...], tuple[object, ...], V] | None = self._named.get(name)
         if entry is None or entry[0] != ids or self._sweeping:
@@ -87,7 +88,9 @@ class Kept:
         for start in range(0, len(listed), STRETCH):
             stretch = listed[start : start + STRETCH]
             parts = (*chain.from_iterable(stretch), *common)
-            result.extend(self.last((make, len(listed), start), parts, self._stretch, (make, stretch, common, using)))
+            # Items of different lengths may be the same parts, cut at other places.
+            name = make, len(listed), start, tuple(map(len, stretch))
+            result.extend(self.last(name, parts, self._stretch, (make, stretch, common, using)))
         return result
 
     def _stretch(
@@ -104,25 +107,37 @@ class Kept:
 
         Values that differ in what `alike` does not compare are taken for the same.
         """
-        before = self._named.get(("same", name))
+        name = "same", name
+        if self._sweeping:
+            self._touched.add(name)
+        before = self._named.get(name)
         if before is not None and alike(before, value):
             kept: V = before
             return kept
-        self._named["same", name] = value
+        self._named[name] = value
         return value
+
+    def ordinal(self, value: object) -> int:
+        """The same number for equal values, in the order in which the run meets them: a name for `last` that does not
+        change with the value."""
+        return self._seen.setdefault(value, len(self._seen))
 
     def closed(self) -> Kept:
         """After a run whose results are to count. Of one that is never closed only `same` and `last` are left."""
-        if self._sweeping or not self._before:
-            self._before, self._lively = self._made, len(self._made)
+        first = not self._lively
+        if self._sweeping:
+            for name in self._named.keys() - self._touched:
+                del self._named[name]
+        if self._sweeping or first:
+            self._before, self._lively = self._made, len(self._made) + len(self._named)
         else:
             self._before.update(self._made)
-        self._made, self._sweeping = {}, False
+        self._made, self._sweeping, self._touched = {}, False, set()
         return self
 
-    def results(self) -> tuple[Results, int, dict[object, Any]]:
-        """By their keys, how many of them were of use when that was last looked at, and what is kept by name."""
-        return self._before, self._lively, self._named
+    def results(self) -> tuple[Results, dict[object, Any], int]:
+        """By their keys, and by name; and how many of both were of use when that was last looked at."""
+        return self._before, self._named, self._lively
 
 
 def _reporting(make: Callable[..., V], parts: tuple[object, ...]) -> tuple[V, tuple[Diagnostic, ...]]:

@@ -13,7 +13,7 @@ from xds.live.state import LiveState
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
 from xds.translate.group import Group
 
-REMEMBERED = 64
+REMEMBERED = 32
 """Sets that an Envoy may name by their version when it comes back."""
 PLACEMENTS = 4096
 """Snapshots that are kept of one fleet; beyond that they are made again when asked for."""

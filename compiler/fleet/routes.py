@@ -117,7 +117,8 @@ def routes(fleet: Fleet, gateway: Gateway, kept: Kept | None = None) -> tuple[Ro
     """
     kept = kept or Kept()
     # Two gateways that see the same have the same routes.
-    return kept.last(("routes", sees(gateway)), (fleet.models, gateway.orchestrator), _routes, (fleet, gateway, kept))
+    view = kept.ordinal(sees(gateway))
+    return kept.last(("routes", view), (fleet.models, gateway.orchestrator), _routes, (fleet, gateway, kept))
 
 
 def sees(gateway: Gateway) -> tuple[object, ...]:

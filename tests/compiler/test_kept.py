@@ -228,12 +228,34 @@ def test_what_nobody_comes_to_any_more_is_forgotten_in_time(monkeypatch: pytest.
         kept = Kept(kept.closed())
         items[0] = [1000 + number]
         kept.each(made.append, zip(items))
-        assert len(kept.closed().results()[0]) < 2.5 * len(items)
+        results, named, _ = kept.closed().results()
+        assert len(results) + len(named) < 2.5 * len(items)
     made.clear()
     kept = Kept(kept.closed())
     items[STRETCH] = [first[0]]
     kept.each(made.append, zip(items))
     assert made == [items[STRETCH]], "the rest of a stretch that nobody has touched for long is still there"
+
+
+def test_the_same_parts_cut_at_other_places_are_other_items() -> None:
+    kept = Kept()
+    a, b, c, d = [1], [2], [3], [4]
+    assert kept.each(count, [(a, b, c), (d,)]) == [3, 1]
+    assert kept.each(count, [(a, b), (c, d)]) == [2, 2]
+
+
+def count(*parts: object) -> int:
+    return len(parts)
+
+
+def test_names_that_nobody_comes_to_any_more_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_module, "LEAST_STALE", 5)
+    kept = Kept()
+    for number in range(100):
+        kept = Kept(kept.closed())
+        kept.last(("name", number), (), list, ())
+        kept.same(("name", number), number)
+    assert len(kept.closed().results()[1]) < 20
 
 
 def test_what_a_run_that_fails_has_made_is_not_taken_for_good() -> None:

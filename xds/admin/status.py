@@ -12,6 +12,7 @@ from xds.control import Policy
 from xds.live.state import NOTHING_LIVE, LiveState, Override
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
 from xds.stream.peer import Peer
+from xds.stream.refusals import today
 from xds.stream.siblings import together
 from xds.stream.state import StreamState
 from xds.stream.subscription import Refusal, Subscription
@@ -141,14 +142,12 @@ def _type(sub: Subscription, wanted: ResourceSet | None) -> Document:
 
 def _refusal(found: Refusal, wanted: ResourceSet | None) -> Document:
     """The line is where the resource stands by now, as long as it is the same one."""
-    refused = found.resource
-    today = None if wanted is None else wanted.get(refused.name)
-    origin = today.origin if today is not None and today.version == refused.version else refused.origin
+    refused = today(found.resource, wanted)
     kept = None if found.good is None else found.good.version
     return {
         "name": refused.name,
         "version": refused.version,
         "kept": kept,
         "detail": found.detail,
-        "origin": str(origin),
+        "origin": str(refused.origin),
     }

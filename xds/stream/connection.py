@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -55,26 +55,43 @@ class Refused(Exception):  # noqa: N818  (not a fault of ours: the stream is end
         self.code = code
 
 
-class Nodes:
-    """The streams of each node, in the order of their first requests."""
+@dataclass(slots=True)
+class OfNode:
+    """The streams of one node."""
 
+    streams: list[Connection] = field(default_factory=list)
+    """In the order of their first requests."""
+    separate: int = 0
+    """How many of them are of a separate service."""
+
+    def siblings(self, stream: Connection) -> list[Connection]:
+        """Two aggregated streams are none: they carry the same, and many Envoys may be given one id by mistake."""
+        if not self.separate or len(self.streams) == 1:
+            return []
+        apart = stream.service.type is not None
+        return [other for other in self.streams if other is not stream and (apart or other.service.type is not None)]
+
+
+class Nodes:
     def __init__(self) -> None:
-        self._streams: dict[Node, list[Connection]] = {}
+        self._nodes: dict[Node, OfNode] = {}
 
     def __iter__(self) -> Iterator[tuple[Node, Connection]]:
-        return ((node, stream) for node, streams in self._streams.items() for stream in streams)
+        return ((node, stream) for node, those in self._nodes.items() for stream in those.streams)
 
-    def join(self, node: Node, stream: Connection) -> list[Connection]:
+    def join(self, node: Node, stream: Connection) -> OfNode:
         """All streams of `node`, those too that are opened later."""
-        streams = self._streams.setdefault(node, [])
-        streams.append(stream)
-        return streams
+        found = self._nodes.setdefault(node, OfNode())
+        found.streams.append(stream)
+        found.separate += stream.service.type is not None
+        return found
 
     def leave(self, node: Node, stream: Connection) -> None:
-        streams = self._streams[node]
-        streams.remove(stream)
-        if not streams:
-            del self._streams[node]
+        found = self._nodes[node]
+        found.streams.remove(stream)
+        found.separate -= stream.service.type is not None
+        if not found.streams:
+            del self._nodes[node]
 
 
 class Connection:
@@ -89,7 +106,7 @@ class Connection:
         self.node: Node | None = None
         self.state = around.transitions.shared(StreamState(framing.variant, only=service.type))
         self._framing, self._context, self._around = framing, context, around
-        self._of_node: list[Connection] = []
+        self._of_node = OfNode()
         self._snapshot: Snapshot | None = None
         self._edition = 0
         self._wake = asyncio.Event()
@@ -105,11 +122,11 @@ class Connection:
         return beside(self.state, (other.state for other in siblings)) if siblings else {}
 
     def _siblings(self) -> list[Connection]:
-        return [other for other in self._of_node if other is not self] if len(self._of_node) > 1 else []
+        return self._of_node.siblings(self)
 
     def _moved(self) -> None:
         """Siblings may have waited for that."""
-        if len(self._of_node) > 1:
+        if self._of_node.separate:
             for other in self._siblings():
                 other.wake()
 
@@ -165,7 +182,7 @@ class Connection:
         if snapshot is None:
             return None
         transitions, known = self._around.transitions, self._around.snapshots.known
-        if len(self._of_node) > 1 and (siblings := self.beside):
+        if self._of_node.separate and (siblings := self.beside):
             found = transitions.next_beside(self._framing, self.state, siblings, snapshot, known)
         else:
             found = transitions.next(self._framing, self.state, snapshot, known)
@@ -273,4 +290,5 @@ class Connection:
             self._around.metrics.accepted(self.state.variant, type_)
             return
         self._around.metrics.rejected(self.state.variant, type_)
-        log.warning("%s", rejected(node, type_, batch, detail))
+        wanted = None if self._snapshot is None else self._snapshot[type_]
+        log.warning("%s", rejected(node, type_, batch, detail, wanted))

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from xds.snapshot import Resource, ResourceSet
 
-KEPT = 128
+KEPT = 48
 """Results remembered: more than a change of `update.SINGLY` resources needs, one step for each of them."""
 
 

@@ -18,13 +18,13 @@ PATIENCE = 5.0
 class Outlet:
     def __init__(self) -> None:
         self._room = ROOM
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def write(self, context: grpc.aio.ServicerContext[bytes, bytes], response: bytes) -> None:
         if len(response) < LARGE:
             await context.write(response)
             return
-        place = await self._admitted(len(response))
+        place = await self._admitted(min(len(response), ROOM))
         slow = asyncio.get_running_loop().call_later(PATIENCE, place.leave)
         try:
             await context.write(response)
@@ -33,30 +33,30 @@ class Outlet:
             place.leave()
 
     async def _admitted(self, size: int) -> _Place:
-        """A response that is larger than all room goes alone."""
-        while self._room < min(size, ROOM):
-            turn = asyncio.get_running_loop().create_future()
-            self._queue.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                self._next()
-                raise
-        self._room -= size
-        self._next()
+        """One after the other, in the order in which they came."""
+        turn = asyncio.get_running_loop().create_future()
+        self._queue.append((size, turn))
+        self._admit()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.left(size)
+            else:
+                self._admit()
+            raise
         return _Place(self, size)
 
     def left(self, size: int) -> None:
         self._room += size
-        self._next()
+        self._admit()
 
-    def _next(self) -> None:
-        """Lets the first that waits look whether there is room for it."""
-        while self._queue and self._room > 0:
-            turn = self._queue.popleft()
-            if not turn.done():
+    def _admit(self) -> None:
+        while self._queue and (self._queue[0][1].done() or self._queue[0][0] <= self._room):
+            size, turn = self._queue.popleft()
+            if not turn.done():  # else whoever waited has gone
+                self._room -= size
                 turn.set_result(None)
-                return
 
 
 class _Place:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.diagnostics import Diagnostic, error
-from xds.snapshot import ResourceType
+from xds.snapshot import Resource, ResourceSet, ResourceType
 from xds.stream.node import Node
 from xds.stream.subscription import Batch, Refusal
 
@@ -17,11 +17,17 @@ def refusal(node_id: str, type_: ResourceType, refused: Refusal) -> Diagnostic:
     return error("X101", refused.resource.origin, message, kept)
 
 
-def rejected(node: Node, type_: ResourceType, batch: Batch, detail: str) -> str:
-    """A line for the log about a response that came back."""
+def today(refused: Resource, wanted: ResourceSet | None) -> Resource:
+    """`refused` where it stands in `wanted` by now, as long as it is the same one."""
+    found = None if wanted is None else wanted.get(refused.name)
+    return found if found is not None and found.version == refused.version else refused
+
+
+def rejected(node: Node, type_: ResourceType, batch: Batch, detail: str, wanted: ResourceSet | None) -> str:
+    """A line for the log about a response that came back; `wanted` is what the Envoy is to have now."""
     if len(batch.names) == 1:
         (name,) = batch.names
-        found = refusal(node.id, type_, Refusal(batch.after[name], detail, batch.before.get(name)))
+        found = refusal(node.id, type_, Refusal(today(batch.after[name], wanted), detail, batch.before.get(name)))
         return f"{found.position}: {found.code} {found.message}"
     names = sorted(batch.names)
     listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

@@ -85,6 +85,7 @@ class Server:
 
     def publish(self, saved_at: float) -> None:
         """Streams are sent what has changed. `saved_at`: when a person saved the change, in seconds since 1970."""
+        self._around.transitions.turn()
         self._saved_at, self._moved = saved_at, False
         self._unpushed, self._behind = set(self._connections), set(self._connections)
         for connection in self._connections:

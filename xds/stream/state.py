@@ -64,7 +64,7 @@ class StreamState:
 
     def __hash__(self) -> int:
         """Of a dataclass with a map in it there would be none."""
-        return hash((self.variant, self.opening, self.believed, self.only, *self.subscriptions.items()))
+        return hash((self.variant, self.opening, self.believed, self.only, frozenset(self.subscriptions.items())))
 
     def carries(self, type_url: str) -> ResourceType | None:
         """The type that a request is about; `None` for one that is never answered here.

@@ -19,9 +19,11 @@ from xds.stream.subscription import Batch
 from xds.stream.update import Step, Update, next_update
 
 MOST = 1024
-"""Steps that are kept; of those, and of as many before them, none is worked out again."""
+"""States that are kept; of those, and of as many before them, none is made a second time."""
 MOST_BYTES = 4 << 20
-"""Of requests that are kept to be compared with."""
+"""Of requests that are kept to be compared with; of responses four times as many."""
+COST = 4 << 10
+"""Bytes that a step counts for beside its response."""
 SMALL = 48 << 10
 """Bytes of a request that is worth keeping: more than a thousand names, less than an Envoy's node."""
 
@@ -78,18 +80,19 @@ class _Recent:
 
     def get(self, key: Any) -> Any:
         found = self._now.get(key)
-        if found is None:
-            found = self._before.get(key)
-            if found is not None:
-                self._now[key] = found
-        return found
+        return self._before.get(key) if found is None else found
 
     def put(self, key: Any, value: V, size: int = 1) -> V:
         self._size += size
         if self._size > self._most:
-            self._now, self._before, self._size = {}, self._now, size
+            self.turn()
+            self._size = size
         self._now[key] = value
         return value
+
+    def turn(self) -> None:
+        """What has been put since the last turn is kept until the next."""
+        self._now, self._before, self._size = {}, self._now, 0
 
 
 class Transitions:
@@ -97,7 +100,12 @@ class Transitions:
         self._responses = Responses()
         self._states = _Recent(MOST)
         self._requests = _Recent(MOST_BYTES)
-        self._steps = _Recent(MOST)
+        self._steps = _Recent(4 * MOST_BYTES)
+
+    def turn(self) -> None:
+        """There are other snapshots now. What is kept holds old ones, with all that is in them."""
+        for kept in (self._states, self._requests, self._steps):
+            kept.turn()
 
     def shared(self, state: StreamState) -> StreamState:
         """The one object for all states that are equal to `state`."""
@@ -130,7 +138,9 @@ class Transitions:
         key = (id(state), id(snapshot))
         found: tuple[StreamState, Snapshot, Sent | Rest] | None = self._steps.get(key)
         if found is None:
-            found = self._steps.put(key, (state, snapshot, self._next(framing, state, snapshot, known)))
+            next_ = self._next(framing, state, snapshot, known)
+            size = len(next_.response) if isinstance(next_, Sent) else 0
+            found = self._steps.put(key, (state, snapshot, next_), size + COST)
         return found[2]
 
     def next_beside(

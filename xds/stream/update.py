@@ -296,14 +296,14 @@ def _all_names(resources: ResourceSet) -> frozenset[str]:
     return frozenset(resources)
 
 
-@lru_cache(256)
+@lru_cache(64)
 def _split(resources: ResourceSet, names: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
     """`names` that there are bodies of, and the others."""
     present = frozenset(name for name in names if name in resources and resources[name].body)
     return (names, NO_NAMES) if len(present) == len(names) else (present, names - present)
 
 
-@lru_cache(512)
+@lru_cache(64)
 def _update(
     type_: ResourceType, source: ResourceSet, names: frozenset[str], removed: frozenset[str], version: str
 ) -> Update:

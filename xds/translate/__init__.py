@@ -33,7 +33,7 @@ def snapshot(fleet: Fleet, group: Group, kept: Kept | None = None) -> Snapshot:
     kept = kept or Kept()
     gateway = _gateway(fleet, group)
     routes = fleet_routes(fleet, gateway, kept) if gateway.hosts else ()
-    view = sees(gateway)
+    view = kept.ordinal(sees(gateway))
     reached = kept.last(("reached", view), (routes,), _all_reached, (view, routes, kept))
     return Snapshot(
         {
@@ -87,7 +87,7 @@ class _AllReached(NamedTuple):
     load_assignments: ResourceSet
 
 
-def _all_reached(view: tuple[object, ...], routes: tuple[Route, ...], kept: Kept) -> _AllReached:
+def _all_reached(view: int, routes: tuple[Route, ...], kept: Kept) -> _AllReached:
     reached = kept.each(_reached, zip(routes), using=(kept,))
     # Of two load assignments for one cluster the second counts: of one in an aggregate.
     assignments = sorted([(found.in_aggregate, found.load_assignments) for found in reached], key=itemgetter(0))

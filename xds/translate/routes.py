@@ -42,11 +42,11 @@ def route_configurations(gateway: Gateway, routes: tuple[Route, ...], kept: Kept
     """One, named like the gateway; none where no host is Envoy's to carry."""
     if not gateway.hosts:
         return ResourceSet()
-    view, settings = sees(gateway), request_pass_settings(gateway)
+    view, settings = kept.ordinal(sees(gateway)), request_pass_settings(gateway)
     shared = kept.last(("shared", view), (routes,), _shared, (view, routes, kept))
     said = (gateway.name, gateway.hosts, gateway.max_request_bytes, gateway.origin, *map(str, settings.values()))
     parts = (kept.same(("said", gateway.name), said), *shared)
-    return kept.last(("table", gateway.name), parts, _table, (gateway, routes, shared))
+    return kept.last(("table", gateway.name), parts, _table, (gateway, shared))
 
 
 class _Shared(NamedTuple):
@@ -61,7 +61,7 @@ class _Shared(NamedTuple):
     """The route for names that nobody has."""
 
 
-def _shared(view: tuple[object, ...], routes: tuple[Route, ...], kept: Kept) -> _Shared:
+def _shared(view: int, routes: tuple[Route, ...], kept: Kept) -> _Shared:
     usual = _usual_retries(routes, kept)
     leads = kept.each(_lead, zip(routes), usual, using=(kept,))
     names = kept.same(("names", view), tuple([route.model_names for route in routes]))
@@ -73,15 +73,15 @@ def _shared(view: tuple[object, ...], routes: tuple[Route, ...], kept: Kept) -> 
     )
 
 
-def _table(gateway: Gateway, routes: tuple[Route, ...], shared: _Shared) -> ResourceSet:
-    return ResourceSet([resource(gateway.name, route_configuration(gateway, routes, shared), gateway.origin)])
+def _table(gateway: Gateway, shared: _Shared) -> ResourceSet:
+    return ResourceSet([resource(gateway.name, route_configuration(gateway, shared), gateway.origin)])
 
 
 def _model_list(routes: tuple[Route, ...]) -> str:
     return json.dumps(model_list(listed_names(routes)), separators=(",", ":"))
 
 
-def route_configuration(gateway: Gateway, routes: tuple[Route, ...], shared: _Shared) -> bytes:
+def route_configuration(gateway: Gateway, shared: _Shared) -> bytes:
     """A RouteConfiguration, put together from parts that need not be made again."""
     table = route_pb2.RouteConfiguration(
         name=gateway.name,
@@ -96,7 +96,7 @@ def route_configuration(gateway: Gateway, routes: tuple[Route, ...], shared: _Sh
         response_headers_to_add=list(_who_answered()),
         retry_policy=route_components_pb2.RetryPolicy.FromString(shared.usual),
     )
-    unmatched = [_models(shared.models), *_unknown_names(gateway, routes), _no_model()]
+    unmatched = [_models(shared.models), *_unknown_names(gateway, shared.taking), _no_model()]
     matcher = matcher_pb2.Matcher(on_no_match=_take(unmatched))
     return with_field(
         table,
@@ -230,9 +230,8 @@ def _models(models: str) -> route_components_pb2.Route:
     )
 
 
-def _unknown_names(gateway: Gateway, routes: tuple[Route, ...]) -> list[route_components_pb2.Route]:
+def _unknown_names(gateway: Gateway, taking: Route | None) -> list[route_components_pb2.Route]:
     """For requests whose name is none of the map's."""
-    taking = next((route for route in routes if route.takes_unknown_names), None)
     if taking is None:
         return [_unknown_model()]
     found = _model_routes(taking, usual=b"")
