@@ -138,6 +138,20 @@ class Stream:
         assert not isinstance(said, bytes), said
         return await self._call.code(), await self._call.details()
 
+    async def quiet(self) -> None:
+        """Nothing is left to be said: runtime layers go first, and what comes between two of them is all there is."""
+        for _ in range(2):
+            if RUNTIME in self.names:
+                await self.drop(RUNTIME, "turnout")
+            await self.ask(RUNTIME, "turnout")
+            answer = await self.accepted()
+            assert answer.type is RUNTIME, answer
+
+    async def request(self, type_: str, **fields: Any) -> None:
+        """A request with exactly these fields, and the node where it has not been said."""
+        kind = discovery_pb2.DiscoveryRequest if self.variant is Variant.SOTW else discovery_pb2.DeltaDiscoveryRequest
+        await self._send(kind(type_url=type_, **fields))
+
     async def send_raw(self, raw: bytes) -> None:
         await self._call.write(raw)
 
@@ -206,6 +220,7 @@ def _sotw(raw: bytes) -> Answer:
     type_ = ResourceType(response.type_url)
     messages = [MESSAGES[type_].FromString(box.value) for box in response.resources]
     resources = {_name(type_, message): message for message in messages}
+    assert len(resources) == len(messages), "a name twice"
     return Answer(type_, resources, (), response.version_info, response.nonce, raw, {})
 
 
@@ -214,5 +229,6 @@ def _delta(raw: bytes) -> Answer:
     type_ = ResourceType(response.type_url)
     resources = {r.name: MESSAGES[type_].FromString(r.resource.value) for r in response.resources}
     versions = {r.name: r.version for r in response.resources}
+    assert len(versions) == len(response.resources), "a name twice"
     removed = tuple(response.removed_resources)
     return Answer(type_, resources, removed, response.system_version_info, response.nonce, raw, versions)

@@ -1,17 +1,16 @@
-"""The protocol over real gRPC, both variants alike."""
+"""Streams over real gRPC, both variants alike: what the protocol's own text (test_protocol.py) does not speak of."""
 
 from __future__ import annotations
 
 import grpc
 import pytest
-from envoy.service.discovery.v3 import discovery_pb2
 
 from tests.features.ads import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, route_names, stream
 from tests.features.served import Folder, asynchronous, cluster, model, served
 from xds.stream.state import Variant
 
 both = pytest.mark.parametrize("variant", list(Variant))
-CHAT, EMBED, NEW = cluster("chat"), cluster("embed"), cluster("new")
+CHAT, EMBED = cluster("chat"), cluster("embed")
 
 
 @both
@@ -26,71 +25,6 @@ async def test_a_first_sync_brings_all_types(folder: Folder, variant: Variant) -
         (seen,) = status["envoys"]
         assert (seen["node"], seen["group"], seen["variant"]) == ("gw-1", "default", variant)
         assert all(t["sent"] == t["acknowledged"] for t in seen["types"].values())
-
-
-@both
-@asynchronous
-async def test_listeners_that_are_asked_for_at_once_come_after_the_clusters_are_accepted(
-    folder: Folder, variant: Variant
-) -> None:
-    async with served(folder.path) as server, stream(server.xds, variant) as envoy:
-        await envoy.ask(LISTENER)
-        first = await envoy.accepted()  # it has not named any clusters yet, so nothing is in the way
-        await envoy.ask(CLUSTER)
-        clusters = await envoy.read()
-        await envoy.ask(ROUTE, *route_names(first))
-        await envoy.ask(ENDPOINT, CHAT)
-        assert (await envoy.accepted()).type is ENDPOINT
-        await envoy.accept(clusters)
-        assert (await envoy.accepted()).type is ROUTE
-
-
-@both
-@pytest.mark.parametrize("wanted", [(), ("*",)])
-@asynchronous
-async def test_both_wildcards_bring_models_that_come_later(
-    folder: Folder, variant: Variant, wanted: tuple[str, ...]
-) -> None:
-    async with served(folder.path) as server, stream(server.xds, variant) as envoy:
-        await envoy.ask(CLUSTER, *wanted)
-        assert (await envoy.accepted()).names == {CHAT, EMBED}
-        folder.models("chat", "embed", "new")
-        assert NEW in (await envoy.accepted()).names
-
-
-@both
-@asynchronous
-async def test_a_changed_instance_is_sent_alone(folder: Folder, variant: Variant) -> None:
-    async with served(folder.path) as server, stream(server.xds, variant) as envoy:
-        await envoy.synced()
-        folder.write("models", model("chat", 9005) + "---\n" + model("embed"))
-        change = await envoy.accepted()
-        assert (change.type, change.names) == (ENDPOINT, {CHAT})
-        assert len(change.raw) < 500
-
-
-@both
-@asynchronous
-async def test_a_model_is_added_before_and_removed_after_the_routes_move(folder: Folder, variant: Variant) -> None:
-    async with served(folder.path) as server, stream(server.xds, variant) as envoy:
-        await envoy.synced()
-        folder.models("embed", "new")
-        added = await envoy.read()
-        assert added.type is CLUSTER
-        assert NEW in added.names
-        assert CHAT not in added.removed
-        assert variant is Variant.DELTA or CHAT in added.names
-        await envoy.ask(ENDPOINT, NEW)
-        assert (await envoy.accepted()).names == {NEW}
-        await envoy.accept(added)
-        routes = await envoy.read()
-        assert routes.type is ROUTE
-        await envoy.ask(ENDPOINT, EMBED if variant is Variant.DELTA else "*")
-        assert (await envoy.accepted()).type is ENDPOINT  # and nothing of clusters before it
-        await envoy.accept(routes)
-        removal = await envoy.read()
-        assert removal.type is CLUSTER
-        assert CHAT in removal.removed or removal.names == {EMBED, NEW}
 
 
 @both
@@ -111,19 +45,6 @@ async def test_what_is_refused_is_told_with_its_line_and_not_sent_again(folder: 
         folder.write("models", model("chat", 9007) + "---\n" + model("embed", 9006))
         assert (await envoy.accepted()).names == {CHAT}
         await server.until(lambda s: s["envoys"][0]["synced"])
-
-
-@both
-@asynchronous
-async def test_nothing_is_sent_again_to_an_envoy_that_reconnects(folder: Folder, variant: Variant) -> None:
-    """On another server: versions are of the content."""
-    async with served(folder.path) as server, stream(server.xds, variant) as envoy:
-        before = await envoy.synced()
-    async with served(folder.path) as other, stream(other.xds, variant) as envoy:
-        for type_ in (CLUSTER, LISTENER):
-            await envoy.ask(type_, version=before[type_].version, versions=before[type_].versions)
-        await envoy.ask(RUNTIME, "turnout")
-        assert (await envoy.accepted()).type is RUNTIME
 
 
 @both
@@ -174,64 +95,6 @@ async def test_a_node_whose_listeners_have_no_port_is_told_why(folder: Folder, v
         code, reason = await e.ended()
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert reason.startswith("X105 node gw-1: node metadata turnout.port: 65535: with 2 listeners")
-
-
-@asynchronous
-async def test_delta_names_what_has_gone_while_an_envoy_was_away(folder: Folder) -> None:
-    async with served(folder.path) as server, stream(server.xds, Variant.DELTA) as envoy:
-        before = await envoy.synced()
-    folder.models("embed")
-    async with served(folder.path) as other, stream(other.xds, Variant.DELTA) as envoy:
-        for type_, answer in before.items():
-            names = () if type_ in (CLUSTER, LISTENER) else answer.names
-            await envoy.ask(type_, *names, versions=answer.versions)
-        assert (await envoy.accepted()).type is ROUTE
-        removal = await envoy.accepted()
-        assert (removal.type, removal.names, removal.removed) == (CLUSTER, set(), (CHAT,))
-
-
-@both
-@asynchronous
-async def test_a_name_that_was_dropped_comes_back_when_it_is_asked_for_again(folder: Folder, variant: Variant) -> None:
-    async with served(folder.path) as server, stream(server.xds, variant) as envoy:
-        await envoy.ask(ENDPOINT, CHAT, EMBED)
-        await envoy.accepted()
-        await envoy.drop(ENDPOINT, CHAT)
-        folder.write("models", model("chat", 9005) + "---\n" + model("embed", 9006))
-        assert (await envoy.accepted()).names == {EMBED}
-        await envoy.ask(ENDPOINT, CHAT)
-        assert (await envoy.accepted()).names == {CHAT}
-
-
-@asynchronous
-async def test_delta_says_that_a_name_does_not_exist(folder: Folder) -> None:
-    async with served(folder.path) as server, stream(server.xds, Variant.DELTA) as envoy:
-        await envoy.ask(ENDPOINT, "nope")
-        assert (await envoy.accepted()).removed == ("nope",)
-
-
-@asynchronous
-async def test_sotw_ignores_what_a_request_with_a_stale_nonce_asks_for(folder: Folder) -> None:
-    async with served(folder.path) as server, stream(server.xds, Variant.SOTW) as envoy:
-        await envoy.ask(ENDPOINT, CHAT)
-        old = await envoy.accepted()
-        folder.write("models", model("chat", 9005) + "---\n" + model("embed"))
-        new = await envoy.read()
-        await envoy.ask(ENDPOINT, EMBED, nonce=old.nonce)
-        await envoy.ask(RUNTIME, "turnout")
-        assert (await envoy.accepted()).type is RUNTIME
-        await envoy.accept(new)
-        assert (await envoy.accepted()).names == {EMBED}
-
-
-@both
-@asynchronous
-async def test_an_unknown_type_is_never_answered_but_counted(folder: Folder, variant: Variant) -> None:
-    async with served(folder.path) as server, stream(server.xds, variant) as envoy:
-        await envoy.ask("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret")
-        await envoy.ask(RUNTIME, "turnout")
-        assert (await envoy.accepted()).type is RUNTIME
-        assert await server.metric("turnout_unknown_type_requests_total") == 1
 
 
 @both
@@ -326,14 +189,3 @@ async def test_a_reader_that_stops_gets_the_newest_when_it_goes_on(folder: Folde
             assignment = (await slow.accepted()).resources[CHAT]
             ports.append(assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_value)
         assert ports == sorted(ports)
-
-
-@asynchronous
-async def test_a_request_repeats_nothing_of_the_node(folder: Folder) -> None:
-    """Only the first request of a stream says who asks; the others are served all the same."""
-    async with served(folder.path) as server, stream(server.xds, Variant.SOTW) as envoy:
-        await envoy.synced()
-        request = discovery_pb2.DiscoveryRequest(type_url=ENDPOINT, resource_names=[CHAT])
-        await envoy.send_raw(request.SerializeToString())
-        folder.write("models", model("chat", 9005) + "---\n" + model("embed", 9006))
-        assert (await envoy.accepted()).names == {CHAT}

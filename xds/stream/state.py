@@ -126,7 +126,7 @@ def reason(message: Any) -> str | None:
 
 def subscribed(type_: ResourceType, request: Request) -> Subscription:
     """What a stream's first request of a type asks for; nothing has been sent yet."""
-    legacy = not request.names and type_ in WHOLE_LISTS
+    legacy = not request.names and not request.dropped and type_ in WHOLE_LISTS
     wildcard = legacy or WILDCARD in request.names
     names = request.names - {WILDCARD} if WILDCARD in request.names else request.names
     returning = bool(request.version or request.versions)
