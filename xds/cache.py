@@ -27,7 +27,7 @@ class Translation:
     snapshot: Callable[[Fleet, Group, Kept], Snapshot]
     place: Callable[[Snapshot, Fleet, Group], Snapshot]
     """The same for another placement of the group."""
-    layer: Callable[[Fleet, str, LiveState, Before | None], ResourceSet]
+    layer: Callable[[Fleet, str, LiveState, tuple[Before, ...]], ResourceSet]
     """Of a group by its name: the runtime layer with live weights, all that they change."""
 
 
@@ -88,10 +88,10 @@ class Snapshots:
         for snapshot in prepared.groups.values():
             self._remember(snapshot)
 
-    def layers(self, prepared: Prepared, live: LiveState, before: Before | None = None) -> Layers:
+    def layers(self, prepared: Prepared, live: LiveState, before: tuple[Before, ...] = ()) -> Layers:
         return {name: self._translation.layer(prepared.fleet, name, live, before) for name in prepared.groups}
 
-    def replace_layers(self, live: LiveState, before: Before | None = None) -> bool:
+    def replace_layers(self, live: LiveState, before: tuple[Before, ...] = ()) -> bool:
         """Changes nothing else, so that nothing is placed or translated again. Whether any layer is another one now."""
         if self._prepared is None:
             return False

@@ -73,9 +73,8 @@ class Control:
         self._snapshots, self._publish, self._metrics = snapshots, publish, metrics
         self._store, self._clock = store or Forgetful(), clock or WallClock()
         self._events: asyncio.Queue[_Event] = asyncio.Queue()
-        self._before: Before | None = None
-        """What Envoys may still have of the time before the last edit, until `_landed`."""
-        self._landed = datetime.max.replace(tzinfo=UTC)
+        self._before: tuple[Before, ...] = ()
+        """What Envoys may still have of the time before the last edits, the oldest first."""
         self._timer: asyncio.Task[None] | None = None
 
     @property
@@ -138,8 +137,8 @@ class Control:
         over = expire(self.live, now)
         step = follow_policy(over.state, prepared.fleet, now)
         self.live = step.state
-        self._before = Before(old, live_before) if old is not None and live_before.overrides else None
-        self._landed = now + GRACE
+        if old is not None and live_before.overrides:
+            self._before = (*self._before, Before(old, live_before, now + GRACE))
         self._snapshots.replace(prepared.having(self._snapshots.layers(prepared, self.live, self._before)))
         self.policy = Policy(Health.OK, read.digest, datetime.now(UTC), read.diagnostics)
         self._metrics.serving(read.digest)
@@ -184,10 +183,9 @@ class Control:
         return decided
 
     async def _ended(self) -> None:
-        before = self.live
-        step = expire(before, self._clock.now())
-        if self._before is not None and self._landed <= self._clock.now():
-            self._before = None
+        before, now = self.live, self._clock.now()
+        step = expire(before, now)
+        self._before = tuple(once for once in self._before if once.until > now)
         self._go_live(step)
         await self._keep(before, ())
 
@@ -223,7 +221,7 @@ class Control:
         """Sets the timer to what ends next."""
         if self._timer is not None:
             self._timer.cancel()
-        ends = [self._landed] if self._before is not None else []
+        ends = [once.until for once in self._before]
         ends += [end for end in [self.live.next_end] if end is not None]
         self._timer = tasks.create_task(self._ring(min(ends))) if ends else None
 

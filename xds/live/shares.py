@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from compiler.fleet import Fleet, Gateway, MirrorShare, Route, Share
 from compiler.fleet.routes import routes_about
@@ -33,6 +34,8 @@ class Before:
 
     fleet: Fleet
     live: LiveState
+    until: datetime
+    """When all Envoys are taken to have moved on."""
 
 
 def live_shares(fleet: Fleet, gateway: Gateway, state: LiveState) -> tuple[LiveShares, ...]:

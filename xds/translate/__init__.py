@@ -52,17 +52,20 @@ def place(of_group: Snapshot, fleet: Fleet, group: Group) -> Snapshot:
     return Snapshot({**of_group.sets, ResourceType.LISTENER: moved})
 
 
-def layer(fleet: Fleet, name: str, live: LiveState, before: Before | None = None) -> ResourceSet:
+def layer(fleet: Fleet, name: str, live: LiveState, before: tuple[Before, ...] = ()) -> ResourceSet:
     """The runtime layer of the group called `name`, whose routes are those of `fleet` as policy has it.
 
-    `before` is what its Envoys may still have: routes of another fleet, and what was live then.
+    `before` is what its Envoys may still have, the oldest first: routes of other fleets, and what was live then.
     """
     gateway = _gateway(fleet, Group(name))
     found = live_shares(fleet, gateway, live)
-    then = None if before is None else group_gateway(before.fleet, name)
-    if before is None or then is None:
-        return runtime(gateway, found)
-    return runtime(gateway, (*left_behind(live_shares(before.fleet, then, before.live), fleet, gateway), *found))
+    still = [
+        shares
+        for once in before
+        if (then := group_gateway(once.fleet, name)) is not None
+        for shares in left_behind(live_shares(once.fleet, then, once.live), fleet, gateway)
+    ]
+    return runtime(gateway, (*still, *found))
 
 
 def _gateway(fleet: Fleet, group: Group) -> Gateway:

@@ -41,6 +41,7 @@ from xds.translate.group import group_gateway
 from xds.translate.runtime import LAYER
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=1)
 Values = Mapping[str, Any]
 
 
@@ -48,7 +49,7 @@ def live(**models: Mapping[str, int]) -> LiveState:
     return LiveState({name: Override(w, NOW, NOW + timedelta(hours=1), "why") for name, w in models.items()})
 
 
-def values(of: Fleet, state: LiveState, group: str = "default", before: Before | None = None) -> Values:
+def values(of: Fleet, state: LiveState, group: str = "default", before: tuple[Before, ...] = ()) -> Values:
     body = layer(of, group, state, before)[LAYER].body
     found: Values = json_format.MessageToDict(rtds_pb2.Runtime.FromString(body).layer)
     return {key: value for key, value in found.items() if key.startswith(("split.", "mirror."))}
@@ -186,16 +187,25 @@ def test_a_drained_version_gets_nothing_while_its_removal_is_under_way() -> None
     old, new = fleet(chat(90, 10, 0)), fleet(model("chat", (version("3", 100),)))
     state = live(chat={"1": 0, "2": 0, "3": 100})
     after = follow_policy(state, new, NOW).state
-    layer = values(new, after, before=Before(old, state))
+    layer = values(new, after, before=(Before(old, state, LATER),))
     assert splits(old)["model/chat"].read(layer) == {"chat_1": 0, "chat_2": 0, "chat_3": 10000}
     assert values(new, after) == {}
+
+
+def test_a_drained_version_gets_nothing_while_a_second_edit_is_under_way_too() -> None:
+    old, new = fleet(chat(90, 10, 0)), fleet(model("chat", (version("3", 100),)))
+    state = live(chat={"1": 0, "2": 0, "3": 100})
+    after = follow_policy(state, new, NOW).state
+    newer = fleet(model("chat", (version("3", 100),)), model("other"))
+    layer = values(newer, after, before=(Before(old, state, LATER), Before(new, after, LATER)))
+    assert splits(old)["model/chat"].read(layer) == {"chat_1": 0, "chat_2": 0, "chat_3": 10000}
 
 
 def test_a_drained_version_gets_nothing_while_another_model_comes_to_stand_in() -> None:
     """Which gives every share another cluster."""
     old, new = with_hops(90, 10, equivalent=()), with_hops(90, 10)
     state = live(embed={"1": 0, "2": 100})
-    layer = values(new, state, before=Before(old, state))
+    layer = values(new, state, before=(Before(old, state, LATER),))
     assert splits(old)["model/embed"].read(layer) == {"embed_1": 0, "embed_2": 10000}
     assert splits(new)["model/embed"].read(layer) == {"embed_1+chat_1+chat_2": 0, "embed_2+chat_1+chat_2": 10000}
 
@@ -206,7 +216,7 @@ def test_a_rule_that_is_turned_over_to_an_overridden_model_sums_to_0_at_no_time(
     old = fleet(chat(90, 10), model("embed"), orchestrator=replace(chooser, default=targets(chat=100, embed=0)))
     new = fleet(chat(90, 10), model("embed"), orchestrator=replace(chooser, default=targets(chat=0, embed=100)))
     state = live(chat={"2": 100})
-    layer = values(new, state, before=Before(old, state))
+    layer = values(new, state, before=(Before(old, state, LATER),))
     assert splits(new)["orchestrator/auto"].read(layer) == {"chat_1": 0, "chat_2": 0, "embed_1": 10000}
     assert sum(splits(old)["orchestrator/auto"].read(layer).values()) == 10000
 
@@ -219,7 +229,7 @@ def test_keys_that_policy_had_agreed_with_go_before_routes_that_say_something_el
     old, new = fleet(chat(75, 25)), fleet(chat(60, 40))
     agreed = follow_policy(live(chat={"1": 75, "2": 25}), old, NOW).state
     after = follow_policy(agreed, new, NOW).state
-    layer = values(new, after, before=Before(old, agreed))
+    layer = values(new, after, before=(Before(old, agreed, LATER),))
     assert splits(old)["model/chat"].read(layer) == {"chat_1": 7500, "chat_2": 2500}
     assert splits(new)["model/chat"].read(layer) == {"chat_1": 6000, "chat_2": 4000}
 
@@ -283,7 +293,7 @@ def test_no_split_sums_to_0_while_an_edit_is_under_way(seed: int) -> None:
     new = edited(old, by_chance(seed + 1000)[0], chance)
     after = follow_policy(state, new, NOW).state
     for group in group_names(old):
-        layer = values(new, after, group, Before(old, state))
+        layer = values(new, after, group, (Before(old, state, LATER),))
         for split in (*splits(old, group).values(), *splits(new, group).values()):
             assert sum(split.read(layer).values()) > 0
         for split in splits(new, group).values():
