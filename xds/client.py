@@ -7,6 +7,7 @@ import sys
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -59,6 +60,8 @@ def ask(
             return Answer(answer.status, _document(answer.read()))
     except HTTPError as refused:
         return Answer(refused.code, _document(refused.read()))
+    except HTTPException:
+        raise NotAnsweredError(f"{address}: {NO_SERVER}") from None
     except (OSError, ValueError) as problem:
         raise NotAnsweredError(f"{address}: {getattr(problem, 'reason', problem)}") from None
 
@@ -73,6 +76,8 @@ def _document(text: bytes) -> dict[str, Any]:
 
 def token_in(file: Path) -> bytes:
     """Raises OSError; ValueError for what is no token, without saying what it is."""
+    if file.exists() and not file.is_file():
+        raise ValueError(f"{file} is no file")
     if file.stat().st_mode & 0o007:
         print(f"turnout: {file} is open to everybody on this machine: chmod 600 {file}", file=sys.stderr)
     return token(file.read_bytes(), str(file))

@@ -44,27 +44,31 @@ class Options:
     """Where live state survives a restart; without it it does not."""
 
 
+class CannotKeepError(Exception):
+    """The folder for live state cannot be written to."""
+
+
 class CannotListenError(Exception):
     """A port is taken, or an address is not this machine's."""
 
 
 def run(options: Options) -> int:
-    """The exit code, after SIGTERM or SIGINT: 0; 1 when it cannot listen."""
+    """The exit code, after SIGTERM or SIGINT: 0; 1 when it cannot listen, or keep what it is to keep."""
     _log_to_stderr()
     try:
         asyncio.run(serve(options))
-    except CannotListenError as problem:
+    except (CannotListenError, CannotKeepError) as problem:
         print(f"turnout serve: {problem}", file=sys.stderr)
         return 1
     return 0
 
 
 async def serve(options: Options) -> None:
-    """Serves until SIGTERM or SIGINT. Raises CannotListenError."""
+    """Serves until SIGTERM or SIGINT. Raises CannotListenError, CannotKeepError."""
     metrics = Metrics()
     snapshots = Snapshots(TRANSLATION)
     server = Server(snapshots, metrics)
-    store = Forgetful() if options.state is None else StateFile(options.state)
+    store = Forgetful() if options.state is None else _state_file(options.state)
     control = Control(snapshots, server.publish, metrics, store)
     admin = Admin(control, snapshots, server, metrics, options.admin_token)
     try:
@@ -77,6 +81,15 @@ async def serve(options: Options) -> None:
         await server.stop()
         await admin.stop()
     log.info("stopped")
+
+
+def _state_file(folder: Path) -> StateFile:
+    store = StateFile(folder)
+    try:
+        store.prepare()
+    except OSError as problem:
+        raise CannotKeepError(f"--state {folder}: {problem.strerror or problem}") from None
+    return store
 
 
 async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import socket
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.features.served import DEADLINE, Folder
+from tests.features.served import DEADLINE, Folder, asynchronous, served
+from xds.client import NotAnsweredError, ask
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,3 +97,21 @@ def test_a_token_that_everybody_can_read_is_warned_of(folder: Folder, tmp_path: 
     with turnout_serve(folder, "--admin-token-file", str(file)) as process:
         until_it_says(process, "is open to everybody on this machine: chmod 600")
         until_it_says(process, "policy loaded")
+
+
+def test_a_state_folder_that_cannot_be_written_to_is_told_at_the_start(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no folder")
+    command = [sys.executable, "-m", "xds.cli", "serve", str(folder.path), "--state", str(tmp_path / "state")]
+    run = subprocess.run(
+        [*command, "--listen", ":0", "--admin", ":0"], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert f"turnout serve: --state {tmp_path / 'state'}: " in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@asynchronous
+async def test_a_port_that_speaks_no_http_is_no_admin_port(folder: Folder) -> None:
+    async with served(folder.path) as server:
+        with pytest.raises(NotAnsweredError, match="no control server's admin port"):
+            await asyncio.to_thread(ask, f"http://{server.xds}", "/status")

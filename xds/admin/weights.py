@@ -60,7 +60,8 @@ class Weights:
         # Of texts it compares ASCII only.
         right = hmac.compare_digest(given.strip().encode(errors="surrogateescape"), self._token)
         if scheme.lower() != "bearer" or not right:
-            refused = _said(401, "this needs the server's token: --token-file or TURNOUT_ADMIN_TOKEN")
+            asked = "this needs the server's token: --token-file or TURNOUT_ADMIN_TOKEN"
+            refused = _said(401, "that is not this server's token" if given else asked)
             refused.headers["WWW-Authenticate"] = "Bearer"
             return refused
         return None

@@ -27,6 +27,12 @@ class StateFile:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def prepare(self) -> None:
+        """Raises OSError where nothing can be kept: better now than when somebody needs it."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._folder, prefix=f".{NAME}."):
+            pass
+
     def load(self) -> LiveState:
         file = self._folder / NAME
         try:

@@ -121,7 +121,11 @@ class StreamState:
 
 def reason(message: Any) -> str | None:
     """Why a DiscoveryRequest of either variant refuses the response that it answers; `None` when it does not."""
-    return (message.error_detail.message[:DETAIL] or "no reason given") if message.HasField("error_detail") else None
+    return (
+        (message.error_detail.message.strip()[:DETAIL] or "no reason given")
+        if message.HasField("error_detail")
+        else None
+    )
 
 
 def subscribed(type_: ResourceType, request: Request) -> Subscription:
