@@ -115,16 +115,6 @@ async def test_an_envoy_has_its_listeners_where_it_asks_for_them(folder: Folder,
 
 
 @both
-@asynchronous
-async def test_two_servers_send_the_same_bytes(folder: Folder, variant: Variant) -> None:
-    said = []
-    for _ in range(2):
-        async with served(folder.path) as server, stream(server.xds, variant) as envoy:
-            said.append({type_: answer.raw for type_, answer in (await envoy.synced()).items()})
-    assert said[0] == said[1]
-
-
-@both
 @pytest.mark.parametrize(
     ("node", "code", "reason"),
     [
