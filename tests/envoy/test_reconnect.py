@@ -18,7 +18,7 @@ from xds.bootstrap import bootstrap
 from xds.snapshot import ResourceType
 from xds.stream.connection import Connection
 from xds.stream.state import Variant
-from xds.stream.update import Update
+from xds.stream.transitions import Sent
 
 both = pytest.mark.parametrize("variant", list(Variant))
 CHAT, NEW = cluster("chat"), cluster("new")
@@ -38,9 +38,9 @@ class Cut:
 def cut(monkeypatch: pytest.MonkeyPatch) -> Cut:
     made, send = Cut(), Connection._send
 
-    async def cutting(self: Connection, update: Update) -> None:
-        await send(self, update)
-        if made.armed and update.type is ResourceType.CLUSTER:
+    async def cutting(self: Connection, sent: Sent) -> None:
+        await send(self, sent)
+        if made.armed and sent.type is ResourceType.CLUSTER:
             made.armed = False
             made.meanwhile()
             self.end()

@@ -173,9 +173,12 @@ class Connection:
                 continue
             self.state = sent.state
             self._moved()
-            await self._around.outlet.write(self._context, sent.response)
-            self._around.metrics.pushed(self._framing.variant, sent.type, len(sent.response))
-            self._around.pushed(self)
+            await self._send(sent)
+
+    async def _send(self, sent: Sent) -> None:
+        await self._around.outlet.write(self._context, sent.response)
+        self._around.metrics.pushed(self._framing.variant, sent.type, len(sent.response))
+        self._around.pushed(self)
 
     def _next(self) -> Sent | None:
         snapshot = self._current()
