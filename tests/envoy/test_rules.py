@@ -283,8 +283,8 @@ def test_a_translator_that_does_this_is_caught(
     pytest.fail("not in all the fleets")
 
 
-def reversed_routes(of: Fleet, gateway: Any) -> tuple[Route, ...]:
-    return ROUTES(of, gateway)[::-1]
+def reversed_routes(of: Fleet, gateway: Any, kept: Any) -> tuple[Route, ...]:
+    return ROUTES(of, gateway, kept)[::-1]
 
 
 ROUTES = xds.translate.fleet_routes
