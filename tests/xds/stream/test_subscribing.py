@@ -1,0 +1,226 @@
+"""A client that asks for anything, in any order, ends with exactly that."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from tests.xds.stream.replica import Replica, Stream
+from tests.xds.stream.snapshots import CLUSTER, ENDPOINT, INGRESS, LAYER, LISTENER, ROUTE, RUNTIME, TABLE, snapshot
+from xds.snapshot import ResourceType, Snapshot
+from xds.stream.state import WHOLE_LISTS, Request, Variant
+from xds.stream.subscription import WILDCARD
+from xds.stream.update import Update
+
+Models = dict[str, tuple[int, int]]
+"""The versions of each one's cluster and load assignment."""
+NAMES = ("a", "b", "c")
+MODELS = st.dictionaries(st.sampled_from(NAMES), st.tuples(st.integers(1, 3), st.integers(1, 3)))
+POOLS = {
+    CLUSTER: (*NAMES, WILDCARD),
+    ENDPOINT: NAMES,
+    LISTENER: (INGRESS, "nobody", WILDCARD),
+    ROUTE: (TABLE, "nobody"),
+    RUNTIME: (LAYER, "nobody"),
+}
+"""The names that are asked for."""
+TYPES = st.sampled_from([CLUSTER, CLUSTER, ENDPOINT, ENDPOINT, LISTENER, ROUTE, RUNTIME])
+Ask = tuple[ResourceType, frozenset[str], frozenset[str], int]
+ASK = TYPES.flatmap(
+    lambda type_: st.tuples(
+        st.just(type_),
+        st.frozensets(st.sampled_from(POOLS[type_])),
+        st.frozensets(st.sampled_from(POOLS[type_])) | st.just(frozenset[str]()),
+        st.sampled_from([0, 1, 2, 10]),
+    )
+)
+RESPONSES_AT_MOST = 100
+"""After the last event."""
+EXAMPLES = max(150, settings.default.max_examples)
+
+
+class Client:
+    """It holds versions, by type and name. In delta it forgets what it no longer asks for. In state of the world it
+    keeps that: it may ask for it again before the server has seen that it did not."""
+
+    def __init__(
+        self, variant: Variant, held: dict[ResourceType, dict[str, str]], lists: dict[ResourceType, str]
+    ) -> None:
+        """`held` and `lists` are of an earlier stream."""
+        self.variant, self.held, self.lists = variant, held, lists
+        """Lists: the version of everything, where it asks for everything and nothing else, in state of the world."""
+        self.names: dict[ResourceType, frozenset[str]] = {}
+        """Of the types that this stream has asked for."""
+        self.legacy: set[ResourceType] = set()
+        """Types that it has asked for without naming anything: a wildcard."""
+        self.absent: dict[ResourceType, set[str]] = {type_: set() for type_ in ResourceType}
+        """Delta: what was said not to exist."""
+        self.requests: deque[Request] = deque()
+        self.astonished = False
+        """By what it has not asked for."""
+        self._nonces: dict[ResourceType, str] = {}
+
+    def wants(self, type_: ResourceType, name: str) -> bool:
+        return type_ in self.legacy or bool({name, WILDCARD} & self.names[type_])
+
+    def wants_all_and_nothing_else(self, type_: ResourceType) -> bool:
+        return type_ in WHOLE_LISTS and self.names[type_] <= {WILDCARD} and self.wants(type_, WILDCARD)
+
+    def ask(self, type_: ResourceType, more: frozenset[str], less: frozenset[str] = frozenset()) -> None:
+        first = type_ not in self.names
+        self.names[type_] = (self.names.get(type_, frozenset()) - less) | more
+        said = more | less if self.variant is Variant.DELTA else self.names[type_]
+        if first and not said and type_ in WHOLE_LISTS:
+            self.legacy.add(type_)
+        elif self.names[type_] if self.variant is Variant.SOTW else WILDCARD in less:
+            self.legacy.discard(type_)
+        if self.variant is Variant.SOTW:
+            version = self.lists.get(type_, "") if first and self.wants_all_and_nothing_else(type_) else ""
+            nonce = self._nonces.get(type_, "")
+            self.requests.append(Request(type_, nonce, names=self.names[type_], version=version))
+            return
+        self.absent[type_] -= more
+        self.held[type_] = {name: version for name, version in self.held[type_].items() if self.wants(type_, name)}
+        versions = self.held[type_] if first else {}
+        self.requests.append(Request(type_, names=more, dropped=less, versions=versions))
+
+    def take(self, update: Update) -> None:
+        type_, sotw = update.type, self.variant is Variant.SOTW
+        self._nonces[type_] = update.nonce
+        sent = {resource.name: resource.version for resource in update.resources}
+        assert not self.astonished or all(self.wants(type_, name) for name in sent), f"{type_} {sent}"
+        if sotw and type_ in WHOLE_LISTS:
+            self.held[type_] = sent
+            self.lists[type_] = update.version if self.wants_all_and_nothing_else(type_) else ""
+        elif sotw:
+            self.held[type_].update(sent)
+        else:
+            self.held[type_].update((name, version) for name, version in sent.items() if self.wants(type_, name))
+            self.absent[type_] = (self.absent[type_] - sent.keys()) | set(update.removed)
+            for name in update.removed:
+                self.held[type_].pop(name, None)
+        self.requests.append(Request(type_, update.nonce, names=self.names[type_] if sotw else frozenset()))
+
+
+class Subscribing(RuleBasedStateMachine):
+    variant = Variant.DELTA
+    client: Client
+
+    @initialize(models=MODELS)
+    def start(self, models: Models) -> None:
+        self.replicas = [Replica(_snapshot(models)) for _ in range(2)]
+        self._connect({type_: {} for type_ in ResourceType}, {})
+
+    @rule(models=MODELS, late=st.booleans())
+    def edit(self, models: Models, late: bool) -> None:
+        """The other replica may hear of it later."""
+        for replica in self.replicas[: 1 if late else 2]:
+            replica.publish(_snapshot(models))
+
+    @rule(asks=st.lists(ASK, min_size=1, max_size=4))
+    def the_client_asks(self, asks: list[Ask]) -> None:
+        """For some names more, and some less, in one request; then they may talk for a while."""
+        for type_, more, less, rounds in asks:
+            self.client.ask(type_, more, less - more)
+            self.they_talk_for_a_while(rounds)
+
+    @rule(type_=TYPES)
+    def the_client_asks_again_for_what_it_has(self, type_: ResourceType) -> None:
+        if type_ in self.client.names:
+            self.client.ask(type_, frozenset(self.client.held[type_].keys() & self.client.names[type_]))
+
+    @rule()
+    def the_server_sends(self) -> None:
+        self.stream.send()
+
+    @rule()
+    def the_server_receives(self) -> None:
+        if self.client.requests:
+            self.stream.receive(self.client.requests.popleft())
+
+    @rule()
+    def the_client_receives(self) -> None:
+        if self.stream.responses:
+            self.client.take(self.stream.responses.popleft())
+
+    @rule(rounds=st.integers(2, 20))
+    def they_talk_for_a_while(self, rounds: int) -> None:
+        for _ in range(rounds):
+            self._talk()
+
+    @rule(elsewhere=st.booleans())
+    def the_client_comes_back(self, elsewhere: bool) -> None:
+        """It asks for the same again, with what it has."""
+        if elsewhere:
+            self.replicas.reverse()
+        before = self.client
+        self._connect(before.held, before.lists)
+        for type_, names in before.names.items():
+            if _asks_again(before, type_):
+                star = self.variant is Variant.DELTA and type_ in before.legacy and bool(names)
+                self.client.ask(type_, names | {WILDCARD} if star else names)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "client"):
+            return
+        for replica in self.replicas:
+            replica.publish(self.replicas[0].snapshot)
+        self.stream.opened()
+        self._come_to_rest()
+        # Now the server knows what the client wants, so it sends nothing else.
+        self.client.astonished = True
+        self.replicas[0].publish(_snapshot(dict.fromkeys(NAMES, (7, 7))))
+        self._come_to_rest()
+
+    def _come_to_rest(self) -> None:
+        before = len(self.stream.sent)
+        while self._talk():
+            assert len(self.stream.sent) - before < RESPONSES_AT_MOST, "the stream does not come to rest"
+        for type_ in self.client.names:
+            self._check(type_)
+
+    def _talk(self) -> bool:
+        before = (len(self.stream.sent), len(self.stream.responses), len(self.client.requests))
+        self.the_client_receives()
+        self.the_server_receives()
+        self.the_server_sends()
+        return before[1:] != (0, 0) or len(self.stream.sent) != before[0]
+
+    def _check(self, type_: ResourceType) -> None:
+        client = self.client
+        wanted = {n: r.version for n, r in self.replicas[0].snapshot[type_].items() if client.wants(type_, n)}
+        held = {name: version for name, version in client.held[type_].items() if client.wants(type_, name)}
+        if self.variant is Variant.SOTW and type_ not in WHOLE_LISTS:
+            # There are no words for what does not exist.
+            held = {name: version for name, version in held.items() if name in wanted}
+        assert held == wanted, type_
+        if self.variant is Variant.DELTA:
+            assert client.names[type_] - wanted.keys() - {WILDCARD} <= client.absent[type_], type_
+
+    def _connect(self, held: dict[ResourceType, dict[str, str]], lists: dict[ResourceType, str]) -> None:
+        self.stream = Stream(self.variant, self.replicas[0])
+        self.client = Client(self.variant, held, lists)
+
+
+class SotwSubscribing(Subscribing):
+    variant = Variant.SOTW
+
+
+def _asks_again(before: Client, type_: ResourceType) -> bool:
+    if type_ is ENDPOINT and not _asks_again(before, CLUSTER):
+        return False  # it would be taken for an Envoy that is warming clusters, and names them later
+    return bool(before.names.get(type_)) or type_ in before.legacy
+
+
+def _snapshot(models: Models) -> Snapshot:
+    return snapshot({name: model[0] for name, model in models.items()}, {name: m[1] for name, m in models.items()})
+
+
+TestDelta = Subscribing.TestCase
+TestStateOfTheWorld = SotwSubscribing.TestCase
+TestDelta.settings = TestStateOfTheWorld.settings = settings(
+    max_examples=EXAMPLES, stateful_step_count=25, deadline=None
+)
