@@ -55,6 +55,7 @@ def compile_policies(root: Path, previous: Compiled | None = None) -> Compiled:
     return Compiled(fleet, ordered, sources, policies, kept.closed())
 
 
-def manifests(fleet: Fleet) -> Mapping[str, bytes]:
-    """The files of `rendered/`, by their path in it."""
-    return rendered_files([made for emitter in EMITTERS for made in emitter.objects(fleet)])
+def manifests(fleet: Fleet, kept: Kept | None = None) -> Mapping[str, bytes]:
+    """The files of `rendered/`, by their path in it. `kept` is that of the run that made `fleet`."""
+    kept = kept or Kept()
+    return rendered_files([made for emitter in EMITTERS for made in emitter.objects(fleet, kept)])

@@ -12,6 +12,7 @@ from typing import Any
 
 from compiler.emit import istio
 from compiler.fleet import Fleet
+from compiler.kept import Kept
 
 FILTERS = "type.googleapis.com/envoy.extensions.filters"
 ACTIONS = {"route", "direct_response"}
@@ -21,7 +22,9 @@ Json = dict[str, Any]
 
 def spec(of: Fleet, kind: str, name: str) -> Any:
     return next(
-        o.body["spec"] for o in istio.objects(of) if (o.body["kind"], o.body["metadata"]["name"]) == (kind, name)
+        o.body["spec"]
+        for o in istio.objects(of, Kept())
+        if (o.body["kind"], o.body["metadata"]["name"]) == (kind, name)
     )
 
 

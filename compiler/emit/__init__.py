@@ -17,8 +17,10 @@ from compiler.kept import Kept
 
 
 class Emitter(Protocol):
-    def objects(self, fleet: Fleet) -> Iterator[Object]:
-        """Never raises for a linked fleet, also not where `diagnostics` finds errors; then nothing is written."""
+    def objects(self, fleet: Fleet, kept: Kept) -> Iterator[Object]:
+        """Made anew only where what they are made of has changed since the run that `kept` is of.
+
+        Never raises for a linked fleet, also not where `diagnostics` finds errors; then nothing is written."""
 
     def diagnostics(self, fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
         """What this target cannot express: codes P3."""

@@ -34,10 +34,8 @@ _ROOT_NAMESPACE = "istio-system"
 """Istio's default. An EnvoyFilter elsewhere reaches the pods of its own namespace only; a gateway's are in another."""
 
 
-def objects(fleet: Fleet) -> Iterator[Object]:
-    kept = Kept()
-    for model, version in _carried_versions(fleet, kept):
-        yield _destination_rule(model, version)
+def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
+    yield from kept.each(_destination_rule, _carried_versions(fleet, kept))
     for gateway in fleet.gateways:
         hosts = _hosts(gateway)
         if hosts:

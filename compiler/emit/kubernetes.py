@@ -27,12 +27,19 @@ from compiler.kept import Kept
 _IMAGE_PULL = timedelta(minutes=10)
 
 
-def objects(fleet: Fleet) -> Iterator[Object]:
-    for model in fleet.models:
-        yield _service_account(model)
-        for version in model.versions:
-            yield _service(model, version)
-            yield from (_deployment(model, version, tier) for tier in Tier if _has(version, tier))
+def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
+    return (made for own in kept.each(_of_model, zip(fleet.models)) for made in own)
+
+
+def _of_model(model: Model) -> tuple[Object, ...]:
+    return tuple(_model_objects(model))
+
+
+def _model_objects(model: Model) -> Iterator[Object]:
+    yield _service_account(model)
+    for version in model.versions:
+        yield _service(model, version)
+        yield from (_deployment(model, version, tier) for tier in Tier if _has(version, tier))
 
 
 def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from compiler.diagnostics import Position
@@ -15,10 +15,42 @@ _SYNC_WAVE = "argocd.argoproj.io/sync-wave"
 class Wave(IntEnum):
     """Argo CD applies lower waves first, and waits until they are healthy."""
 
+    FOUNDATION = -5
+    """Namespaces, quotas, PriorityClasses, Queues."""
     ACCESS = -4
+    """ServiceAccounts, RBAC, NetworkPolicies."""
+    STORAGE = -3
+    """Volumes, caches."""
+    CONTROL = -2
+    """The control server."""
     WORKLOAD = 0
     CLUSTER_SETTINGS = 1
     ROUTING = 2
+    OBSERVATION = 3
+    """Canaries, monitors, rules."""
+
+
+class Writer(StrEnum):
+    """Who writes a field that git does not."""
+
+    AUTOSCALER = "autoscaler"
+    STANDBY = "standby"
+    """The controller that promotes standbys."""
+    TURNOUT = "turnout"
+    FLAGGER = "flagger"
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """A field of an object that another than git writes, for the ownership ledger."""
+
+    field: str
+    """JSON pointer: `/spec/replicas`."""
+    writer: Writer
+    manager: str
+    """The writer's field manager, as the API server records it: `kube-controller-manager`."""
+    origin: Position
+    """Of the policy that hands it over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +60,14 @@ class Object:
     body: Mapping[str, Any]
     """As Kubernetes takes it, keys in its usual order: apiVersion, kind, metadata, spec."""
     origin: Position
+    handovers: tuple[Handover, ...] = ()
 
     @property
     def key(self) -> str:
-        """`apps/v1/Deployment/ai-inference/llama-70b-1-0`: unique in a fleet."""
+        """`apps/v1/Deployment/ai-inference/llama-70b-1-0`: unique in a fleet. Cluster-wide ones have no namespace."""
         metadata = self.body["metadata"]
-        return "/".join((self.body["apiVersion"], self.body["kind"], metadata["namespace"], metadata["name"]))
+        namespace = (metadata["namespace"],) if "namespace" in metadata else ()
+        return "/".join((self.body["apiVersion"], self.body["kind"], *namespace, metadata["name"]))
 
     @property
     def wave(self) -> int:
@@ -45,7 +79,8 @@ class Owner:
     """The policy document an object is made from, and what it puts on every one of them."""
 
     slug: str
-    namespace: str
+    namespace: str | None
+    """None for what belongs to the whole cluster."""
     labels: tuple[tuple[str, str], ...]
     annotations: tuple[tuple[str, str], ...]
 
@@ -67,7 +102,7 @@ def metadata(
     }
     return {
         "name": name,
-        "namespace": owner.namespace,
+        **({} if owner.namespace is None else {"namespace": owner.namespace}),
         "labels": dict(sorted((dict(owner.labels) | ours).items())),
         "annotations": dict(sorted((dict(owner.annotations) | notes).items())),
     }

@@ -37,6 +37,7 @@ from compiler.fleet.model import (
     longest_context,
 )
 from compiler.fleet.names import cluster_name, slug
+from compiler.fleet.platform import Platform
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
 from compiler.fleet.traffic import (
@@ -89,6 +90,7 @@ __all__ = [
     "Operator",
     "Orchestrator",
     "OutlierDetection",
+    "Platform",
     "Protocol",
     "Quantization",
     "Resources",

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from compiler.diagnostics import Position
 from compiler.fleet.gateway import Gateway
+from compiler.fleet.platform import BUILT_IN_PLATFORM, Platform
 from compiler.fleet.traffic import (
     ConnectionPool,
     Fault,
@@ -205,3 +206,4 @@ class Fleet:
     """Sorted by name."""
     gateways: tuple[Gateway, ...]
     """Sorted by name; at least one: without a Gateway in policy there is `default`."""
+    platform: Platform = BUILT_IN_PLATFORM

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compiler.decode import Policies
-from compiler.diagnostics import Diagnostic, has_errors
-from compiler.fleet import Fleet
+from compiler.diagnostics import BUILT_IN, Diagnostic, has_errors
+from compiler.fleet import Fleet, Platform
 from compiler.kept import Kept
 from compiler.link.gateways import gateways
 from compiler.link.models import models
@@ -31,4 +31,9 @@ def link(policies: Policies, kept: Kept | None = None) -> tuple[Fleet | None, li
         found = [d for d in found if d.code != "P203"]
     if has_errors(found) or not (policies.complete and policies.platform_known):
         return None, found
-    return Fleet(fleet_models, fleet_gateways), found
+    return Fleet(fleet_models, fleet_gateways, _platform(policies, platform)), found
+
+
+def _platform(policies: Policies, platform: Settings) -> Platform:
+    policy = policies.platform
+    return Platform(platform.namespace, BUILT_IN if policy is None else policy.at("metadata", "name"))

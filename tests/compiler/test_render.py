@@ -18,6 +18,7 @@ import yaml
 from compiler.diagnostics import Position
 from compiler.emit import EMITTERS
 from compiler.emit.object import Object
+from compiler.kept import Kept
 from compiler.render import HEADER, STAGING, drift, rendered_files, write
 from tests.compiler.emit.fleets import fleet, model, rich_fleet
 
@@ -30,7 +31,7 @@ def made(name: str = "a", wave: str = "0", kind: str = "Service", file: str = "m
 
 
 def everything() -> list[Object]:
-    return [item for emitter in EMITTERS for item in emitter.objects(rich_fleet())]
+    return [item for emitter in EMITTERS for item in emitter.objects(rich_fleet(), Kept())]
 
 
 def tree(directory: Path) -> dict[str, bytes]:
@@ -129,7 +130,7 @@ def test_a_removed_model_takes_its_file_and_its_empty_folder_along(tmp_path: Pat
 def test_deleting_a_model_removes_its_objects(tmp_path: Path) -> None:
     two, one = fleet(model("a"), model("b")), fleet(model("a"))
     for value in (two, one):
-        write(rendered_files([item for emitter in EMITTERS for item in emitter.objects(value)]), tmp_path)
+        write(rendered_files([item for emitter in EMITTERS for item in emitter.objects(value, Kept())]), tmp_path)
     assert "b" not in {Path(file).stem for file in tree(tmp_path)}
     assert "b-1" not in "".join(data.decode() for data in tree(tmp_path).values())
 

@@ -7,6 +7,7 @@ import pytest
 from compiler.emit import EMITTERS
 from compiler.emit.object import Object
 from compiler.fleet import Fleet
+from compiler.kept import Kept
 from tests.compiler.emit.fleets import rich_fleet
 
 
@@ -17,4 +18,4 @@ def fleet() -> Fleet:
 
 @pytest.fixture(scope="session")
 def objects(fleet: Fleet) -> tuple[Object, ...]:
-    return tuple(item for emitter in EMITTERS for item in emitter.objects(fleet))
+    return tuple(item for emitter in EMITTERS for item in emitter.objects(fleet, Kept()))

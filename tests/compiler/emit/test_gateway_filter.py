@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 from compiler.emit import istio
 from compiler.emit.object import Object
 from compiler.fleet import Carrier, Fleet, Host, Retries
+from compiler.kept import Kept
 from tests.compiler.emit.fleets import fleet, gateway, model, seconds, version
 
 MESSAGES: dict[str, type[Message]] = {
@@ -34,7 +35,7 @@ Patch = dict[str, Any]
 
 
 def patches(of: Fleet, apply_to: str, name: str = "turnout-mesh") -> list[Patch]:
-    [spec] = [o.body["spec"] for o in istio.objects(of) if o.body["metadata"]["name"] == name]
+    [spec] = [o.body["spec"] for o in istio.objects(of, Kept()) if o.body["metadata"]["name"] == name]
     return [patch for patch in spec["configPatches"] if patch["applyTo"] == apply_to]
 
 

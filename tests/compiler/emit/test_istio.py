@@ -53,7 +53,9 @@ NO_SLOW_START = SlowStart(seconds(0), 10)
 
 def bodies(value: Fleet, kind: str) -> dict[str, Any]:
     return {
-        item.body["metadata"]["name"]: item.body["spec"] for item in istio.objects(value) if item.body["kind"] == kind
+        item.body["metadata"]["name"]: item.body["spec"]
+        for item in istio.objects(value, Kept())
+        if item.body["kind"] == kind
     }
 
 
@@ -164,7 +166,7 @@ def test_limits_of_zero_are_none() -> None:
     value = fleet(replace(endless, retries=Retries(1, ("reset",), (), seconds(0.025))))
     routes = [answer(value, model="llama"), answer(value, model="llama", stream=True)]
     assert not any("timeout" in route or "perTryTimeout" in route["retries"] for route in routes)
-    assert not any(validate(item.body) for item in istio.objects(value))
+    assert not any(validate(item.body) for item in istio.objects(value, Kept()))
 
 
 def test_retries_are_written_and_leave_the_failed_host_and_tier() -> None:
@@ -235,7 +237,7 @@ def test_routes_choose_what_evaluate_allows(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_what_istio_validates_beyond_its_schema_holds(seed: int) -> None:
     of = on_istio(Chance(seed).fleet(1, 2))
-    assert not [complaint for item in istio.objects(of) for complaint in validate(item.body)]
+    assert not [complaint for item in istio.objects(of, Kept()) for complaint in validate(item.body)]
     for match in (match for route in http(of) for match in route.get("match", [])):
         for name, how in (*match.get("headers", {}).items(), *match.get("withoutHeaders", {}).items()):
             assert is_plain_name(name)
@@ -286,7 +288,7 @@ def test_copies_go_to_every_version_by_its_share_and_have_a_destination_rule() -
         for name, percent in (("1", 7.5), ("2", 2.5))
     ]
     assert {"shadow-1", "shadow-2"} <= set(bodies(mirrored, "DestinationRule"))
-    assert not [complaint for item in istio.objects(mirrored) for complaint in validate(item.body)]
+    assert not [complaint for item in istio.objects(mirrored, Kept()) for complaint in validate(item.body)]
 
 
 def test_drills_are_written_and_a_part_of_zero_percent_is_not() -> None:
@@ -295,7 +297,7 @@ def test_drills_are_written_and_a_part_of_zero_percent_is_not() -> None:
         "delay": {"percentage": {"value": 5}, "fixedDelay": "2s"},
         "abort": {"percentage": {"value": 1}, "httpStatus": 503},
     }
-    assert not [complaint for item in istio.objects(both) for complaint in validate(item.body)]
+    assert not [complaint for item in istio.objects(both, Kept()) for complaint in validate(item.body)]
     assert answer(ruled(rule(fault=Fault(0, seconds(0), 1, 503))))["fault"] == {
         "abort": {"percentage": {"value": 1}, "httpStatus": 503}
     }
@@ -317,13 +319,13 @@ def test_a_fleet_on_own_envoys_has_no_istio_object_and_no_istio_diagnostic() -> 
     tiered = replace(version(), hot=1)
     random = replace(model("a", tiered), load_balancing=balancing(Strategy.WEIGHTED_RANDOM))
     value = fleet(random, gateways=(gateway("own", "a", carrier=Carrier.ENVOY),))
-    assert list(istio.objects(value)) == []
+    assert list(istio.objects(value, Kept())) == []
     assert list(istio.diagnostics(value, Kept())) == []
 
 
 def test_a_model_of_two_gateways_has_one_rule() -> None:
     value = fleet(model("a"), gateways=(gateway("one", "a"), gateway("two", "a")))
-    assert [item.key for item in istio.objects(value) if item.body["kind"] == "DestinationRule"] == [
+    assert [item.key for item in istio.objects(value, Kept()) if item.body["kind"] == "DestinationRule"] == [
         "networking.istio.io/v1/DestinationRule/ai-inference/a-1"
     ]
 
@@ -512,7 +514,7 @@ def test_a_fallback_chain_is_refused_and_a_choice_among_able_models_warned_of() 
 def test_weighted_random_is_refused() -> None:
     value = fleet(replace(model("a"), load_balancing=balancing(Strategy.WEIGHTED_RANDOM)))
     assert found(value) == [*EVERY_HOST, ("P303", Severity.ERROR)]
-    assert list(istio.objects(value))
+    assert list(istio.objects(value, Kept()))
 
 
 @pytest.mark.parametrize(("attempts", "warned"), [(4, False), (3, True)])

@@ -12,13 +12,14 @@ from compiler.emit import kubernetes
 from compiler.emit.names import FAILOVER_PRIORITY
 from compiler.emit.object import Object
 from compiler.fleet import ColdStart, Framework, Model, ModelPath, Scheme, Tier, Timeouts, Zones
+from compiler.kept import Kept
 from tests.compiler.emit.fleets import GI, engine, fleet, model, seconds, version
 
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 
 
 def bodies(owned: Model) -> dict[tuple[str, str], Any]:
-    made = [item.body for item in kubernetes.objects(fleet(owned))]
+    made = [item.body for item in kubernetes.objects(fleet(owned), Kept())]
     return {(body["kind"], body["metadata"]["name"]): body for body in made}
 
 

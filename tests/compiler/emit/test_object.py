@@ -10,6 +10,7 @@ import pytest
 from compiler.emit import kubernetes
 from compiler.emit.durations import duration, whole_seconds
 from compiler.emit.object import Object
+from compiler.kept import Kept
 from compiler.quantity import bytes_text, cores_text
 from tests.compiler.emit.fleets import GI, fleet, model
 
@@ -36,14 +37,14 @@ def test_every_object_names_its_policy_line_and_its_wave(objects: tuple[Object, 
 
 def test_owners_labels_and_annotations_stand_on_every_object_of_the_model() -> None:
     owned = replace(model(), labels=(("team", "chat"),), annotations=(("note", "x"),))
-    for item in kubernetes.objects(fleet(owned)):
+    for item in kubernetes.objects(fleet(owned), Kept()):
         assert item.body["metadata"]["labels"]["team"] == "chat"
         assert item.body["metadata"]["annotations"]["note"] == "x"
 
 
 def test_an_owner_cannot_take_our_labels_away() -> None:
     owned = replace(model(), labels=(("app.kubernetes.io/managed-by", "helm"),))
-    for item in kubernetes.objects(fleet(owned)):
+    for item in kubernetes.objects(fleet(owned), Kept()):
         assert item.body["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "turnout"
 
 
