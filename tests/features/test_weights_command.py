@@ -72,6 +72,7 @@ def test_weights_are_set_listed_explained_and_taken_back(server: Server) -> None
     assert line.endswith(" UTC, policy 1=90 2=10; why: INC-7: 2 is slow\n")
     assert server.weights().stdout == line
     assert line in server.explained()
+    assert line in server.turnout("status", "--admin", server.url).stdout
     found = json.loads(server.explained("--format", "json"))
     assert [override["model"] for override in found["live"]["overrides"]] == ["split"]
     back = server.weights("split", "--clear")
