@@ -126,8 +126,9 @@ class Kept:
         """After a run whose results are to count. Of one that is never closed only `same` and `last` are left."""
         first = not self._lively
         if self._sweeping:
-            for name in self._named.keys() - self._touched:
-                del self._named[name]
+            # Another thread may be adding names: translation goes on while policy is compiled.
+            for name in [name for name in list(self._named) if name not in self._touched]:
+                self._named.pop(name, None)
         if self._sweeping or first:
             self._before, self._lively = self._made, len(self._made) + len(self._named)
         else:

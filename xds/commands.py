@@ -124,7 +124,7 @@ def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
     import json
 
     from compiler.request import MalformedRequestError
-    from xds.client import NotAnsweredError, ask
+    from xds.client import LOOKING, NotAnsweredError, ask
 
     asked = {
         "method": sent.method,
@@ -134,7 +134,7 @@ def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
         "gateway": options.gateway,
     }
     try:
-        answer = ask(options.live, "/explain", json.dumps(asked).encode())
+        answer = ask(options.live, "/explain", json.dumps(asked).encode(), timeout=LOOKING)
     except NotAnsweredError as problem:
         print(f"turnout: {problem}", file=sys.stderr)
         return None

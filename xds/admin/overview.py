@@ -9,6 +9,7 @@ from typing import Any
 
 from compiler import report
 from compiler.diagnostics import Diagnostic, Position, Severity, error
+from compiler.explain import override_text
 from compiler.source import Sources
 
 Document = dict[str, Any]
@@ -25,6 +26,7 @@ def overview(status: Document) -> Document:
     return {
         "ok": status["policy"]["state"] == "ok" and all(envoy["synced"] for envoy in envoys),
         "policy": status["policy"],
+        "overrides": status["overrides"],
         "groups": [_group(name, envoys) for name in sorted({envoy["group"] for envoy in envoys})],
         "envoys": envoys,
     }
@@ -39,6 +41,7 @@ def as_text(document: Document, *, everyone: bool, colour: bool) -> str:
     envoys = document["envoys"]
     many = len(envoys) > MANY and not everyone
     parts = [_policy(document["policy"], colour)]
+    parts.append("".join(f"{report.printable(override_text(live))}\n" for live in document["overrides"]))
     if len(envoys) > MANY:
         parts.append(_table(_GROUP_COLUMNS, [_group_row(group) for group in document["groups"]]))
     listed = [envoy for envoy in envoys if not many or not envoy["synced"]]

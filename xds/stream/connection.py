@@ -14,7 +14,6 @@ from xds.admin.metrics import Metrics
 from xds.cache import Snapshots, UnknownGroupError
 from xds.snapshot import ResourceType, Snapshot
 from xds.stream.node import Node
-from xds.stream.outlet import Outlet
 from xds.stream.refusals import rejected
 from xds.stream.services import Service
 from xds.stream.siblings import Beside, beside, changed_clusters, owing
@@ -37,7 +36,6 @@ class Surroundings:
 
     snapshots: Snapshots
     transitions: Transitions
-    outlet: Outlet
     nodes: Nodes
     metrics: Metrics
     pushed: Callable[[Connection], None]
@@ -176,7 +174,7 @@ class Connection:
             await self._send(sent)
 
     async def _send(self, sent: Sent) -> None:
-        await self._around.outlet.write(self._context, sent.response)
+        await self._context.write(sent.response)
         self._around.metrics.pushed(self._framing.variant, sent.type, len(sent.response))
         self._around.pushed(self)
 

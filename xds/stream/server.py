@@ -15,7 +15,6 @@ from xds.stream import delta, sotw
 from xds.stream.connection import Connection, Nodes, Surroundings
 from xds.stream.csds import ClientStatus
 from xds.stream.node import Node
-from xds.stream.outlet import Outlet
 from xds.stream.peer import Peer
 from xds.stream.services import SERVICES, Service
 from xds.stream.state import Variant
@@ -56,7 +55,6 @@ class Server:
         self._around = Surroundings(
             snapshots,
             Transitions(),
-            Outlet(),
             Nodes(),
             metrics,
             self._pushed,
