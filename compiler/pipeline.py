@@ -58,4 +58,4 @@ def compile_policies(root: Path, previous: Compiled | None = None) -> Compiled:
 def manifests(fleet: Fleet, kept: Kept | None = None) -> Mapping[str, bytes]:
     """The files of `rendered/`, by their path in it. `kept` is that of the run that made `fleet`."""
     kept = kept or Kept()
-    return rendered_files([made for emitter in EMITTERS for made in emitter.objects(fleet, kept)])
+    return rendered_files((made for emitter in EMITTERS for made in emitter.objects(fleet, kept)), kept)

@@ -36,6 +36,8 @@ def compile_(options: argparse.Namespace) -> int:
     if output == policies or output.is_relative_to(policies):
         print(f"turnout: {options.output} lies in {options.policies}: what is rendered would be read", file=sys.stderr)
         return USAGE
+    if options.watch:
+        return _watch(options)
     compiled = _compiled(options)
     if compiled.fleet is None:
         _report(compiled, options, sys.stderr)
@@ -52,6 +54,16 @@ def compile_(options: argparse.Namespace) -> int:
     if compiled.diagnostics:
         said = f"{options.policies}: {summary(compiled.diagnostics)}; turnout check shows them"
         print(said, file=sys.stderr)
+    return OK
+
+
+def _watch(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from xds.stopping import until_stopped
+    from xds.watch import watch
+
+    asyncio.run(until_stopped(watch(options.policies, options.output, _colour(sys.stderr))))
     return OK
 
 
