@@ -52,7 +52,7 @@ class Run:
 def run(command: tuple[str, ...]) -> Run:
     """Raises CalledProcessError when the command fails."""
     began = time.perf_counter()
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - began
@@ -120,7 +120,8 @@ def _one_file_each(rendered: Path, folder: Path) -> None:
 
 
 def _edits(fleet: PolicyFolder, command: tuple[str, ...]) -> Iterator[float]:
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=quiet, text=True) as process:
         assert process.stdout is not None
         try:
             _until_written(process)
