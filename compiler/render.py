@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from operator import itemgetter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from compiler.emit.object import Object, place
@@ -86,20 +86,24 @@ def write(files: Mapping[str, bytes], directory: Path) -> tuple[str, ...]:
 
 
 def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Path) -> tuple[str, ...]:
-    changed = {file: data for file, data in files.items() if _read(directory / file) != data}
+    found = {file: _read(directory / file) for file in files}
+    changed = [file for file, data in files.items() if found[file] != data]
     gone = [file for file in _rendered_earlier(directory) if file not in files]
     for file in changed:
-        if _is_foreign(directory / file):
+        if _is_foreign(file, found[file]):
             said = "not rendered by turnout, so not overwritten; move it, or choose another folder"
             raise FileExistsError(errno.EEXIST, said, str(directory / file))
-    for file, data in changed.items():
-        _parent_made(staged / file).write_bytes(data)
-    for file in (*changed, *gone):
-        if (directory / file).exists():
-            shutil.copy2(directory / file, _parent_made(before / file))
+    staged.mkdir(parents=True)
+    fresh = {file: staged / str(number) for number, file in enumerate(changed)}
+    for file, path in fresh.items():
+        path.write_bytes(files[file])
+    _make_parents(before, replaced := [file for file in (*changed, *gone) if found.get(file, b"") is not None])
+    for file in replaced:
+        shutil.copy2(directory / file, before / file)
     try:
-        for file in changed:
-            (staged / file).replace(_parent_made(directory / file))
+        _make_parents(directory, changed)
+        for file, path in fresh.items():
+            path.replace(directory / file)
         for file in gone:
             (directory / file).unlink()
     except BaseException:
@@ -108,6 +112,11 @@ def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Pat
         raise
     _remove_empty_folders(directory, gone)
     return (*changed, *gone)
+
+
+def _make_parents(folder: Path, files: Iterable[str]) -> None:
+    for parent in {PurePosixPath(file).parent for file in files}:
+        (folder / parent).mkdir(parents=True, exist_ok=True)
 
 
 def drift(files: Mapping[str, bytes], directory: Path) -> str:
@@ -138,10 +147,9 @@ def _rendered_earlier(directory: Path) -> Iterator[str]:
                     yield path.relative_to(directory).as_posix()
 
 
-def _is_foreign(path: Path) -> bool:
-    """A file that carries no mark of ours anywhere: one with conflict markers of a merge above our header is ours."""
-    found = _read(path)
-    mark = b'"object":' if path.name == INDEX else HEADER.encode()
+def _is_foreign(file: str, found: bytes | None) -> bool:
+    """What carries no mark of ours anywhere: a file with conflict markers of a merge above our header is ours."""
+    mark = b'"object":' if PurePosixPath(file).name == INDEX else HEADER.encode()
     return bool(found and found.strip(b"[] \n") and mark not in found)
 
 
@@ -149,15 +157,10 @@ def _read(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def _parent_made(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def _restore(directory: Path, before: Path, files: Iterable[str]) -> None:
     for file in files:
         if (before / file).exists():
-            (before / file).replace(_parent_made(directory / file))
+            (before / file).replace(directory / file)
         elif (directory / file).is_file():
             (directory / file).unlink()
 
