@@ -78,7 +78,14 @@ class Admin:
     async def _status(self, _: web.Request) -> web.Response:
         peers = self._server.peers()
         return json_answer(
-            status(self._control.policy, self._snapshots.fleet, peers, self._current, self._control.live)
+            status(
+                self._control.policy,
+                self._snapshots.fleet,
+                peers,
+                self._current,
+                self._control.live,
+                self._server.turned_away(),
+            )
         )
 
     async def _config_dump(self, request: web.Request) -> web.Response:

@@ -42,6 +42,8 @@ class Surroundings:
     """Called when a response has been handed to the transport."""
     settled: Callable[[Connection], None]
     """Called when there is nothing more to send and nothing to wait for."""
+    turned_away: Callable[[str, str], None]
+    """Called with the client and the reason when a stream is ended for one."""
     unknown_type: Callable[[Node, str], None]
     doubtful: set[tuple[str, str]]
     """Service and id of nodes that refuse something there, or did when their last stream of it ended."""
@@ -140,6 +142,9 @@ class Connection:
         except Refused as refusal:
             self._around.metrics.stream_refused(refusal.code.name)
             log.warning("stream refused peer=%s reason=%s", self._context.peer(), refusal)
+            # Without the port, which is another one at each attempt.
+            client = self._context.peer().rpartition(":")[0] if self.node is None else self.node.id
+            self._around.turned_away(client, str(refusal))
             await self._context.abort(refusal.code, str(refusal))
         finally:
             timer.cancel()
