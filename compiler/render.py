@@ -138,13 +138,17 @@ def _index(rows: Mapping[str, str]) -> str:
 
 
 def _rendered_earlier(directory: Path) -> Iterator[str]:
-    """Files below `directory` that begin with our header, less what a run that was killed has left in staging."""
+    """Files below `directory` that begin with our header, less what a run that was killed has left in staging; and the
+    indexes beside them."""
     first_line = f"{HEADER}\n".encode()
     for path in sorted(directory.rglob("*.yaml")):
         if path.is_file() and STAGING not in path.relative_to(directory).parts[:1]:
             with path.open("rb") as file:
-                if file.read(len(first_line)) == first_line:
-                    yield path.relative_to(directory).as_posix()
+                if file.read(len(first_line)) != first_line:
+                    continue
+            yield path.relative_to(directory).as_posix()
+            if path.name == KUSTOMIZATION and (index := path.with_name(INDEX)).is_file():
+                yield index.relative_to(directory).as_posix()
 
 
 def _is_foreign(file: str, found: bytes | None) -> bool:

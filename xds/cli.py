@@ -301,6 +301,7 @@ def _policies(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "policies", nargs="?", type=Path, default=Path("policies"), metavar="POLICIES", help="folder; default: policies"
     )
+    parser.add_argument("--env", default="", metavar="NAME", help="of policies with environments, this one")
 
 
 def _format(parser: argparse.ArgumentParser, *formats: str) -> None:

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Options:
     policies: Path
+    environment: str = ""
+    """Of policies that have several, the one to serve."""
     listen: tuple[str, int] = ("127.0.0.1", 18000)
     """For Envoys; port 0 takes a free one, which the log names."""
     admin: tuple[str, int] = ("127.0.0.1", 18001)
@@ -72,7 +74,8 @@ async def serve(options: Options) -> None:
     try:
         xds, http = await _listening(server, admin, options)
         log.info("listening xds=%s admin=http://%s policies=%s", xds, http, options.policies)
-        await until_stopped(control.run(_reported(policies(options.policies, sys.stderr.isatty()))))
+        read = policies(options.policies, sys.stderr.isatty(), options.environment)
+        await until_stopped(control.run(_reported(read)))
         log.info("stopping streams=%d", len(server.peers()))
     finally:
         admin.stopping = True

@@ -13,10 +13,10 @@ from compiler.render import write
 from xds.observe.policies import policies
 
 
-async def watch(root: Path, output: Path, colour: bool) -> None:
+async def watch(root: Path, output: Path, colour: bool, environment: str = "") -> None:
     """Never ends. Raises OSError where `output` cannot be written."""
     kept, told = Kept(), ""
-    async for read in policies(root, colour):
+    async for read in policies(root, colour, environment):
         began = time.monotonic()
         if read.report != told:  # warnings are read once
             print(read.report, end="", file=sys.stderr, flush=True)
