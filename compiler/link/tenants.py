@@ -26,9 +26,7 @@ def tenants(policies: Policies, platform: Settings, kept: Kept, found: list[Diag
         _check_references(policy, policies, found)
         if policies.platform_known:
             _check_tier(policy, policies, found)
-    return tuple(
-        kept.reported(found, _tenant, policy, platform) for policy in policies.of(TenantKind).values()
-    )
+    return tuple(kept.reported(found, _tenant, policy, platform) for policy in policies.of(TenantKind).values())
 
 
 def _tenant(policy: Policy[TenantKind], platform: Settings, found: list[Diagnostic]) -> Tenant:

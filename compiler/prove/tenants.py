@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from compiler.diagnostics import Diagnostic, error, warning
-from compiler.fleet import Fleet, Gateway, Model, Orchestrator, Tenant, Version
+from compiler.fleet import Fleet, Model, Tenant, Version
 from compiler.kept import Kept
 
 
@@ -23,6 +23,8 @@ class _Asked(NamedTuple):
     """GPUs, all tiers together."""
 
     at_most: int
+    running: int
+    """Before any cold standby is promoted."""
     surge: int
     """Of the instance that an update starts before it stops another one."""
 
@@ -47,14 +49,16 @@ def _of_tenant(tenant: Tenant, quota: int, models: list[tuple[Model, _Asked]]) -
         yield error("P417", tenant.quota.origin, f"{said}: {each}", f"gpuQuota: {total}, or fewer instances")
         return
     model, surge = max(((model, need.surge) for model, need in models), key=lambda pair: pair[1])
-    if total + surge > quota:
-        more = f"an update of {model.name} needs {surge} more, and waits for them"
-        yield warning("P417", tenant.quota.origin, f"{said}; {more}", f"gpuQuota: {total + surge}")
+    needed = sum(need.running for _, need in models) + surge
+    if needed > quota:
+        more = f"an update of {model.name} starts {surge} more before it stops any, and would wait"
+        yield warning("P417", tenant.quota.origin, f"{said}; {more}", f"gpuQuota: {needed}")
 
 
 def _asked(model: Model) -> _Asked:
     return _Asked(
         sum(most_instances(version) * version.resources.gpu_count for version in model.versions),
+        sum((most_instances(version) - version.cold) * version.resources.gpu_count for version in model.versions),
         max(version.resources.gpu_count for version in model.versions),
     )
 
@@ -69,31 +73,14 @@ def _open_to_all(fleet: Fleet, own: Mapping[str, Model]) -> Iterator[Diagnostic]
     """Until gateways know tenants, whoever reaches one may ask whatever it lists."""
     ways: dict[str, list[str]] = defaultdict(list)
     for gateway in fleet.gateways:
-        for name in _listed(gateway, own):
+        for name in (name for name in gateway.models if name in own):
             ways[name].append(f"gateway {gateway.name}")
         if gateway.orchestrator is not None:
-            for name in led_to(gateway.orchestrator) & own.keys():
+            for name in sorted(gateway.orchestrator.leads_to & own.keys()):
                 ways[name].append(f"orchestrator {gateway.orchestrator.name}")
     for model in fleet.models:
         if model.mirror is not None and (copied := own.get(model.mirror.model)) and copied.tenant != model.tenant:
             ways[copied.name].append(f"the mirror of {model.name}")
     for name, through in ways.items():
         said = f"{name} is tenant {own[name].tenant}'s alone, and gets requests of others through {', '.join(through)}"
-        yield warning("P441", own[name].origin, said, "Gateway.spec.models without it; its tenant has sidecars")
-
-
-def _listed(gateway: Gateway, own: Mapping[str, Model]) -> Iterator[str]:
-    return (name for name in gateway.models if name in own)
-
-
-def led_to(orchestrator: Orchestrator) -> frozenset[str]:
-    """Every model that `orchestrator` may choose, or send copies to."""
-    targets = (*orchestrator.default, *(target for rule in orchestrator.rules for target in rule.targets))
-    return frozenset(
-        (
-            *(target.model for target in targets),
-            *(member.model for member in orchestrator.members),
-            *(hop.model for hop in orchestrator.fallback.hops),
-            *(rule.mirror.model for rule in orchestrator.rules if rule.mirror is not None),
-        )
-    )
+        yield warning("P441", own[name].origin, said, "spec.models of the gateway, without it")
