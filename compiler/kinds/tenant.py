@@ -10,13 +10,13 @@ from compiler.kinds.measures import PositiveUpToADay
 from compiler.kinds.part import Document, Part, SecretRef, later
 from compiler.kinds.values import Name, Text, refuse
 
-PLAIN_SECRETS = ("key", "secret", "token", "value")
+_IN_PLACE = {"secret", "token", "value"}
 """Where people write the secret itself."""
 
 
-def _no_secret(value: object) -> object:
-    # The value is not repeated: reports end up in logs.
-    if isinstance(value, str):
+def _no_secret(value: object, keys: set[str] = _IN_PLACE) -> object:
+    # It is not repeated: reports end up in logs.
+    if isinstance(value, str | int | float) or (isinstance(value, dict) and value.keys() & keys):
         raise refuse("P110", "a secret's value in policy", "secretRef: {name: …, key: …}")
     return value
 
@@ -28,10 +28,7 @@ class ApiKeySource(Part):
     @model_validator(mode="before")
     @classmethod
     def _refers(cls, value: object) -> object:
-        if isinstance(value, dict):
-            for name in value.keys() & {*PLAIN_SECRETS}:
-                _no_secret(value[name])
-        return _no_secret(value)
+        return _no_secret(value, {*_IN_PLACE, "key"})
 
 
 class RateLimitSpec(Part):
@@ -45,7 +42,7 @@ class RateLimitSpec(Part):
 
 class TenantSpec(Part):
     tier: Name | None = later("One of Platform's tiers; its requests' user_tier. Default: the first.")
-    api_keys: tuple[ApiKeySource, ...] | None = later("Keys by which requests are the tenant's.")
+    api_keys: Annotated[tuple[ApiKeySource, ...], BeforeValidator(_no_secret)] | None = later("Keys by which requests are the tenant's.")
     jwt_claims: tuple[Text, ...] | None = later("Values of a gateway's tenantClaim. Default: the tenant's name.")
     allowed_models: tuple[Name, ...] | None = later("Models and orchestrators it may ask for. Default: all.")
     rate_limits: tuple[RateLimitSpec, ...] | None = later("How many requests it may make.")

@@ -133,24 +133,23 @@ def check_namespaces(
     for tenant in fleet_tenants:
         place = policies.of(TenantKind)[tenant.name].at("metadata", "namespace")
         other = owners.setdefault(tenant.namespace, tenant.name)
-        if other != tenant.name:
-            found.append(_shared(tenant.namespace, f"tenant {other}'s", place))
-        elif tenant.namespace in CLUSTERS_NAMESPACES:
-            found.append(_shared(tenant.namespace, "the cluster's own", place))
-        elif tenant.namespace == platform.namespace:
-            found.append(_shared(tenant.namespace, "Platform's", place))
+        if tenant.namespace in CLUSTERS_NAMESPACES or tenant.namespace == platform.namespace:
+            whose = "Platform's" if tenant.namespace == platform.namespace else "the cluster's"
+            found.append(_taken(tenant.namespace, f"{whose}, so no tenant's alone", place))
+        elif slug(other) != slug(tenant.name):  # else P207 has said it
+            found.append(_taken(tenant.namespace, f"tenant {other}'s alone", place))
     if not owners:
         return
+    owners.pop(platform.namespace, None)
     for model in models:
-        if (owner := owners.get(model.namespace)) not in (None, model.tenant) and model.namespace != platform.namespace:
+        if (owner := owners.get(model.namespace)) not in (None, model.tenant):
             place = policies.of(InferenceModel)[model.name].at("metadata", "namespace")
-            found.append(_shared(model.namespace, f"tenant {owner}'s", place))
+            found.append(_taken(model.namespace, f"tenant {owner}'s alone", place))
     for gateway in gateways:
-        if gateway.namespace in owners and gateway.namespace != platform.namespace:
+        if (owner := owners.get(gateway.namespace)) is not None:
             place = policies.of(Gateway)[gateway.name].at("metadata", "namespace")
-            found.append(_shared(gateway.namespace, f"tenant {owners[gateway.namespace]}'s", place))
+            found.append(_taken(gateway.namespace, f"tenant {owner}'s alone", place))
 
 
-def _shared(namespace: str, whose: str, place: Position) -> Diagnostic:
-    said = f"namespace '{namespace}' is {whose} already; a tenant shares its own with nobody"
-    return error("P230", place, said, "another metadata.namespace")
+def _taken(namespace: str, whose: str, place: Position) -> Diagnostic:
+    return error("P230", place, f"namespace '{namespace}' is {whose}", "another metadata.namespace")
