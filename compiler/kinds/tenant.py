@@ -31,6 +31,9 @@ class ApiKeySource(Part):
         return _no_secret(value, {*_IN_PLACE, "key"})
 
 
+ApiKeySources = Annotated[tuple[ApiKeySource, ...], BeforeValidator(_no_secret)]
+
+
 class RateLimitSpec(Part):
     requests: Annotated[int, Field(ge=1)]
     """That are let through."""
@@ -42,7 +45,7 @@ class RateLimitSpec(Part):
 
 class TenantSpec(Part):
     tier: Name | None = later("One of Platform's tiers; its requests' user_tier. Default: the first.")
-    api_keys: Annotated[tuple[ApiKeySource, ...], BeforeValidator(_no_secret)] | None = later("Keys by which requests are the tenant's.")
+    api_keys: ApiKeySources | None = later("Keys by which requests are the tenant's.")
     jwt_claims: tuple[Text, ...] | None = later("Values of a gateway's tenantClaim. Default: the tenant's name.")
     allowed_models: tuple[Name, ...] | None = later("Models and orchestrators it may ask for. Default: all.")
     rate_limits: tuple[RateLimitSpec, ...] | None = later("How many requests it may make.")
