@@ -81,7 +81,7 @@ def _pod_security(space: Space, platform: Platform) -> dict[str, str]:
     # A container that Istio adds sets up the pod's network (NET_ADMIN), and weights on the node are a hostPath: neither
     # is `baseline`, which is still told of.
     free = space.in_mesh or Scheme.HOST in space.schemes
-    release = f"v{platform.kubernetes[0]}.{platform.kubernetes[1]}"
+    release = f"v{platform.kubernetes}"
     levels = {"enforce": "privileged" if free else "baseline", "audit": "baseline", "warn": "baseline"}
     return {
         _POD_SECURITY + key: value

@@ -45,7 +45,7 @@ def _platform(policies: Policies, platform: Settings) -> Platform:
     return Platform(
         namespace=platform.namespace,
         origin=BUILT_IN if policy is None else policy.at("metadata", "name"),
-        kubernetes=platform.kubernetes,
+        kubernetes=".".join(map(str, platform.kubernetes)),
         labels=tuple(sorted(metadata.labels.items())) if metadata else (),
         annotations=tuple(sorted(metadata.annotations.items())) if metadata else (),
     )

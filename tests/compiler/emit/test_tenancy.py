@@ -136,7 +136,7 @@ def test_a_namespace_allows_no_more_than_its_pods_need(of: Fleet, level: str) ->
 
 
 def test_levels_are_those_of_the_cluster_s_release() -> None:
-    of = replace(fleet(model("chat")), platform=Platform(kubernetes=(1, 33)))
+    of = replace(fleet(model("chat")), platform=Platform(kubernetes="1.33"))
     labels = made(of)["Namespace", "", "ai-inference"]["metadata"]["labels"]
     assert {labels[f"pod-security.kubernetes.io/{mode}-version"] for mode in ("enforce", "audit", "warn")} == {"v1.33"}
 
