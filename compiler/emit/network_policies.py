@@ -31,6 +31,7 @@ _OF_NO_TENANT: Peer = {"namespaceSelector": {"matchExpressions": [{"key": TENANT
 """A tenant may label its own pods as it likes, but not its namespace."""
 _MODELS = {"matchExpressions": [{"key": MODEL_LABEL, "operator": "Exists"}]}
 _HTTPS, _DNS, _ISTIOD = 443, 53, 15012
+_TRITON_METRICS = 8002
 _MERGED_METRICS = 15020
 """Where Istio's proxy serves its own metrics and its container's, also to those who have no certificate of the mesh."""
 _IDENTITY: Mapping[Scheme, tuple[tuple[str, int], ...]] = {
@@ -78,7 +79,7 @@ def _models(space: Space, platform_namespace: str) -> dict[str, Any]:
             {"from": list(_asking(space, platform_namespace)), "ports": _tcp(CONTAINER_PORT)},
             {
                 "from": [{**_OF_NO_TENANT, **_pods({_APP: "prometheus"})}],
-                "ports": _tcp(CONTAINER_PORT, *([_MERGED_METRICS] if space.in_mesh else [])),
+                "ports": _tcp(CONTAINER_PORT, _TRITON_METRICS, *([_MERGED_METRICS] if space.in_mesh else [])),
             },
         ],
         "egress": list(_asked(space)),

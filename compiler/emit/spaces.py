@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from compiler.diagnostics import Position
-from compiler.fleet import Carrier, Fleet, Gateway, Model, Route, Scheme, Tenant, routes
+from compiler.fleet import Carrier, Fleet, Gateway, Model, Route, Scheme, Tenant, Version, routes
 from compiler.fleet.names import CLUSTERS_NAMESPACES
 from compiler.kept import Kept
 
@@ -26,6 +26,8 @@ class Space:
     has_models: bool
     schemes: tuple[Scheme, ...]
     """Where the weights of its models lie, sorted."""
+    mounts_node: bool
+    """Whether a pod of it mounts a folder of its node."""
     gateways: tuple[str, ...]
     """The namespaces of Turnout's own Envoys that ask its models, sorted."""
     in_mesh: bool
@@ -73,11 +75,16 @@ def spaces(fleet: Fleet, found: Reaches, kept: Kept) -> tuple[Space, ...]:
             origin=origin,
             has_models=bool(own),
             schemes=tuple(sorted({version.engine.model_path.scheme for model in own for version in model.versions})),
+            mounts_node=any(_mounts_node(version) for model in own for version in model.versions),
             gateways=tuple(sorted({gateway.namespace for gateway, carried in askers if Carrier.ENVOY in carried})),
             in_mesh=name not in CLUSTERS_NAMESPACES and any(Carrier.ISTIO in carried for _, carried in askers),
         )
 
     return tuple(kept.same(("space", name), space(name, at)) for name, at in sorted(_origins(fleet, models).items()))
+
+
+def _mounts_node(version: Version) -> bool:
+    return version.engine.model_path.scheme is Scheme.HOST
 
 
 def _origins(fleet: Fleet, models: Mapping[str, list[Model]]) -> dict[str, Position]:

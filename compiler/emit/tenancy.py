@@ -12,7 +12,7 @@ from compiler.emit.names import TENANT_LABEL, platform_owner, tenant_file, tenan
 from compiler.emit.network_policies import network_policies
 from compiler.emit.object import Object, Owner, Wave, metadata
 from compiler.emit.spaces import NOBODY, Space, carriers, reaches, spaces
-from compiler.fleet import Fleet, Platform, Scheme, Tenant, slug
+from compiler.fleet import Fleet, Platform, Tenant, slug
 from compiler.kept import Kept
 
 _KEEP = {"argocd.argoproj.io/sync-options": "Delete=false,Prune=false"}
@@ -80,7 +80,7 @@ def _pod_security(space: Space, platform: Platform) -> dict[str, str]:
     """
     # A container that Istio adds sets up the pod's network (NET_ADMIN), and weights on the node are a hostPath: neither
     # is `baseline`, which is still told of.
-    free = space.in_mesh or Scheme.HOST in space.schemes
+    free = space.in_mesh or space.mounts_node
     release = f"v{platform.kubernetes}"
     levels = {"enforce": "privileged" if free else "baseline", "audit": "baseline", "warn": "baseline"}
     return {
