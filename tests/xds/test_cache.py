@@ -316,3 +316,15 @@ def test_many_groups_crowd_out_none_of_their_versions(tmp_path: Path) -> None:
         snapshots.get(Group(f"sidecar.{name}"))
     for found in snapshots.groups.values():
         assert all(snapshots.known(found[type_].version) for type_ in ResourceType)
+
+
+def test_a_fleet_that_is_prepared_again_gives_each_tenant_its_own(tmp_path: Path) -> None:
+    """Also where other groups are made than the last time, with all else the same objects."""
+    of = fleet(tmp_path, model("chat"), owned("fraud", "bank"), owned("cat", "shop"), tenants("bank", "shop"))
+    snapshots = loaded(Snapshots(TRANSLATION), of)
+    assert clusters(snapshots, "sidecar.bank") == {"chat_1", "fraud_1"}
+    for _ in range(3):
+        loaded(snapshots, of)
+    assert clusters(snapshots, "sidecar.shop") == {"chat_1", "cat_1"}
+    loaded(snapshots, of)
+    assert clusters(snapshots, "sidecar.shop") == {"chat_1", "cat_1"}
