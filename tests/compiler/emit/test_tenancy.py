@@ -355,3 +355,31 @@ def test_objects_are_made_again_for_the_namespace_that_changed_alone() -> None:
     after = list(tenancy.objects(replace(changed, tenants=first.tenants), kept))
     again = {id(item) for item in before}
     assert {item.file for item in after if id(item) not in again} == {"tenants/shop.yaml"}
+
+
+# What other emitters render
+
+
+def pods(of: Fleet) -> list[tuple[str, dict[str, Any]]]:
+    """Key and template of everything that makes pods."""
+    found = [(item.key, item.body.get("spec", {}).get("template", {})) for item in everything(of)]
+    return [(key, template) for key, template in found if "containers" in template.get("spec", {})]
+
+
+@pytest.mark.parametrize("which", ["rich", "sample"])
+def test_istio_s_proxies_stand_before_models_alone(which: str, fleet: Fleet) -> None:
+    """Where a namespace is in the mesh, gateways and the control server would take mutual TLS from nobody else."""
+    for key, template in pods(fleet if which == "rich" else sample()):
+        labels = template["metadata"]["labels"]
+        assert "turnout.dev/model" in labels or labels.get("sidecar.istio.io/inject") == "false", key
+
+
+@pytest.mark.parametrize("which", ["rich", "sample"])
+def test_what_the_default_leaves_out_has_a_policy_of_its_own(which: str, fleet: Fleet) -> None:
+    of = fleet if which == "rich" else sample()
+    own = [item.body["spec"] for item in everything(of) if item.body["kind"] == "NetworkPolicy"]
+    chosen = [spec["podSelector"].get("matchLabels", {}) for spec in own if "Ingress" in spec["policyTypes"]]
+    for key, template in pods(of):
+        app = template["metadata"]["labels"].get("app.kubernetes.io/name")
+        if app in ("turnout-gateway", "turnout-control"):
+            assert any(labels.get("app.kubernetes.io/name") == app for labels in chosen), key
