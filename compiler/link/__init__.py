@@ -36,7 +36,7 @@ def link(policies: Policies, kept: Kept | None = None) -> tuple[Fleet | None, li
         found = [d for d in found if d.code != "P203"]
     if has_errors(found) or not (policies.complete and policies.platform_known):
         return None, found
-    return Fleet(fleet_models, fleet_gateways, _platform(policies, platform), fleet_tenants), found
+    return Fleet(fleet_models, fleet_gateways, _platform(policies, platform), tenants=fleet_tenants), found
 
 
 def _platform(policies: Policies, platform: Settings) -> Platform:
