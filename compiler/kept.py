@@ -28,13 +28,16 @@ class Kept:
 
     __slots__ = ("_before", "_lively", "_made", "_named", "_seen", "_sweeping", "_touched")
 
-    def __init__(self, before: Kept | None = None) -> None:
+    def __init__(self, before: Kept | None = None, *, apart: bool = False) -> None:
+        """After `before`; or `apart` from it, which may go on in another thread: of the same run, and seen by none."""
         self._before, self._named, self._lively = ({}, {}, 0) if before is None else before.results()
         self._made: Results = {}
         self._seen: dict[object, int] = {}
+        if apart and before is not None:
+            self._before, self._named, self._seen = dict(self._before), dict(self._named), before.ordinals()
         self._touched: set[object] = set()
         """Names that this run came to, if it is sweeping."""
-        self._sweeping = len(self._before) + len(self._named) > self._lively * MOST_STALE + LEAST_STALE
+        self._sweeping = not apart and len(self._before) + len(self._named) > self._lively * MOST_STALE + LEAST_STALE
         """Whether this run comes to every result that is still of use, so that the others can be forgotten."""
 
     def of(self, make: Callable[..., V], *parts: object) -> V:
@@ -121,6 +124,10 @@ class Kept:
         """The same number for equal values, in the order in which the run meets them: a name for `last` that does not
         change with the value."""
         return self._seen.setdefault(value, len(self._seen))
+
+    def ordinals(self) -> dict[object, int]:
+        """Those that have been given."""
+        return dict(self._seen)
 
     def closed(self) -> Kept:
         """After a run whose results are to count. Of one that is never closed only `same` and `last` are left."""

@@ -251,7 +251,10 @@ def _bootstrap(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--node", required=True, metavar="ID", help="this Envoy's own name")
     parser.add_argument(
-        "--cluster", default="default", metavar="GROUP", help="a Gateway's name, or sidecar; default: default"
+        "--cluster",
+        default="default",
+        metavar="GROUP",
+        help="a Gateway's name, sidecar, or sidecar.TENANT; default: default",
     )
     parser.add_argument("--zone", default="", help="where it runs")
     parser.add_argument(

@@ -23,7 +23,9 @@ from xds.store import Forgetful
 from xds.store.file import StateFile
 from xds.stream.server import Server
 
-TRANSLATION = Translation(translate.group_names, translate.snapshot, translate.place, translate.layer)
+TRANSLATION = Translation(
+    translate.group_names, translate.served_as, translate.snapshot, translate.place, translate.layer
+)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 log = logging.getLogger(__name__)

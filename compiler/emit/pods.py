@@ -7,7 +7,14 @@ from typing import Any
 
 from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
-from compiler.emit.names import CONTAINER_PORT, failover_labels, model_owner, version_annotations, version_labels
+from compiler.emit.names import (
+    CONTAINER_PORT,
+    failover_labels,
+    model_owner,
+    version_annotations,
+    version_labels,
+    weights_labels,
+)
 from compiler.emit.volumes import volume_mounts, volumes
 from compiler.fleet import Model, Tier, Version, slug
 from compiler.quantity import bytes_text, cores_text
@@ -44,6 +51,7 @@ def _labels(model: Model, version: Version, tier: Tier) -> dict[str, str]:
         **version_labels(model, version),
         "turnout.dev/tier": str(tier),
         **failover_labels(tier),
+        **weights_labels(version),
     }
 
 

@@ -40,6 +40,7 @@ from compiler.fleet.names import cluster_name, slug
 from compiler.fleet.platform import Platform
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
+from compiler.fleet.tenant import GpuQuota, Tenant
 from compiler.fleet.traffic import (
     ConnectionPool,
     Fault,
@@ -71,6 +72,7 @@ __all__ = [
     "Fleet",
     "Framework",
     "Gateway",
+    "GpuQuota",
     "HashAlgorithm",
     "HashKey",
     "HashSource",
@@ -102,6 +104,7 @@ __all__ = [
     "SlowStart",
     "Strategy",
     "Target",
+    "Tenant",
     "Tier",
     "Timeouts",
     "Version",

@@ -9,6 +9,7 @@ from enum import StrEnum
 from compiler.diagnostics import Position
 from compiler.fleet.gateway import Gateway
 from compiler.fleet.platform import BUILT_IN_PLATFORM, Platform
+from compiler.fleet.tenant import Tenant
 from compiler.fleet.traffic import (
     ConnectionPool,
     Fault,
@@ -188,6 +189,8 @@ class Model:
     fault: Fault | None = None
     expected_qps: float | None = None
     """Requests a second on an ordinary day, all versions together."""
+    tenant: str | None = None
+    """The name of the tenant for whom alone it runs."""
 
     @property
     def heaviest(self) -> Version:
@@ -207,3 +210,5 @@ class Fleet:
     gateways: tuple[Gateway, ...]
     """Sorted by name; at least one: without a Gateway in policy there is `default`."""
     platform: Platform = BUILT_IN_PLATFORM
+    tenants: tuple[Tenant, ...] = ()
+    """Sorted by name."""

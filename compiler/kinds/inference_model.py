@@ -141,7 +141,8 @@ class DefaultsSpec(WorkloadSpec):
     type: Literal["llm", "embedding", "multimodal", "specialized"] = "llm"
     """What the model does; an embedding model's engine is started as one."""
     pool: Name | None = later("The GPU pool it runs in.")
-    tenant: Name | None = later("For whom alone it runs.")
+    tenant: Name | None = None
+    """For whom alone it runs, in that tenant's namespace. Default: for nobody in particular."""
     capabilities: tuple[Name, ...] = ()
     """What it can do: a request that names no model but asks for capabilities gets the smallest model that has all."""
     expected_qps: ExpectedQpsSpec | None = None

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from compiler.catalogue import SLEEPING_ENGINES
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error
-from compiler.fleet import Framework, Model, ModelType, Version, Zones
+from compiler.fleet import Framework, Model, ModelType, Tenant, Version, Zones
 from compiler.kept import Kept
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import InferenceModelSpec
@@ -63,16 +63,23 @@ class _Linked(NamedTuple):
     """What of them does not fit the platform."""
 
 
-_More = tuple[Recovery | None, tuple[str, ...]]
-"""What other policies say of a model: its standbys, and further names that it serves."""
+_More = tuple[Recovery | None, tuple[str, ...], Tenant | None]
+"""What other policies say of a model: its standbys, further names that it serves, and whose alone it is."""
 
 
 def models(
-    policies: Policies, platform: Settings, recovery: Mapping[str, Recovery], kept: Kept, found: list[Diagnostic]
+    policies: Policies,
+    platform: Settings,
+    recovery: Mapping[str, Recovery],
+    tenants: Mapping[str, Tenant],
+    kept: Kept,
+    found: list[Diagnostic],
 ) -> tuple[Model, ...]:
+    """`recovery` and `tenants` are those of each model, by its name."""
     names = served_names(policies, kept)
     more: dict[str, _More] = {
-        name: kept.same(("more", name), (recovery.get(name), names.get(name, ()))) for name in {*recovery, *names}
+        name: kept.same(("more", name), (recovery.get(name), names.get(name, ()), tenants.get(name)))
+        for name in {*recovery, *names, *tenants}
     }
     portions = [(own, p.versions) for p in policies.portions if (own := p.policies.get(InferenceModel, ()))]
     if sum(len(own) for own, _ in portions) != len(policies.of(InferenceModel)):
@@ -109,9 +116,9 @@ def _linked(
     views = dict(versions)
     for name, policy in own:
         alternatives = kept.reported(found, _alternatives, policy, views.get(name, ()))
-        recovery, more_names = more.get(name, (None, ()))
+        recovery, more_names, tenant = more.get(name, (None, (), None))
         if alternatives:
-            parts = (policy, alternatives, platform, recovery, more_names)
+            parts = (policy, alternatives, platform, recovery, more_names, tenant)
             models.append((name, kept.reported(unfit, _model, *parts)))
         instances.append((name, kept.of(_instances, alternatives)))
     mirroring = tuple(name for name, policy in own if policy.body.spec.traffic.mirror is not None)
@@ -145,6 +152,7 @@ def _model(
     platform: Settings,
     recovery: Recovery | None,
     more_names: tuple[str, ...],
+    tenant: Tenant | None,
     found: list[Diagnostic],
 ) -> Model:
     name, metadata = policy.body.metadata.name, policy.body.metadata
@@ -158,7 +166,7 @@ def _model(
     aliases, traffic = policy.body.spec.aliases, ("spec", "traffic")
     return Model(
         name=name,
-        namespace=metadata.namespace or platform.namespace,
+        namespace=tenant.namespace if tenant else metadata.namespace or platform.namespace,
         aliases=aliases,
         served_names=(name, *aliases, *more_names),
         type=ModelType(shared.type),
@@ -177,6 +185,7 @@ def _model(
         labels=tuple(sorted(metadata.labels.items())),
         annotations=tuple(sorted(metadata.annotations.items())),
         origin=policy.at("metadata", "name"),
+        tenant=tenant.name if tenant else None,
     )
 
 

@@ -29,11 +29,11 @@ FLEET = {
     ),
     "Gateway": document("Gateway", "public", "hosts: [inference.example.com]"),
     "Platform": document("Platform", "platform", "defaults: {}"),
+    "Tenant": document("Tenant", "studio", "gpuQuota: 1"),
 }
 EXAMPLES: dict[str, Any] = {
     "autoscaling": {"maxReplicas": 8},
     "pool": "a100",
-    "tenant": "acme",
     "min": 10,
     "parameters": "7B",
     "warm": "30s",
@@ -54,6 +54,11 @@ EXAMPLES: dict[str, Any] = {
     "argocd": {"repoURL": "https://example.com/policies.git"},
     "signedCommits": {"allowedSigners": []},
     "stagedConfig": "automatic",
+    "tier": "pro",
+    "apiKeys": [{"secretRef": {"name": "tenant-keys", "key": "studio"}}],
+    "jwtClaims": ["studio"],
+    "allowedModels": ["chat", "auto"],
+    "rateLimits": [{"requests": 60, "per": "1m", "models": ["chat"]}],
 }
 
 Path = tuple[str | int, ...]

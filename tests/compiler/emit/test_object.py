@@ -21,11 +21,17 @@ def test_an_object_is_named_by_version_kind_namespace_and_name(objects: tuple[Ob
 
 def test_every_object_names_its_policy_line_and_its_wave(objects: tuple[Object, ...]) -> None:
     waves = {
+        "Namespace": -5,
+        "ResourceQuota": -5,
+        "LimitRange": -5,
+        "NetworkPolicy": -4,
         "ServiceAccount": -4,
         "Service": 0,
         "Deployment": 0,
         "DestinationRule": 1,
         "EnvoyFilter": 1,
+        "PeerAuthentication": 1,
+        "AuthorizationPolicy": 1,
         "Gateway": 2,
         "VirtualService": 2,
     }

@@ -26,6 +26,12 @@ def test_the_fleet_makes_every_kind(objects: tuple[Object, ...]) -> None:
         "Gateway",
         "VirtualService",
         "EnvoyFilter",
+        "Namespace",
+        "ResourceQuota",
+        "LimitRange",
+        "NetworkPolicy",
+        "PeerAuthentication",
+        "AuthorizationPolicy",
     }
 
 
