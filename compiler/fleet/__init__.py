@@ -37,7 +37,7 @@ from compiler.fleet.model import (
     longest_context,
 )
 from compiler.fleet.names import cluster_name, slug
-from compiler.fleet.platform import Platform
+from compiler.fleet.platform import Argocd, Platform
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
 from compiler.fleet.tenant import GpuQuota, Tenant
@@ -58,6 +58,7 @@ from compiler.fleet.traffic import (
 )
 
 __all__ = [
+    "Argocd",
     "Backend",
     "Carrier",
     "ColdStart",
