@@ -15,7 +15,7 @@ from compiler.promql import problem
         "sum by (model) (rate(vllm:request_success_total[5m]))",
         "1000 * histogram_quantile(0.95, sum by (le) (rate(tgi_request_duration_bucket[5m])))",
         'label_replace(up, "model", "$1", "pod", "(.*)-.*")',
-        "max_over_time((up == bool 0)[10m:15s]) offset 5m",
+        "max_over_time((up == bool 0)[10m:15s] offset 5m)",
     ],
 )
 def test_a_query_has_no_problem(text: str) -> None:

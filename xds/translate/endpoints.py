@@ -8,10 +8,10 @@ from itertools import groupby
 from envoy.config.core.v3 import base_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
-from compiler.fleet import Backend, Endpoint
+from compiler.fleet import Backend, Endpoint, Tier
 from compiler.kept import Kept
 from xds.snapshot import Resource, alike
-from xds.translate.messages import message_resource, who_answers
+from xds.translate.messages import METADATA_NAMESPACE, message_resource, who_answers
 from xds.translate.priorities import priorities
 
 EACH_KEEPS_ITS_SHARE = 100
@@ -39,26 +39,36 @@ def load_assignment(name: str, backend: Backend, factor: int, in_aggregate: bool
     """Empty where nothing runs: Envoy then answers 503 instead of waiting for it.
 
     Of a cluster in an aggregate each instance says whose it is, for the request's cluster does not; elsewhere that
-    would be most of the bytes.
+    would be most of the bytes. A standby says which tier it is of.
     """
     groups = priorities(backend)
     return endpoint_pb2.ClusterLoadAssignment(
         cluster_name=name,
-        endpoints=_localities(groups, who_answers(backend) if in_aggregate else None),
+        endpoints=_localities(groups, backend, in_aggregate),
         policy={"overprovisioning_factor": {"value": factor if len(groups) > 1 else ONE_TAKES_ALL}},
     )
 
 
 def _localities(
-    groups: list[list[Endpoint]], metadata: base_pb2.Metadata | None
+    groups: list[list[Endpoint]], backend: Backend, in_aggregate: bool
 ) -> Iterator[endpoint_components_pb2.LocalityLbEndpoints]:
     for priority, members in enumerate(groups):
+        metadata = _metadata(backend, members[0].tier, in_aggregate)
         for zone, instances in groupby(members, key=lambda endpoint: endpoint.zone):
             yield endpoint_components_pb2.LocalityLbEndpoints(
                 locality={"zone": zone},
                 priority=priority,
                 lb_endpoints=[_lb_endpoint(instance, metadata) for instance in instances],
             )
+
+
+def _metadata(backend: Backend, tier: Tier, in_aggregate: bool) -> base_pb2.Metadata | None:
+    who = who_answers(backend) if in_aggregate else None
+    if tier is Tier.ACTIVE:
+        return who
+    found = base_pb2.Metadata() if who is None else who
+    found.filter_metadata[METADATA_NAMESPACE].update({"tier": str(tier)})
+    return found
 
 
 def _lb_endpoint(endpoint: Endpoint, metadata: base_pb2.Metadata | None) -> dict[str, object]:
