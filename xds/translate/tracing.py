@@ -14,8 +14,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from compiler.fleet import Gateway, OtlpProtocol, Tracing
 from xds.snapshot import Resource
-from xds.translate.clusters import HTTP_OPTIONS
-from xds.translate.messages import METADATA_NAMESPACE, message_resource, packed
+from xds.translate.messages import HTTP_OPTIONS, METADATA_NAMESPACE, message_resource, packed
 
 COLLECTOR = "tracing-collector"
 """No cluster of a model is called so: theirs have a `_`."""
