@@ -9,6 +9,10 @@ from compiler.fleet.names import version_slug
 SERVICE_PORT = 80
 CONTAINER_PORT = 8000
 
+GATEWAY_APP = "turnout-gateway"
+CONTROL_APP = "turnout-control"
+"""`app.kubernetes.io/name` of pods, beside `app.kubernetes.io/managed-by: turnout`."""
+
 _TIERS = tuple(Tier)
 _RANKED = (Tier.WARM, Tier.HOT, Tier.ACTIVE)
 

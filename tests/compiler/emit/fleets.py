@@ -26,7 +26,9 @@ from compiler.fleet import (
     ModelPath,
     ModelType,
     Orchestrator,
+    OtlpProtocol,
     OutlierDetection,
+    Platform,
     Protocol,
     Quantization,
     Resources,
@@ -36,6 +38,7 @@ from compiler.fleet import (
     Strategy,
     Target,
     Timeouts,
+    Tracing,
     Version,
     Zones,
 )
@@ -127,7 +130,11 @@ def fleet(*models: Model, gateways: tuple[Gateway, ...] = ()) -> Fleet:
 def rich_fleet() -> Fleet:
     """Every engine, tier, scheme of weights and hash key; two versions; three gateways, of which two are Istio's."""
     models = (_llama_70b(), _embedder(), _mistral(), _quantized(), _on_triton(), _on_tensorrt())
-    return fleet(*models, gateways=_gateways())
+    tracing = Tracing(OtlpProtocol.GRPC, "otel-collector.monitoring.svc", 4317, 1.0, at(8, "policies/platform.yaml"))
+    platform = Platform(
+        "ai-inference", at(3, "policies/platform.yaml"), "http://prometheus.monitoring.svc:9090", tracing
+    )
+    return replace(fleet(*models, gateways=_gateways()), platform=platform)
 
 
 def _llama_70b() -> Model:

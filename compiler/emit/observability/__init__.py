@@ -1,0 +1,105 @@
+"""What tells how a fleet is: monitors, rules and a dashboard where Platform says where metrics are, and Telemetry where
+it says where spans go and Istio carries.
+
+Monitors and rules need prometheus-operator's definitions in the cluster; without them nothing of a folder is applied at
+all. So they come by policy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compiler.diagnostics import Diagnostic
+from compiler.emit.object import Object, Owner, Wave, metadata
+from compiler.emit.observability import alerts, monitors, recordings
+from compiler.emit.observability.dashboard import dashboard, datasource
+from compiler.emit.observability.telemetry import telemetry
+from compiler.emit.observability.watched import Watched, watched
+from compiler.fleet import Carrier, Fleet, Platform, Tracing
+from compiler.kept import Kept
+
+_MONITORING = "monitoring.coreos.com/v1"
+_ROOT_NAMESPACE = "istio-system"
+"""Istio's default; where its ingress gateway runs."""
+
+
+def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
+    platform = kept.same("observed platform", fleet.platform)
+    if platform.prometheus is not None:
+        own = kept.same("places of Envoys", _namespaces_of_envoys(fleet))
+        yield from kept.of(_collected, platform, watched(fleet.models, kept), own)
+    hosts = kept.same("hosts of Istio", _hosts_of_istio(fleet))
+    if platform.tracing is not None and hosts:
+        yield kept.of(_telemetry, platform.tracing, hosts)
+
+
+def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
+    return iter(())
+
+
+def _namespaces_of_envoys(fleet: Fleet) -> tuple[str, ...]:
+    own = (gateway for gateway in fleet.gateways if any(host.carrier is Carrier.ENVOY for host in gateway.hosts))
+    return tuple(sorted({gateway.namespace for gateway in own}))
+
+
+def _hosts_of_istio(fleet: Fleet) -> tuple[str, ...]:
+    return tuple(host.name for gateway in fleet.gateways for host in gateway.hosts if host.carrier is Carrier.ISTIO)
+
+
+def _collected(platform: Platform, found: Watched, envoys: tuple[str, ...]) -> tuple[Object, ...]:
+    return tuple(_collected_objects(platform, found, envoys))
+
+
+def _collected_objects(platform: Platform, found: Watched, envoys: tuple[str, ...]) -> Iterator[Object]:
+    def of(file: str, api_version: str, kind: str, name: str, **content: Any) -> Object:
+        return _object(file, api_version, kind, name, _labels(kind, name), platform, content)
+
+    if found.namespaces:
+        spec = monitors.engines(found.namespaces)
+        yield of("monitors", _MONITORING, "PodMonitor", "turnout-engines", spec=spec)
+    if envoys:
+        yield of("monitors", _MONITORING, "PodMonitor", "turnout-envoys", spec=monitors.envoys(envoys))
+    spec = monitors.control_server(platform.namespace)
+    yield of("monitors", _MONITORING, "ServiceMonitor", "turnout-control", spec=spec)
+    recorded = {"groups": list(recordings.groups(found.engines))}
+    yield of("rules", _MONITORING, "PrometheusRule", "turnout-recordings", spec=recorded)
+    yield of("rules", _MONITORING, "PrometheusRule", "turnout-alerts", spec={"groups": list(alerts.groups(found))})
+    assert platform.prometheus is not None
+    yield of("grafana", "v1", "ConfigMap", "turnout-dashboard", data={"turnout-models.json": dashboard()})
+    yield of("grafana", "v1", "ConfigMap", "turnout-datasource", data={"turnout.yaml": datasource(platform.prometheus)})
+
+
+def _labels(kind: str, name: str) -> Mapping[str, str]:
+    """By which Grafana's sidecars find what is for them."""
+    return {f"grafana_{name.removeprefix('turnout-')}": "1"} if kind == "ConfigMap" else {}
+
+
+def _object(
+    file: str,
+    api_version: str,
+    kind: str,
+    name: str,
+    labels: Mapping[str, str],
+    platform: Platform,
+    content: Mapping[str, Any],
+) -> Object:
+    owner = Owner("platform", platform.namespace, (), ())
+    body = {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": metadata(name, owner, platform.origin, Wave.OBSERVATION, labels),
+        **content,
+    }
+    return Object(f"observability/{file}.yaml", body, platform.origin)
+
+
+def _telemetry(tracing: Tracing, hosts: tuple[str, ...]) -> Object:
+    owner = Owner("platform", _ROOT_NAMESPACE, (), ())
+    body = {
+        "apiVersion": "telemetry.istio.io/v1",
+        "kind": "Telemetry",
+        "metadata": metadata("turnout", owner, tracing.origin, Wave.OBSERVATION),
+        "spec": telemetry(tracing, hosts),
+    }
+    return Object("observability/telemetry.yaml", body, tracing.origin)
