@@ -37,6 +37,8 @@ class Alert(NamedTuple):
     summary: str
     """May hold Prometheus' templates."""
     description: str
+    limit: str = ""
+    """Policy's, as it writes it, where it decides the threshold: two limits are two rules of one name."""
 
 
 def groups(watched: Watched) -> Iterator[dict[str, Any]]:
@@ -53,7 +55,7 @@ def _rule(alert: Alert) -> dict[str, Any]:
         "alert": alert.name,
         "expr": alert.expr,
         **({} if alert.lasts == "0s" else {"for": alert.lasts}),
-        "labels": {"severity": alert.severity},
+        "labels": {"severity": alert.severity, **({"limit": alert.limit} if alert.limit else {})},
         "annotations": {"summary": alert.summary, "description": alert.description},
     }
 
@@ -69,6 +71,7 @@ def _of_limits(watched: Watched) -> Iterator[Alert]:
             "{{ $labels.pod }} has {{ $value }} requests waiting",
             f"More than the {batch} that it works on at a time (config.maxBatchSize): the last of them waits for a "
             "whole generation. More replicas, or a limit on who asks.",
+            str(batch),
         )
     for limit, chosen in _chosen(watched.first_bytes):
         milliseconds, said = limit.total_seconds() * 1000, duration(limit)
@@ -81,6 +84,7 @@ def _of_limits(watched: Watched) -> Iterator[Alert]:
                 "First tokens of {{ $labels.model }} {{ $labels.version }} take {{ $value | humanize }} ms",
                 f"One in twenty takes longer than {share:.0%} of the {said} after which a stream is begun again "
                 "elsewhere (traffic.timeouts.stream.firstByte), which makes the queues longer still.",
+                said,
             )
         yield Alert(
             "TurnoutLongQueueWait",
@@ -90,6 +94,7 @@ def _of_limits(watched: Watched) -> Iterator[Alert]:
             "Requests to {{ $labels.model }} {{ $labels.version }} wait {{ $value | humanize }} ms",
             f"A quarter of the {said} that a stream may take to its first byte goes by before its prompt is read: more "
             "replicas, or smaller prompts.",
+            said,
         )
 
 

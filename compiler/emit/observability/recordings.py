@@ -21,14 +21,16 @@ Expression = Callable[[str], str]
 
 
 def groups(engines: Iterable[Framework]) -> Iterator[dict[str, Any]]:
-    yield _group("turnout-instances", _INSTANCES)
+    yield _group("turnout-instances", _INSTANCES, {})
     for engine in engines:
         selector = f'{{engine="{engine}"}}'
-        yield _group(f"turnout-{engine}", {name: of(selector) for name, of in _ENGINES[engine].items()})
+        records = {name: of(selector) for name, of in _ENGINES[engine].items()}
+        # So that no two rules can record the same series.
+        yield _group(f"turnout-{engine}", records, {"labels": {"engine": str(engine)}})
 
 
-def _group(name: str, records: Mapping[str, str]) -> dict[str, Any]:
-    rules = [{"record": record, "expr": expression} for record, expression in records.items()]
+def _group(name: str, records: Mapping[str, str], more: Mapping[str, Any]) -> dict[str, Any]:
+    rules = [{"record": record, "expr": expression, **more} for record, expression in records.items()]
     return {"name": name, "interval": INTERVAL, "rules": rules}
 
 
