@@ -35,7 +35,7 @@ ENVOY_SERIES = (
 )
 """Those that are kept. An Envoy has some hundred for each cluster: a thousand models would be millions of series."""
 ENVOY_FILTER = (
-    r"^cluster\..*\.(membership_(healthy|total)|outlier_detection\.ejections_active|upstream_rq_"
+    r"^cluster\.[^.]+\.(membership_(healthy|total)|outlier_detection\.ejections_active|upstream_rq_"
     r"(active|completed|pending_overflow|retry|time|[1-5]xx))$"
     r"|^control_plane\.connected_state$|^http\..*\.(downstream_cx_active|downstream_rq_(active|[1-5]xx))$"
     r"|^server\.(live|memory_allocated)$"
