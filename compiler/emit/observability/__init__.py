@@ -16,7 +16,7 @@ from compiler.emit.observability import alerts, monitors, recordings
 from compiler.emit.observability.dashboard import dashboard, datasource
 from compiler.emit.observability.telemetry import telemetry
 from compiler.emit.observability.watched import Watched, watched
-from compiler.fleet import Carrier, Fleet, Platform, Tracing
+from compiler.fleet import Carrier, Fleet, Platform
 from compiler.kept import Kept
 
 _MONITORING = "monitoring.coreos.com/v1"
@@ -31,7 +31,7 @@ def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
         yield from kept.of(_collected, platform, watched(fleet.models, kept), own)
     hosts = kept.same("hosts of Istio", _hosts_of_istio(fleet))
     if platform.tracing is not None and hosts:
-        yield kept.of(_telemetry, platform.tracing, hosts)
+        yield kept.of(_telemetry, platform, hosts)
 
 
 def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
@@ -52,8 +52,11 @@ def _collected(platform: Platform, found: Watched, envoys: tuple[str, ...]) -> t
 
 
 def _collected_objects(platform: Platform, found: Watched, envoys: tuple[str, ...]) -> Iterator[Object]:
+    assert platform.prometheus is not None
+    place = platform, platform.namespace
+
     def of(file: str, api_version: str, kind: str, name: str, **content: Any) -> Object:
-        return _object(file, api_version, kind, name, _labels(kind, name), platform, content)
+        return _object(file, api_version, kind, name, _labels(kind, name), place, content)
 
     if found.namespaces:
         spec = monitors.engines(found.namespaces)
@@ -65,7 +68,6 @@ def _collected_objects(platform: Platform, found: Watched, envoys: tuple[str, ..
     recorded = {"groups": list(recordings.groups(found.engines))}
     yield of("rules", _MONITORING, "PrometheusRule", "turnout-recordings", spec=recorded)
     yield of("rules", _MONITORING, "PrometheusRule", "turnout-alerts", spec={"groups": list(alerts.groups(found))})
-    assert platform.prometheus is not None
     yield of("grafana", "v1", "ConfigMap", "turnout-dashboard", data={"turnout-models.json": dashboard()})
     yield of("grafana", "v1", "ConfigMap", "turnout-datasource", data={"turnout.yaml": datasource(platform.prometheus)})
 
@@ -75,31 +77,28 @@ def _labels(kind: str, name: str) -> Mapping[str, str]:
     return {f"grafana_{name.removeprefix('turnout-')}": "1"} if kind == "ConfigMap" else {}
 
 
+def _telemetry(platform: Platform, hosts: tuple[str, ...]) -> Object:
+    assert platform.tracing is not None
+    spec = telemetry(platform.tracing, hosts)
+    place = platform, _ROOT_NAMESPACE
+    return _object("telemetry", "telemetry.istio.io/v1", "Telemetry", "turnout", {}, place, {"spec": spec})
+
+
 def _object(
     file: str,
     api_version: str,
     kind: str,
     name: str,
     labels: Mapping[str, str],
-    platform: Platform,
+    place: tuple[Platform, str],
     content: Mapping[str, Any],
 ) -> Object:
-    owner = Owner("platform", platform.namespace, (), ())
+    """`place`: whose it is, and its namespace."""
+    platform, namespace = place
     body = {
         "apiVersion": api_version,
         "kind": kind,
-        "metadata": metadata(name, owner, platform.origin, Wave.OBSERVATION, labels),
+        "metadata": metadata(name, Owner("platform", namespace, (), ()), platform.origin, Wave.OBSERVATION, labels),
         **content,
     }
     return Object(f"observability/{file}.yaml", body, platform.origin)
-
-
-def _telemetry(tracing: Tracing, hosts: tuple[str, ...]) -> Object:
-    owner = Owner("platform", _ROOT_NAMESPACE, (), ())
-    body = {
-        "apiVersion": "telemetry.istio.io/v1",
-        "kind": "Telemetry",
-        "metadata": metadata("turnout", owner, tracing.origin, Wave.OBSERVATION),
-        "spec": telemetry(tracing, hosts),
-    }
-    return Object("observability/telemetry.yaml", body, tracing.origin)
