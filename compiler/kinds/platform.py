@@ -70,7 +70,7 @@ class TracingSpec(Part):
         ),
     ]
     """The collector that takes spans by OTLP: `grpc://host:4317` or `http://host:4318`."""
-    percent: Annotated[float, Field(ge=0, le=100)] = 1.0
+    percent: Annotated[float, Field(ge=0, le=100)] = 1
     """Of the requests whose caller has not decided it; a caller's own `traceparent` wins."""
 
 

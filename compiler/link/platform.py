@@ -96,7 +96,7 @@ def _tracing(policy: Policy[Platform] | None, found: list[Diagnostic]) -> Tracin
     host, _, port = rest.rpartition(":")
     if not 1 <= int(port) <= LAST_PORT:
         found.append(error("P104", place, f"spec.tracing.otlp: port {port} is outside 1-{LAST_PORT}"))
-    return Tracing(OtlpProtocol(protocol), host, int(port), spec.percent, place)
+    return Tracing(OtlpProtocol(protocol), host, int(port), float(spec.percent), place)
 
 
 def _release(text: str) -> tuple[int, int]:

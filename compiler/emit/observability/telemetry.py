@@ -24,7 +24,7 @@ def telemetry(tracing: Tracing, hosts: tuple[str, ...]) -> dict[str, Any]:
         "tracing": [
             {
                 "providers": [{"name": PROVIDER}],
-                "randomSamplingPercentage": tracing.percent,
+                "randomSamplingPercentage": tracing.percent if tracing.percent % 1 else int(tracing.percent),
                 "customTags": {tag: {"header": {"name": header}} for tag, header in tags.items()},
             }
         ],
