@@ -188,6 +188,8 @@ class Model:
     fault: Fault | None = None
     expected_qps: float | None = None
     """Requests a second on an ordinary day, all versions together."""
+    rto: timedelta | None = None
+    """Longest time without a healthy instance that is promised."""
 
     @property
     def heaviest(self) -> Version:

@@ -39,7 +39,6 @@ EXAMPLES: dict[str, Any] = {
     "warm": "30s",
     "preloadToShm": True,
     "priority": "high",
-    "rto": "10s",
     "rpo": "0s",
     "healthCheckInterval": "10s",
     "failoverThreshold": 3,

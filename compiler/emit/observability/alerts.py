@@ -24,6 +24,8 @@ FAILING_SHARE = 0.01
 Severity = Literal["critical", "warning", "info"]
 SLOW: tuple[tuple[Severity, float], ...] = (("critical", 0.9), ("warning", 0.5))
 """Shares of the time to the first byte."""
+OUTAGE: tuple[tuple[Severity, float], ...] = (("critical", 1), ("warning", 0.5))
+"""Shares of the rto."""
 LONG_WAIT = 0.25
 """Of it too."""
 
@@ -42,7 +44,7 @@ class Alert(NamedTuple):
 
 
 def groups(watched: Watched) -> Iterator[dict[str, Any]]:
-    yield _group("turnout-alerts-models", (*_of_limits(watched), *_OF_MODELS))
+    yield _group("turnout-alerts-models", (*_of_limits(watched), *_of_promises(watched), *_OF_MODELS))
     yield _group("turnout-alerts-control", _OF_CONTROL)
 
 
@@ -101,8 +103,28 @@ def _of_limits(watched: Watched) -> Iterator[Alert]:
 def _chosen(values: ByValue[V]) -> Iterator[tuple[V, str]]:
     """Each value with a matcher of its models; none where all have the same, so that one more changes no rule."""
     for value, models in values:
-        # Slugs have no characters that a regular expression minds.
-        yield value, f'{{model=~"{"|".join(models)}"}}' if len(values) > 1 else ""
+        yield value, f"{{{_among(models)}}}" if len(values) > 1 else ""
+
+
+def _among(models: tuple[str, ...]) -> str:
+    """A matcher. Slugs have no characters that a regular expression minds."""
+    return f'model=~"{"|".join(models)}"'
+
+
+def _of_promises(watched: Watched) -> Iterator[Alert]:
+    """How long a model has had nobody, against what is promised. Envoys see it, wherever the fault is."""
+    for rto, models in watched.rtos:
+        for severity, share in OUTAGE:
+            yield Alert(
+                "TurnoutOutageOverRto",
+                severity,
+                duration(rto * share),
+                # Also where there are no instances at all: those that have died are not listed for long.
+                f"max by (model) (envoy_cluster_membership_healthy{{{_among(models)}}}) == 0",
+                f"{{{{ $labels.model }}}} has had no healthy instance for {duration(rto * share)}",
+                f"Of {duration(rto)} that are promised (DisasterRecovery, rto). It is measured every {INTERVAL}.",
+                duration(rto),
+            )
 
 
 _OF_VERSION = "by (model, version)"

@@ -24,6 +24,7 @@ class _Facts:
     engines: tuple[Framework, ...]
     batch: int
     first_byte: timedelta
+    rto: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Watched:
     """Sequences that an instance works on at a time."""
     first_bytes: ByValue[timedelta]
     """How long a stream may take to its first byte, before it is tried again."""
+    rtos: ByValue[timedelta]
+    """Of models that are promised one."""
 
 
 def watched(models: Iterable[Model], kept: Kept) -> Watched:
@@ -43,6 +46,7 @@ def watched(models: Iterable[Model], kept: Kept) -> Watched:
         engines=tuple(engine for engine in Framework if any(engine in fact.engines for fact in facts)),
         batches=_by_value(facts, attrgetter("batch")),
         first_bytes=_by_value(facts, attrgetter("first_byte")),
+        rtos=_by_value((fact for fact in facts if fact.rto is not None), attrgetter("rto")),
     )
     return kept.same("watched", found)
 
@@ -55,6 +59,7 @@ def _facts(model: Model) -> _Facts:
         tuple(dict.fromkeys(version.engine.framework for version in model.versions)),
         min(version.engine.max_batch_size for version in model.versions),
         model.timeouts.stream_first_byte,
+        model.rto,
     )
 
 

@@ -166,6 +166,7 @@ def _llama_70b() -> Model:
     return replace(
         model("llama-70b", stable, canary, line=10),
         aliases=("llama",),
+        rto=seconds(30),
         served_names=("llama-70b", "llama", "auto"),
         zones=Zones(("az-1", "az-2"), "az-3"),
         load_balancing=LoadBalancing(

@@ -232,3 +232,19 @@ def test_first_tokens_near_the_limit_of_a_try_are_critical(rules: Path, tmp_path
     of = {"namespace": "ai-inference", "model": "llama-70b", "version": "1.0", "engine": "vllm", "limit": "60s"}
     both = [{"severity": severity, **of} for severity in ("critical", "warning")]
     run(rules, tmp_path, series, promql_expr_test=[firing("TurnoutSlowFirstToken", "10m", *both)])
+
+
+def test_an_outage_is_measured_against_what_is_promised(rules: Path, tmp_path: Path) -> None:
+    """llama-70b, of which one version is still well, and later none: 30 s are promised."""
+    other = CLUSTER.replace("1-0", "1-1")
+    series = {
+        f"envoy_cluster_membership_healthy{{{CLUSTER}}}": "0x40",
+        f"envoy_cluster_membership_healthy{{{other}}}": "1x20 0x20",
+    }
+    late = {"model": "llama-70b", "limit": "30s"}
+    tests = [
+        firing("TurnoutOutageOverRto", "5m"),
+        firing("TurnoutOutageOverRto", "5m30s", {"severity": "warning", **late}),
+        firing("TurnoutOutageOverRto", "5m45s", {"severity": "warning", **late}, {"severity": "critical", **late}),
+    ]
+    run(rules, tmp_path, series, promql_expr_test=tests)
