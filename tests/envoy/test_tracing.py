@@ -14,11 +14,17 @@ import pytest
 
 from compiler.diagnostics import Position
 from compiler.fleet import Fleet, OtlpProtocol, Platform, Rule, Target, Tier, Tracing
+from demo.policies import save
+from demo.processes import poll
+from demo.stack import fetch
+from demo.traffic import Load, chat
 from tests.envoy.collector import Collector, Span, collector
 from tests.envoy.envoy_process import wait_until
+from tests.envoy.live import live
 from tests.envoy.served import Served, served
 from tests.envoy.upstream import Upstream, upstreams
 from tests.xds.translate.fleets import endpoint, fleet, model, orchestrator, version
+from xds.translate.tracing import COLLECTOR
 
 ORIGIN = Position("policies/platform.yaml", 5, 12)
 UPDATED = "listener_manager.listener_in_place_updated"
@@ -120,3 +126,22 @@ def test_requests_are_served_where_there_is_no_collector(tmp_path: Path) -> None
         of = replace(of_chat(servers["chat"]), platform=Platform(tracing=nobody))
         with in_service(of, servers["chat"], tmp_path) as running:
             assert running.ask(ASKED).status == 200
+
+
+@pytest.mark.parametrize("variant", ["delta", "sotw"])
+def test_an_edit_turns_it_on_and_off_at_a_running_envoy(variant: str, tmp_path: Path) -> None:
+    with live(tmp_path, variant) as running, collector(OtlpProtocol.GRPC) as spans:
+        policy = running.policies.folder / "fleet.yaml"
+        plain = policy.read_text()
+        before = running.status()["policy"]["digest"]
+        tracing = f'tracing: {{otlp: "grpc://127.0.0.1:{spans.port}", percent: 100}}'
+        save(policy, plain.replace("\nspec:\n", f"\nspec:\n  {tracing}\n", 1))
+        running.wait_for_edit(before)
+        with Load(running.envoy.url, 1, chat("split"), limit=ENOUGH) as load:
+            assert poll(lambda: load.count >= ENOUGH, 20)
+        assert poll(lambda: bool(spans.spans), 20)
+        assert {span.attributes["turnout.model"] for span in spans.spans} == {"split"}
+        before = running.status()["policy"]["digest"]
+        save(policy, plain)
+        running.wait_for_edit(before)
+        assert COLLECTOR not in fetch(f"{running.envoy.admin}/clusters").decode()
