@@ -19,7 +19,7 @@ from xds.live.state import LiveState
 from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot, alike
 from xds.translate.aggregates import rests
 from xds.translate.clusters import clusters
-from xds.translate.endpoints import load_assignments
+from xds.translate.endpoints import Told, load_assignments
 from xds.translate.group import Group, Placement, group_gateway, group_names, placement
 from xds.translate.listeners import listeners
 from xds.translate.routes import route_configurations
@@ -35,7 +35,8 @@ def snapshot(fleet: Fleet, group: Group, kept: Kept | None = None) -> Snapshot:
     gateway = _gateway(fleet, group)
     routes = fleet_routes(fleet, gateway, kept) if gateway.hosts else ()
     view = kept.ordinal(sees(gateway))
-    reached = kept.last(("reached", view), (routes,), _all_reached, (view, routes, kept))
+    traced = fleet.platform.tracing is not None
+    reached = kept.last(("reached", view), (routes, traced), _all_reached, (view, routes, traced, kept))
     return Snapshot(
         {
             ResourceType.RUNTIME: runtime(gateway, fleet.platform.tracing),
@@ -101,8 +102,8 @@ class _AllReached(NamedTuple):
     load_assignments: ResourceSet
 
 
-def _all_reached(view: int, routes: tuple[Route, ...], kept: Kept) -> _AllReached:
-    reached = kept.each(_reached, zip(routes), using=(kept,))
+def _all_reached(view: int, routes: tuple[Route, ...], traced: bool, kept: Kept) -> _AllReached:
+    reached = kept.each(_reached, zip(routes), traced, using=(kept,))
     # Of two load assignments for one cluster the second counts: of one in an aggregate.
     assignments = sorted([(found.in_aggregate, found.load_assignments) for found in reached], key=itemgetter(0))
     return _AllReached(
@@ -117,12 +118,12 @@ def _together(name: object, resources: Iterable[Resource], kept: Kept) -> Resour
     return kept.last(name, found, ResourceSet, (found,))
 
 
-def _reached(route: Route, kept: Kept) -> _Reached:
+def _reached(route: Route, traced: bool, kept: Kept) -> _Reached:
     backends, rest = _backends(route), rests(route)
     in_aggregate = any(share.hops for share in route.shares)
     return _Reached(
         tuple(clusters(backends | rest, route, kept)),
-        tuple(load_assignments(backends, rest, in_aggregate, kept)),
+        tuple(load_assignments(backends, rest, Told(in_aggregate, traced), kept)),
         in_aggregate,
     )
 
