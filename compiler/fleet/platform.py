@@ -21,7 +21,7 @@ class Tracing:
     host: str
     port: int
     percent: float
-    """Of the requests whose caller has not decided it, 0-100."""
+    """Of the requests, 0-100."""
     origin: Position
 
 

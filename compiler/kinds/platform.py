@@ -71,7 +71,7 @@ class TracingSpec(Part):
     ]
     """The collector that takes spans by OTLP: `grpc://host:4317` or `http://host:4318`."""
     percent: Annotated[float, Field(ge=0, le=100)] = 1
-    """Of the requests whose caller has not decided it; a caller's own `traceparent` wins."""
+    """Of the requests, to a hundredth; none whose caller says in its `traceparent` that it is not to be."""
 
 
 class PlatformSpec(Part):

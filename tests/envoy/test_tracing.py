@@ -103,6 +103,22 @@ def test_the_percentage_changes_without_a_new_listener(tmp_path: Path) -> None:
     assert {span.attributes["guid:x-request-id"] for span in spans.spans} == {after}
 
 
+def test_a_caller_may_keep_out_of_it_and_an_id_that_is_no_uuid_is_never_chosen(tmp_path: Path) -> None:
+    sampled, unsampled = (f"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flag}" for flag in ("01", "00"))
+    asked = [str(uuid4()) for _ in range(ENOUGH)]
+    with upstreams("chat") as servers, collector(OtlpProtocol.HTTP) as spans:
+        of = of_chat(servers["chat"])
+        with in_service(traced(of, spans, OtlpProtocol.HTTP, 100), servers["chat"], tmp_path) as running:
+            for request_id in asked:
+                assert running.ask(ASKED, x_request_id=str(uuid4()), traceparent=unsampled).status == 200
+                assert running.ask(ASKED, x_request_id="no-uuid", traceparent=sampled).status == 200
+                assert running.ask(ASKED, x_request_id=request_id, traceparent=sampled).status == 200
+            wait_until(lambda: len(spans.spans) >= ENOUGH, what="spans", timeout=15)
+        last = servers["chat"].received[-1].headers["traceparent"]
+    assert [span.attributes["guid:x-request-id"] for span in spans.spans] == asked
+    assert last.split("-")[1] == sampled.split("-")[1]
+
+
 def test_a_stream_goes_on_while_tracing_is_turned_on_and_off(tmp_path: Path) -> None:
     with upstreams("chat") as servers, collector(OtlpProtocol.HTTP) as spans:
         server = servers["chat"]
