@@ -12,6 +12,10 @@ CONTAINER_PORT = 8000
 GATEWAY_APP = "turnout-gateway"
 CONTROL_APP = "turnout-control"
 """`app.kubernetes.io/name` of pods, beside `app.kubernetes.io/managed-by: turnout`."""
+CONTROL_METRICS = "http-metrics"
+"""Name of the control server's port for people and Prometheus; `/metrics`."""
+GATEWAY_METRICS = "stats"
+"""Name of the port at which a gateway's pods tell metrics, `/stats/prometheus`, and whether they are ready."""
 
 _TIERS = tuple(Tier)
 _RANKED = (Tier.WARM, Tier.HOT, Tier.ACTIVE)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from compiler.emit.names import CONTROL_APP, GATEWAY_APP
+from compiler.emit.names import CONTROL_APP, CONTROL_METRICS, GATEWAY_APP, GATEWAY_METRICS
 from compiler.emit.observability.recordings import INTERVAL
 from compiler.emit.scrape import ENGINE_LABEL
-
-STATS_PORT, ADMIN_PORT = "stats", "admin"
-"""Names of ports: of Envoys, where the admin page's statistics can be had from outside, and of the control server."""
 
 ENGINE_SERIES = ("vllm:", "sglang:", "tgi_", "trtllm_", "nv_")
 """How the names begin. Beside them engines tell of Python and of their process, and Istio's proxy of all it does."""
@@ -62,8 +59,8 @@ _OF_INSTANCE: tuple[Relabeling, ...] = (
 )
 _OF_CLUSTER: tuple[Relabeling, ...] = (
     {"action": "keep", "sourceLabels": ["__name__"], "regex": "|".join(ENVOY_SERIES)},
-    # Where Envoys are told what to do, and where they send spans: no models.
-    {"action": "drop", "sourceLabels": ["envoy_cluster_name"], "regex": "turnout_xds|tracing-collector"},
+    # Where Envoys are told what to do, what they tell themselves, and where they send spans: no models.
+    {"action": "drop", "sourceLabels": ["envoy_cluster_name"], "regex": "turnout_xds|turnout_admin|tracing-collector"},
     # Clusters are called <model>_<version>, with dashes for dots; one with stand-ins after the first.
     {
         "sourceLabels": ["envoy_cluster_name"],
@@ -100,7 +97,7 @@ def engines(namespaces: Iterable[str]) -> dict[str, Any]:
 def envoys(namespaces: Iterable[str]) -> dict[str, Any]:
     """Spec of a PodMonitor."""
     endpoint = {
-        "port": STATS_PORT,
+        "port": GATEWAY_METRICS,
         "path": "/stats/prometheus",
         "params": {"filter": [ENVOY_FILTER]},
         "interval": INTERVAL,
@@ -118,5 +115,5 @@ def control_server(namespace: str) -> dict[str, Any]:
     return {
         "namespaceSelector": {"matchNames": [namespace]},
         "selector": {"matchLabels": {"app.kubernetes.io/name": CONTROL_APP}},
-        "endpoints": [{"port": ADMIN_PORT, "path": "/metrics", "interval": INTERVAL}],
+        "endpoints": [{"port": CONTROL_METRICS, "path": "/metrics", "interval": INTERVAL}],
     }

@@ -193,6 +193,7 @@ def test_an_instance_is_asked_where_its_pod_says(annotations: dict[str, str], ad
         ("llama-70b_1-0_rest", ("llama-70b", "1-0")),
         ("llama-70b_1-0+m-8b_2", ("llama-70b", "1-0")),
         ("turnout_xds", None),
+        ("turnout_admin", None),
         ("tracing-collector", None),
     ],
 )
