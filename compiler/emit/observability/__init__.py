@@ -63,11 +63,12 @@ def _collected_objects(platform: Platform, found: Watched, envoys: tuple[str, ..
         yield of("monitors", _MONITORING, "PodMonitor", "turnout-engines", spec=spec)
     if envoys:
         yield of("monitors", _MONITORING, "PodMonitor", "turnout-envoys", spec=monitors.envoys(envoys))
-    spec = monitors.control_server(platform.namespace)
-    yield of("monitors", _MONITORING, "ServiceMonitor", "turnout-control", spec=spec)
+        spec = monitors.control_server(platform.namespace)
+        yield of("monitors", _MONITORING, "ServiceMonitor", "turnout-control", spec=spec)
     recorded = {"groups": list(recordings.groups(found.engines))}
     yield of("rules", _MONITORING, "PrometheusRule", "turnout-recordings", spec=recorded)
-    yield of("rules", _MONITORING, "PrometheusRule", "turnout-alerts", spec={"groups": list(alerts.groups(found))})
+    told = {"groups": list(alerts.groups(found, own_envoys=bool(envoys)))}
+    yield of("rules", _MONITORING, "PrometheusRule", "turnout-alerts", spec=told)
     yield of("grafana", "v1", "ConfigMap", "turnout-dashboard", data={"turnout-models.json": dashboard()})
     yield of("grafana", "v1", "ConfigMap", "turnout-datasource", data={"turnout.yaml": datasource(platform.prometheus)})
 

@@ -43,9 +43,11 @@ class Alert(NamedTuple):
     """Policy's, as it writes it, where it decides the threshold: two limits are two rules of one name."""
 
 
-def groups(watched: Watched) -> Iterator[dict[str, Any]]:
+def groups(watched: Watched, own_envoys: bool) -> Iterator[dict[str, Any]]:
+    """Without Envoys of Turnout's own there is no control server to miss."""
     yield _group("turnout-alerts-models", (*_of_limits(watched), *_of_promises(watched), *_OF_MODELS))
-    yield _group("turnout-alerts-control", _OF_CONTROL)
+    if own_envoys:
+        yield _group("turnout-alerts-control", _OF_CONTROL)
 
 
 def _group(name: str, alerts: Iterable[Alert]) -> dict[str, Any]:

@@ -244,11 +244,13 @@ def test_nothing_is_rendered_that_policy_does_not_ask_for() -> None:
     assert "Telemetry/turnout" not in made(replace(plain, platform=replace(asked, tracing=None)))
 
 
-def test_a_fleet_that_istio_alone_carries_has_no_envoys_to_collect() -> None:
+def test_a_fleet_that_istio_alone_carries_has_neither_envoys_nor_a_control_server_to_miss() -> None:
     of = replace(fleet(model()), platform=rich_fleet().platform)
-    assert "PodMonitor/turnout-envoys" not in made(of)
+    assert {key for key in made(of) if "Monitor/" in key} == {"PodMonitor/turnout-engines"}
+    assert "TurnoutNoControlServer" not in {rule["alert"] for rule in rules(of, "turnout-alerts")}
     own = replace(fleet(model(), gateways=(gateway("own", carrier=Carrier.ENVOY),)), platform=rich_fleet().platform)
-    assert "PodMonitor/turnout-envoys" in made(own)
+    assert {"PodMonitor/turnout-envoys", "ServiceMonitor/turnout-control"} < set(made(own))
+    assert "TurnoutNoControlServer" in {rule["alert"] for rule in rules(own, "turnout-alerts")}
     assert "Telemetry/turnout" not in made(own)
 
 
