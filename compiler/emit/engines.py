@@ -64,6 +64,8 @@ def _sglang(model: Model, engine: Engine, _: Tier) -> Launch:
             *("--dtype", engine.dtype),
             *_quantize_at_load(engine),
             *("--mem-fraction-static", f"{engine.gpu_memory_utilization:g}"),
+            # Without it there is no /metrics.
+            "--enable-metrics",
             *(("--is-embedding",) if model.type is ModelType.EMBEDDING else ()),
         ),
     )
@@ -119,7 +121,11 @@ def _triton(_: Model, engine: Engine, __: Tier) -> Launch:
     # Sizes, types and parallelism stand in the repository's config.pbtxt files.
     return Launch(
         ("tritonserver",),
-        ("--model-repository", weights_argument(engine.model_path), "--http-port", str(CONTAINER_PORT)),
+        (
+            *("--model-repository", weights_argument(engine.model_path), "--http-port", str(CONTAINER_PORT)),
+            # Otherwise of latencies there are sums only, and no percentiles. It may be given again with other settings.
+            "--metrics-config=summary_latencies=true",
+        ),
     )
 
 

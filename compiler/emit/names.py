@@ -22,6 +22,10 @@ SIDECARS_LABEL = "turnout.dev/sidecars"
 """Of namespaces, set to "true" by whoever runs the cluster: Envoys beside clients there may reach models."""
 ISTIO_INGRESS = {"istio": "ingressgateway"}
 """The pods of Istio's own ingress gateway, as its charts label them."""
+CONTROL_METRICS = "http-metrics"
+"""Name of the control server's port for people and Prometheus; `/metrics`."""
+GATEWAY_METRICS = "stats"
+"""Name of the port at which a gateway's pods tell metrics, `/stats/prometheus`, and whether they are ready."""
 
 _TIERS = tuple(Tier)
 _RANKED = (Tier.WARM, Tier.HOT, Tier.ACTIVE)

@@ -15,6 +15,7 @@ from compiler.emit.names import (
     version_labels,
     weights_labels,
 )
+from compiler.emit.scrape import scrape_annotations, scrape_labels
 from compiler.emit.volumes import volume_mounts, volumes
 from compiler.fleet import Model, Tier, Version, slug
 from compiler.quantity import bytes_text, cores_text
@@ -33,7 +34,7 @@ def pod_template(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
     return {
         "metadata": {
             "labels": dict(sorted(_labels(model, version, tier).items())),
-            "annotations": version_annotations(version),
+            "annotations": scrape_annotations(version) | version_annotations(version),
         },
         "spec": _pod_spec(model, version, tier),
     }
@@ -50,6 +51,7 @@ def _labels(model: Model, version: Version, tier: Tier) -> dict[str, str]:
         "app.kubernetes.io/part-of": model_owner(model).slug,
         **version_labels(model, version),
         "turnout.dev/tier": str(tier),
+        **scrape_labels(version),
         **failover_labels(tier),
         **weights_labels(version),
     }

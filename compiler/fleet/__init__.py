@@ -37,7 +37,7 @@ from compiler.fleet.model import (
     longest_context,
 )
 from compiler.fleet.names import cluster_name, slug
-from compiler.fleet.platform import Argocd, Platform
+from compiler.fleet.platform import Argocd, OtlpProtocol, Platform, Tracing
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
 from compiler.fleet.tenant import GpuQuota, Tenant
@@ -92,6 +92,7 @@ __all__ = [
     "OnExplicitModel",
     "Operator",
     "Orchestrator",
+    "OtlpProtocol",
     "OutlierDetection",
     "Platform",
     "Protocol",
@@ -108,6 +109,7 @@ __all__ = [
     "Tenant",
     "Tier",
     "Timeouts",
+    "Tracing",
     "Version",
     "Zones",
     "cluster_name",

@@ -191,6 +191,8 @@ class Model:
     """Requests a second on an ordinary day, all versions together."""
     tenant: str | None = None
     """The name of the tenant for whom alone it runs."""
+    rto: timedelta | None = None
+    """Longest time without a healthy instance that is promised."""
 
     @property
     def heaviest(self) -> Version:

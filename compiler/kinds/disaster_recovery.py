@@ -21,7 +21,8 @@ class RecoverySpec(Part):
     """Instances with the weights in host memory."""
     cold_standby: Count = 0
     """Instances that load the weights from storage when they are needed."""
-    rto: Positive | None = later("Longest outage after a fault; the compiler will prove that it holds.")
+    rto: Positive | None = None
+    """Longest time without a healthy instance that is promised. A longer one is an alert, with Platform.prometheus."""
     rpo: Duration | None = later("Accepted requests that may be lost.")
 
 

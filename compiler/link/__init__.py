@@ -49,4 +49,6 @@ def _platform(policies: Policies, platform: Settings) -> Platform:
         labels=tuple(sorted(metadata.labels.items())) if metadata else (),
         annotations=tuple(sorted(metadata.annotations.items())) if metadata else (),
         argocd=platform.argocd,
+        prometheus=platform.prometheus,
+        tracing=platform.tracing,
     )

@@ -175,6 +175,7 @@ def _model(
             for a, spec in zip(alternatives, specs, strict=True)
         ),
         zones=recovery.zones if recovery else Zones((), None),
+        rto=recovery.rto if recovery else None,
         load_balancing=load_balancing(policy, shared.traffic, found),
         outlier_detection=outlier_detection(shared.traffic),
         retries=retries(shared.traffic, policy.said(*traffic, "retries")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error
@@ -20,6 +21,7 @@ class Recovery:
     cold: int
     zones: Zones
     warm_place: Position
+    rto: timedelta | None
 
     @property
     def standbys(self) -> int:
@@ -57,6 +59,7 @@ def _of_one(policy: Policy[DisasterRecovery], found: list[Diagnostic]) -> tuple[
                 model.cold_standby,
                 zones,
                 policy.at("spec", "models", index, "warmStandby"),
+                model.rto,
             ),
         )
         for index, model in enumerate(policy.body.spec.models)

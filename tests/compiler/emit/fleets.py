@@ -27,7 +27,9 @@ from compiler.fleet import (
     ModelPath,
     ModelType,
     Orchestrator,
+    OtlpProtocol,
     OutlierDetection,
+    Platform,
     Protocol,
     Quantization,
     Resources,
@@ -38,6 +40,7 @@ from compiler.fleet import (
     Target,
     Tenant,
     Timeouts,
+    Tracing,
     Version,
     Zones,
 )
@@ -143,7 +146,11 @@ def rich_fleet() -> Fleet:
     shop = tenant("shop")
     own = (owned("fraud-7b", bank, version("1", line=140), line=138), owned("cat.7b", shop, _on_the_node(), line=150))
     models = (_llama_70b(), _embedder(), _mistral(), _quantized(), _on_triton(), _on_tensorrt(), *own)
-    return fleet(*models, gateways=_gateways(), tenants=(bank, shop))
+    tracing = Tracing(OtlpProtocol.GRPC, "otel-collector.monitoring.svc", 4317, 1.0, at(8, "policies/platform.yaml"))
+    platform = Platform(
+        origin=at(3, "policies/platform.yaml"), prometheus="http://prometheus.monitoring.svc:9090", tracing=tracing
+    )
+    return replace(fleet(*models, gateways=_gateways(), tenants=(bank, shop)), platform=platform)
 
 
 def _on_the_node() -> Version:
@@ -180,6 +187,7 @@ def _llama_70b() -> Model:
     return replace(
         model("llama-70b", stable, canary, line=10),
         aliases=("llama",),
+        rto=seconds(30),
         served_names=("llama-70b", "llama", "auto"),
         zones=Zones(("az-1", "az-2"), "az-3"),
         load_balancing=LoadBalancing(

@@ -52,6 +52,7 @@ def test_sglang() -> None:
     assert command_line(replace(sized(Framework.SGLANG), dtype="float16"), ("m", "alias")) == (
         "python3 -m sglang.launch_server --model-path /models/m --host 0.0.0.0 --port 8000 --served-model-name m"
         " --context-length 16384 --max-running-requests 32 --tp-size 4 --dtype float16 --mem-fraction-static 0.85"
+        " --enable-metrics"
     )
 
 
@@ -70,7 +71,9 @@ def test_tensorrt_llm() -> None:
 
 
 def test_triton() -> None:
-    assert command_line(sized(Framework.TRITON)) == "tritonserver --model-repository /models/m --http-port 8000"
+    assert command_line(sized(Framework.TRITON)) == (
+        "tritonserver --model-repository /models/m --http-port 8000 --metrics-config=summary_latencies=true"
+    )
 
 
 @pytest.mark.parametrize("framework", Framework)

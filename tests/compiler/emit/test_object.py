@@ -34,6 +34,7 @@ def test_every_object_names_its_policy_line_and_its_wave(objects: tuple[Object, 
         "AuthorizationPolicy": 1,
         "Gateway": 2,
         "VirtualService": 2,
+        **dict.fromkeys(("PodMonitor", "ServiceMonitor", "PrometheusRule", "ConfigMap", "Telemetry"), 3),
     }
     for item in objects:
         annotations = item.body["metadata"]["annotations"]

@@ -32,6 +32,11 @@ def test_the_fleet_makes_every_kind(objects: tuple[Object, ...]) -> None:
         "NetworkPolicy",
         "PeerAuthentication",
         "AuthorizationPolicy",
+        "PodMonitor",
+        "ServiceMonitor",
+        "PrometheusRule",
+        "ConfigMap",
+        "Telemetry",
     }
 
 
@@ -40,7 +45,11 @@ def _of(kind: str, objects: tuple[Object, ...]) -> Any:
 
 
 @pytest.mark.parametrize(
-    "kind", ["Deployment", "Service", "ServiceAccount", "DestinationRule", "VirtualService", "EnvoyFilter"]
+    "kind",
+    [
+        *("Deployment", "Service", "ServiceAccount", "DestinationRule", "VirtualService", "EnvoyFilter"),
+        *("PodMonitor", "ServiceMonitor", "PrometheusRule", "Telemetry"),
+    ],
 )
 def test_an_unknown_field_is_refused(kind: str, objects: tuple[Object, ...]) -> None:
     body = _of(kind, objects)
