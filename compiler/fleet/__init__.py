@@ -37,7 +37,7 @@ from compiler.fleet.model import (
     longest_context,
 )
 from compiler.fleet.names import cluster_name, slug
-from compiler.fleet.platform import Platform
+from compiler.fleet.platform import OtlpProtocol, Platform, Tracing
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
 from compiler.fleet.traffic import (
@@ -89,6 +89,7 @@ __all__ = [
     "OnExplicitModel",
     "Operator",
     "Orchestrator",
+    "OtlpProtocol",
     "OutlierDetection",
     "Platform",
     "Protocol",
@@ -104,6 +105,7 @@ __all__ = [
     "Target",
     "Tier",
     "Timeouts",
+    "Tracing",
     "Version",
     "Zones",
     "cluster_name",

@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from compiler.diagnostics import BUILT_IN, Position
+
+
+class OtlpProtocol(StrEnum):
+    GRPC = "grpc"
+    HTTP = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Tracing:
+    """Where Envoys send their spans, and of how many requests."""
+
+    protocol: OtlpProtocol
+    host: str
+    port: int
+    percent: float
+    """Of the requests whose caller has not decided it, 0-100."""
+    origin: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +30,9 @@ class Platform:
     namespace: str = "ai-inference"
     """Of every object whose policy names none, and of the control server."""
     origin: Position = BUILT_IN
+    prometheus: str | None = None
+    """Its address; None where nothing is rendered for it, as prometheus-operator may be missing."""
+    tracing: Tracing | None = None
 
 
 BUILT_IN_PLATFORM = Platform()

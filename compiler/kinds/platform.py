@@ -48,6 +48,32 @@ class GpuSpec(Part):
     """Of one GPU, in GiB."""
 
 
+class PrometheusSpec(Part):
+    address: Annotated[
+        str,
+        Shape(
+            r"^https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[!-~]*)?\Z",
+            "no address of an HTTP server",
+            "http://prometheus.monitoring.svc:9090",
+        ),
+    ]
+    """Where queries are answered, as pods of the cluster reach it."""
+
+
+class TracingSpec(Part):
+    otlp: Annotated[
+        str,
+        Shape(
+            r"^(grpc|http)://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?:[0-9]{1,5}\Z",
+            "no collector: grpc:// or http://, a host and a port",
+            "grpc://otel-collector.monitoring.svc:4317",
+        ),
+    ]
+    """The collector that takes spans by OTLP: `grpc://host:4317` or `http://host:4318`."""
+    percent: Annotated[float, Field(ge=0, le=100)] = 1
+    """Of the requests whose caller has not decided it; a caller's own `traceparent` wins."""
+
+
 class PlatformSpec(Part):
     namespace: Namespace = "ai-inference"
     """Of every rendered object whose policy names none."""
@@ -64,8 +90,10 @@ class PlatformSpec(Part):
     tiers: Annotated[tuple[Name, ...], Field(min_length=1)] = ("free", "pro", "enterprise")
     """Every value that user_tier can have."""
     autoscaler: Literal["hpa", "keda"] | None = later("What scales replicas.")
-    prometheus: dict[str, Any] | None = later("Where metrics are read.")
-    tracing: dict[str, Any] | None = later("Where spans go.")
+    prometheus: PrometheusSpec | None = None
+    """Where metrics are read. With it, what prometheus-operator and Grafana take in is rendered."""
+    tracing: TracingSpec | None = None
+    """Where spans go. Without it there are none."""
     argocd: dict[str, Any] | None = later("The Application that syncs rendered/.")
     signed_commits: dict[str, Any] | None = later("Whose commits are served.")
     staged_config: Literal["disabled", "enabled", "automatic"] | None = later("Whether a few Envoys go first.")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from compiler.catalogue import FOREIGN_GPU_PREFIX, GPUS, Gpu
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error, warning
-from compiler.fleet import Carrier
-from compiler.kinds import Gateway, InferenceModel
+from compiler.fleet import Carrier, OtlpProtocol, Tracing
+from compiler.kinds import Gateway, InferenceModel, Platform
 from compiler.kinds.platform import PlatformSpec
 from compiler.kinds.values import quoted
 from compiler.link.references import dangling
@@ -27,11 +27,14 @@ class Settings:
     istio: tuple[int, int]
     registries: tuple[str, ...]
     require_digest: bool
+    prometheus: str | None
+    tracing: Tracing | None
 
     def carrier(self, host: str) -> Carrier:
         return self.carriers.get(host, self.default_carrier)
 
 
+LAST_PORT = 65535
 OLDEST_ISTIO = (1, 28)
 """The first whose DestinationRule has `retryBudget`; without it three retries at a time are all (Envoy's default)."""
 OLDEST_KUBERNETES = (1, 30)
@@ -55,6 +58,8 @@ def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
         istio=_release(spec.versions.istio),
         registries=spec.images.registries,
         require_digest=spec.images.require_digest,
+        prometheus=None if spec.prometheus is None else spec.prometheus.address,
+        tracing=_tracing(policy, found),
     )
     if policy is not None:
         if result.istio < OLDEST_ISTIO:
@@ -81,6 +86,17 @@ def gpu(policy: Policy[InferenceModel], platform: Settings, found: list[Diagnost
     if name != written:
         found.append(warning("P226", place, f"gpuType '{written}' read as {name}", name))
     return platform.gpus[name]
+
+
+def _tracing(policy: Policy[Platform] | None, found: list[Diagnostic]) -> Tracing | None:
+    if policy is None or (spec := policy.body.spec.tracing) is None:
+        return None
+    place = policy.at("spec", "tracing", "otlp")
+    protocol, _, rest = spec.otlp.partition("://")
+    host, _, port = rest.rpartition(":")
+    if not 1 <= int(port) <= LAST_PORT:
+        found.append(error("P104", place, f"spec.tracing.otlp: port {port} is outside 1-{LAST_PORT}"))
+    return Tracing(OtlpProtocol(protocol), host, int(port), spec.percent, place)
 
 
 def _release(text: str) -> tuple[int, int]:

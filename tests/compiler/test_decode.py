@@ -49,8 +49,6 @@ EXAMPLES: dict[str, Any] = {
     "replicas": 3,
     "resources": {"cpu": 2},
     "autoscaler": "keda",
-    "prometheus": {"address": "http://prometheus:9090"},
-    "tracing": {"otlp": "http://otel:4318"},
     "argocd": {"repoURL": "https://example.com/policies.git"},
     "signedCommits": {"allowedSigners": []},
     "stagedConfig": "automatic",
