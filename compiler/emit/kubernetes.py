@@ -10,7 +10,9 @@ from compiler.catalogue import SLEEPING_ENGINES
 from compiler.diagnostics import Diagnostic
 from compiler.emit import engines
 from compiler.emit.names import (
+    APP,
     SERVICE_PORT,
+    app_labels,
     deployment_name,
     model_file,
     model_labels,
@@ -19,7 +21,7 @@ from compiler.emit.names import (
     version_annotations,
     version_labels,
 )
-from compiler.emit.object import Object, Wave, metadata
+from compiler.emit.object import Handover, Object, Wave, Writer, metadata
 from compiler.emit.pods import pod_template, start_budget
 from compiler.fleet import Fleet, Model, Tier, Version, slug
 from compiler.kept import Kept
@@ -37,8 +39,8 @@ def _of_model(model: Model) -> tuple[Object, ...]:
 
 def _model_objects(model: Model) -> Iterator[Object]:
     yield _service_account(model)
-    for version in model.versions:
-        yield _service(model, version)
+    for version in model.deployed:
+        yield _apex_service(model, version) if model.is_flaggers else _service(model, version)
         yield from (_deployment(model, version, tier) for tier in Tier if _has(version, tier))
 
 
@@ -82,8 +84,29 @@ def _service(model: Model, version: Version) -> Object:
     return Object(model_file(model), body, version.origin)
 
 
+def _apex_service(model: Model, version: Version) -> Object:
+    """Leads to what runs until Flagger has taken over, and then to what it has made of that: no request is lost."""
+    body = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(slug(model.name), model_owner(model), version.origin, Wave.WORKLOAD, model_labels(model)),
+        "spec": {
+            "selector": {APP: slug(model.name)},
+            "ports": [{"name": "http", "port": SERVICE_PORT, "targetPort": "http"}],
+        },
+    }
+    return Object(model_file(model), body, version.origin, _flaggers(model, "/spec/selector"))
+
+
+def _flaggers(model: Model, field: str) -> tuple[Handover, ...]:
+    """`field`, handed over to Flagger where it moves the model."""
+    if model.rollout is None or not model.is_flaggers:
+        return ()
+    return (Handover(field, Writer.FLAGGER, "flagger", model.rollout.engine_origin),)
+
+
 def _deployment(model: Model, version: Version, tier: Tier) -> Object:
-    labels = {**version_labels(model, version), "turnout.dev/tier": str(tier)}
+    labels = {**app_labels(model), **version_labels(model, version), "turnout.dev/tier": str(tier)}
     body = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -97,7 +120,8 @@ def _deployment(model: Model, version: Version, tier: Tier) -> Object:
         ),
         "spec": _deployment_spec(model, version, tier, labels),
     }
-    return Object(model_file(model), body, version.origin)
+    # Flagger lets it run for a trial only. The first time it starts as many instances as stand here.
+    return Object(model_file(model), body, version.origin, _flaggers(model, "/spec/replicas"))
 
 
 def _deployment_spec(model: Model, version: Version, tier: Tier, labels: dict[str, str]) -> dict[str, Any]:
@@ -106,7 +130,8 @@ def _deployment_spec(model: Model, version: Version, tier: Tier, labels: dict[st
     return {
         "replicas": _running(version, tier),
         "progressDeadlineSeconds": deadline // timedelta(seconds=1),
-        "selector": {"matchLabels": labels},
+        # A selector cannot be changed, and the version of what Flagger moves does.
+        "selector": {"matchLabels": {APP: labels[APP]} if model.is_flaggers else labels},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": pod_template(model, version, tier),
     }

@@ -6,6 +6,8 @@ from compiler.emit.object import Owner
 from compiler.fleet import Gateway, Model, Tier, Version, slug
 from compiler.fleet.names import version_slug
 
+APP = "app.kubernetes.io/name"
+"""Of the labels by which Flagger can tell pods apart, the one that Turnout uses."""
 SERVICE_PORT = 80
 CONTAINER_PORT = 8000
 
@@ -43,6 +45,11 @@ def version_labels(model: Model, version: Version) -> dict[str, str]:
     return {**model_labels(model), "turnout.dev/version": version.name}
 
 
+def app_labels(model: Model) -> dict[str, str]:
+    """What Flagger tells the pods by that are on trial; those that stand get another value: `<slug>-primary`."""
+    return {APP: slug(model.name)} if model.is_flaggers else {}
+
+
 def version_annotations(version: Version) -> dict[str, str]:
     return {"turnout.dev/model-name": version.model_name}
 
@@ -55,8 +62,21 @@ def service_host(model: Model, version: Version) -> str:
     return f"{service_name(model, version)}.{model.namespace}.svc.cluster.local"
 
 
+def apex_host(model: Model, suffix: str = "") -> str:
+    """Of the Services that Flagger has for a model: all requests', `-primary` and `-canary`."""
+    return f"{slug(model.name)}{suffix}.{model.namespace}.svc.cluster.local"
+
+
+def service_hosts(model: Model, version: Version) -> tuple[str, ...]:
+    """Every host that requests for the version may be sent to."""
+    if model.is_flaggers:
+        return tuple(apex_host(model, of) for of in ("", "-primary", "-canary")) if version in model.deployed else ()
+    return (service_host(model, version),)
+
+
 def deployment_name(model: Model, version: Version, tier: Tier) -> str:
-    name = service_name(model, version)
+    """For a model that Flagger moves it stays the same from version to version."""
+    name = slug(model.name) if model.is_flaggers else service_name(model, version)
     return name if tier is Tier.ACTIVE else f"{name}-{tier}"
 
 

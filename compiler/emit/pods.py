@@ -7,7 +7,14 @@ from typing import Any
 
 from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
-from compiler.emit.names import CONTAINER_PORT, failover_labels, model_owner, version_annotations, version_labels
+from compiler.emit.names import (
+    CONTAINER_PORT,
+    app_labels,
+    failover_labels,
+    model_owner,
+    version_annotations,
+    version_labels,
+)
 from compiler.emit.volumes import volume_mounts, volumes
 from compiler.fleet import Model, Tier, Version, slug
 from compiler.quantity import bytes_text, cores_text
@@ -41,6 +48,9 @@ def _labels(model: Model, version: Version, tier: Tier) -> dict[str, str]:
     return {
         "app.kubernetes.io/managed-by": "turnout",
         "app.kubernetes.io/part-of": model_owner(model).slug,
+        **app_labels(model),
+        # Flagger's own metrics are those that Istio's proxy beside each instance tells.
+        **({"sidecar.istio.io/inject": "true"} if model.is_flaggers else {}),
         **version_labels(model, version),
         "turnout.dev/tier": str(tier),
         **failover_labels(tier),

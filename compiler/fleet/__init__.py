@@ -38,6 +38,14 @@ from compiler.fleet.model import (
 )
 from compiler.fleet.names import cluster_name, slug
 from compiler.fleet.platform import OtlpProtocol, Platform, Tracing
+from compiler.fleet.rollout import (
+    Analysis,
+    AnalysisSource,
+    Rollout,
+    RolloutEngine,
+    RolloutMetric,
+    RolloutStrategy,
+)
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
 from compiler.fleet.traffic import (
@@ -57,6 +65,8 @@ from compiler.fleet.traffic import (
 )
 
 __all__ = [
+    "Analysis",
+    "AnalysisSource",
     "Backend",
     "Carrier",
     "ColdStart",
@@ -96,6 +106,10 @@ __all__ = [
     "Quantization",
     "Resources",
     "Retries",
+    "Rollout",
+    "RolloutEngine",
+    "RolloutMetric",
+    "RolloutStrategy",
     "Route",
     "Rule",
     "Scheme",

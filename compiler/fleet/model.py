@@ -9,6 +9,7 @@ from enum import StrEnum
 from compiler.diagnostics import Position
 from compiler.fleet.gateway import Gateway
 from compiler.fleet.platform import BUILT_IN_PLATFORM, Platform
+from compiler.fleet.rollout import Rollout, RolloutEngine
 from compiler.fleet.traffic import (
     ConnectionPool,
     Fault,
@@ -188,6 +189,20 @@ class Model:
     fault: Fault | None = None
     expected_qps: float | None = None
     """Requests a second on an ordinary day, all versions together."""
+    rollout: Rollout | None = None
+    """What moves it from version to version, where something does."""
+
+    @property
+    def is_flaggers(self) -> bool:
+        """Whether Flagger moves it: then one Deployment is the cluster's, and Services and shares are Flagger's."""
+        return self.rollout is not None and self.rollout.engine is RolloutEngine.FLAGGER
+
+    @property
+    def deployed(self) -> tuple[Version, ...]:
+        """Versions with workloads of their own: of what Flagger moves the one it is to get to, else all."""
+        if self.rollout is None or not self.is_flaggers:
+            return self.versions
+        return tuple(version for version in self.versions if version.name == self.rollout.to_version)
 
     @property
     def heaviest(self) -> Version:
@@ -207,3 +222,8 @@ class Fleet:
     gateways: tuple[Gateway, ...]
     """Sorted by name; at least one: without a Gateway in policy there is `default`."""
     platform: Platform = BUILT_IN_PLATFORM
+
+    @property
+    def rollouts(self) -> tuple[Rollout, ...]:
+        """Sorted by the models that they move."""
+        return tuple(model.rollout for model in self.models if model.rollout is not None)

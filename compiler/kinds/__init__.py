@@ -8,10 +8,11 @@ from compiler.kinds.inference_model import InferenceModel
 from compiler.kinds.model_orchestrator import ModelOrchestrator
 from compiler.kinds.part import Part
 from compiler.kinds.platform import Platform
+from compiler.kinds.rollout import Rollout
 
 API_VERSION = "turnout.dev/v1"
 
-KINDS: tuple[type[Part], ...] = (Platform, InferenceModel, ModelOrchestrator, DisasterRecovery, Gateway)
+KINDS: tuple[type[Part], ...] = (Platform, InferenceModel, ModelOrchestrator, DisasterRecovery, Gateway, Rollout)
 """In the order in which they are decoded: Platform's defaults come before the models they complete."""
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "InferenceModel",
     "ModelOrchestrator",
     "Platform",
+    "Rollout",
 ]

@@ -11,6 +11,7 @@ from compiler.link.models import models
 from compiler.link.names import check_names
 from compiler.link.platform import Settings, settings
 from compiler.link.recovery import recoveries
+from compiler.link.rollouts import with_rollouts
 
 __all__ = ["Settings", "link", "settings"]
 
@@ -26,6 +27,7 @@ def link(policies: Policies, kept: Kept | None = None) -> tuple[Fleet | None, li
     recovery = recoveries(policies, kept, found)
     check_names(policies, kept, found)
     fleet_models = models(policies, platform, recovery, kept, found)
+    fleet_models = with_rollouts(fleet_models, policies, platform, kept, found)
     fleet_gateways = gateways(policies, platform, fleet_models, kept, found)
     if not policies.complete:
         found = [d for d in found if d.code != "P203"]
