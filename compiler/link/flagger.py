@@ -57,12 +57,12 @@ def _check_strategy(policy: Policy[RolloutKind], model: Model, rollout: Rollout,
 
 
 def _check_timing(policy: Policy[RolloutKind], rollout: Rollout, found: list[Diagnostic]) -> None:
-    for field, value in (("interval", rollout.interval), ("readyTimeout", rollout.ready_timeout)):
-        if policy.wrote("spec", field) and value % timedelta(seconds=1):
-            found.append(_cannot(policy, field, f"{field} {duration_text(value)}", "whole seconds"))
-    if rollout.interval < SHORTEST_INTERVAL:
-        shown = duration_text(rollout.interval)
-        found.append(_cannot(policy, "interval", f"interval {shown}", f"{duration_text(SHORTEST_INTERVAL)} or more"))
+    shortest = f"whole seconds, {duration_text(SHORTEST_INTERVAL)} or more"
+    if rollout.interval < SHORTEST_INTERVAL or rollout.interval % timedelta(seconds=1):
+        found.append(_cannot(policy, "interval", f"interval {duration_text(rollout.interval)}", shortest))
+    if policy.wrote("spec", "readyTimeout") and rollout.ready_timeout % timedelta(seconds=1):
+        shown = f"readyTimeout {duration_text(rollout.ready_timeout)}"
+        found.append(_cannot(policy, "readyTimeout", shown, "whole seconds"))
     if policy.wrote("spec", "drainTimeout"):
         way_out = "leave it out: instances end what they have begun (timeouts.stream.total)"
         found.append(_cannot(policy, "drainTimeout", "drainTimeout", way_out))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -191,21 +191,19 @@ def _check_slugs(policies: Policies, found: list[Diagnostic]) -> None:
             found.append(error("P207", place, said, "names that differ in more than - and ."))
 
 
-def _check_names(models: Iterable[Model], found: list[Diagnostic]) -> None:
+def _check_names(models: tuple[Model, ...], found: list[Diagnostic]) -> None:
     """What Flagger makes for a model must not be called as what another model has."""
-    ours = {name: (model.name, place) for model in models for name, place in _own_names(model)}
-    for model in models:
-        if not model.is_flaggers:
-            continue
-        assert model.rollout is not None
-        for name in (slug(model.name), f"{slug(model.name)}-primary", f"{slug(model.name)}-canary"):
-            other, place = ours.get(name, (model.name, None))
-            if other != model.name:
-                said = f"'{other}' ({place}) and Flagger's objects for '{model.name}' both become {name}"
-                found.append(error("P207", model.rollout.origin, said, "another name"))
+    flaggers = {f"{slug(m.name)}{of}": m for m in models if m.is_flaggers for of in ("", "-primary", "-canary")}
+    for model in models if flaggers else ():
+        for name, place in _own_names(model):
+            moved = flaggers.get(name, model)
+            if moved is not model and moved.rollout is not None:
+                said = f"'{model.name}' ({place}) and what Flagger makes for '{moved.name}' both become {name}"
+                found.append(error("P207", moved.rollout.origin, said, "another name"))
 
 
 def _own_names(model: Model) -> Iterator[tuple[str, Position]]:
+    """Of its Services and Deployments."""
     if model.is_flaggers:
         yield from ((f"{slug(model.name)}{of}", model.origin) for of in ("", "-primary", "-canary"))
         return

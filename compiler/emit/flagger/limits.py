@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from compiler.diagnostics import Diagnostic, error
+from compiler.diagnostics import BUILT_IN, Diagnostic, error
 from compiler.emit.flagger.metrics import query, templates
 from compiler.emit.names import apex_host, gateway_owner
 from compiler.fleet import Carrier, Fleet, Gateway, Model, Rollout, RolloutEngine, Route, routes, slug
@@ -40,6 +40,11 @@ def _carried(gateway: Gateway, carrier: Carrier) -> list[str]:
     return [host.name for host in gateway.hosts if host.carrier is carrier]
 
 
+def _at(gateway: Gateway, hosts: list[str]) -> str:
+    named = ", ".join(hosts)
+    return named if gateway.origin == BUILT_IN else f"{named} ({gateway.origin})"
+
+
 def _second_writers(gateway: Gateway, own: tuple[Route, ...]) -> Iterator[Diagnostic]:
     """Routes of ours that would split, or copy to, what Flagger splits."""
     for route in own:
@@ -69,8 +74,8 @@ def _not_istios(model: Model, rollout: Rollout, gateways: list[Gateway]) -> Iter
     way_out = f"engine: turnout, or gateways of Istio's for {model.name}"
     for gateway in gateways:
         if hosts := _carried(gateway, Carrier.ENVOY):
-            said = f"Flagger cannot move {model.name} at {', '.join(hosts)}: Turnout's own Envoys carry it"
-            yield error("P301", rollout.engine_origin, f"{said} ({gateway.origin})", way_out)
+            said = f"Flagger cannot move {model.name} at {_at(gateway, hosts)}: Turnout's own Envoys carry it"
+            yield error("P301", rollout.engine_origin, said, way_out)
     if not gateways:
         said = f"Flagger cannot move {model.name}: no gateway has it"
         yield error("P301", rollout.engine_origin, said, way_out)
@@ -80,7 +85,7 @@ def _istios(model: Model, rollout: Rollout, gateways: list[Gateway]) -> Iterator
     assert rollout.engine is RolloutEngine.TURNOUT
     for gateway in gateways:
         if hosts := _carried(gateway, Carrier.ISTIO):
-            at = f"{', '.join(hosts)} ({gateway.origin})"
+            at = _at(gateway, hosts)
             yield error("P306", rollout.engine_origin, f"Istio host {at}: no live weights", "engine: flagger")
             if rollout.sticky_by is not None:
                 said = f"Istio keeps no cohorts in a split, which {model.name} has at {at}"
