@@ -7,6 +7,8 @@ from datetime import timedelta
 
 from compiler.diagnostics import Position
 from compiler.fleet import (
+    Analysis,
+    AnalysisSource,
     Carrier,
     ColdStart,
     ConnectionPool,
@@ -31,6 +33,10 @@ from compiler.fleet import (
     Quantization,
     Resources,
     Retries,
+    Rollout,
+    RolloutEngine,
+    RolloutMetric,
+    RolloutStrategy,
     Scheme,
     SlowStart,
     Strategy,
@@ -125,8 +131,8 @@ def fleet(*models: Model, gateways: tuple[Gateway, ...] = ()) -> Fleet:
 
 
 def rich_fleet() -> Fleet:
-    """Every engine, tier, scheme of weights and hash key; two versions; three gateways, of which two are Istio's."""
-    models = (_llama_70b(), _embedder(), _mistral(), _quantized(), _on_triton(), _on_tensorrt())
+    """Every engine, tier, scheme of weights and hash key; two versions; a rollout; four gateways, three are Istio's."""
+    models = (_llama_70b(), _embedder(), _mistral(), _quantized(), _on_triton(), _on_tensorrt(), _moved())
     return fleet(*models, gateways=_gateways())
 
 
@@ -263,6 +269,47 @@ def _on_tensorrt() -> Model:
     return model("qwen-72b", own, line=115)
 
 
+def rollout(*metrics: RolloutMetric, line: int = 1) -> Rollout:
+    """By Flagger, of the model `phi-4` from version 4.0 to 4.1."""
+    return Rollout(
+        name="phi-4.1",
+        model="phi-4",
+        from_version="4.0",
+        to_version="4.1",
+        strategy=RolloutStrategy.CANARY,
+        steps=(10, 25, 50, 75, 100),
+        interval=seconds(30),
+        pause_after=(),
+        shadow_percent=0,
+        sticky_by=None,
+        ready_timeout=seconds(375),
+        drain_timeout=seconds(120),
+        analysis=Analysis(AnalysisSource.PROMETHEUS, 3, 95, metrics, None),
+        engine=RolloutEngine.FLAGGER,
+        labels=(("team", "chat"),),
+        annotations=(("example.com/ticket", "4711"),),
+        origin=at(line, "policies/rollouts.yaml"),
+        engine_origin=at(line + 9, "policies/rollouts.yaml"),
+    )
+
+
+def metric(
+    name: str, minimum: float | None = None, maximum: float | None = None, query: str | None = None
+) -> RolloutMetric:
+    return RolloutMetric(name, minimum, maximum, query, at(12, "policies/rollouts.yaml"))
+
+
+def moved_model(of: Rollout, *, line: int = 140) -> Model:
+    old, new = version("4.0", line=line + 1), version("4.1", weight=0, line=line + 2)
+    return replace(model("phi-4", old, replace(new, replicas=2), line=line), rollout=of)
+
+
+def _moved() -> Model:
+    judged = (metric("success-rate", 99), metric("duration", None, 500), metric("ttft", None, 2000))
+    waiting = metric("waiting", None, 50, 'max(vllm:num_requests_waiting{namespace="{{ namespace }}"})')
+    return moved_model(rollout(*judged, waiting, line=1))
+
+
 def _gateways() -> tuple[Gateway, ...]:
     auto = Orchestrator(
         "auto",
@@ -281,4 +328,5 @@ def _gateways() -> tuple[Gateway, ...]:
     )
     inside = replace(gateway("inside", "llama-70b"), namespace="edge", hosts=(Host("*", Carrier.ISTIO),))
     own = gateway("own", "qwen-72b", carrier=Carrier.ENVOY)
-    return (inside, mesh, own)
+    trial = gateway("trial", "phi-4")
+    return (inside, mesh, own, trial)

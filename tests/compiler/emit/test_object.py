@@ -28,6 +28,8 @@ def test_every_object_names_its_policy_line_and_its_wave(objects: tuple[Object, 
         "EnvoyFilter": 1,
         "Gateway": 2,
         "VirtualService": 2,
+        "Canary": 3,
+        "MetricTemplate": 3,
     }
     for item in objects:
         annotations = item.body["metadata"]["annotations"]

@@ -26,6 +26,8 @@ def test_the_fleet_makes_every_kind(objects: tuple[Object, ...]) -> None:
         "Gateway",
         "VirtualService",
         "EnvoyFilter",
+        "Canary",
+        "MetricTemplate",
     }
 
 
@@ -34,7 +36,7 @@ def _of(kind: str, objects: tuple[Object, ...]) -> Any:
 
 
 @pytest.mark.parametrize(
-    "kind", ["Deployment", "Service", "ServiceAccount", "DestinationRule", "VirtualService", "EnvoyFilter"]
+    "kind", ["Deployment", "Service", "ServiceAccount", "DestinationRule", "VirtualService", "EnvoyFilter", "Canary"]
 )
 def test_an_unknown_field_is_refused(kind: str, objects: tuple[Object, ...]) -> None:
     body = _of(kind, objects)
