@@ -142,7 +142,7 @@ def test_show_prints_a_rollout_that_policies_have(repo: Path) -> None:
     run = turnout(repo, "show", "rollout/move")
     assert 'interval: "5m"' in run.stdout
     assert "rollout.yaml:11:52" in run.stdout
-    assert '{"rollout": "move"' in turnout(repo, "show", "rollout/move", "--format", "json").stdout.replace("\n ", "")
+    assert json.loads(turnout(repo, "show", "rollout/move", "--format", "json").stdout)["rollout"] == "move"
     assert "did you mean 'move'?" in turnout(repo, "show", "rollout/mvoe").stderr
 
 
