@@ -7,7 +7,15 @@ from typing import Any
 
 from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
-from compiler.emit.names import CONTAINER_PORT, failover_labels, model_owner, version_annotations, version_labels
+from compiler.emit.names import (
+    CONTAINER_PORT,
+    failover_labels,
+    model_owner,
+    priority_class,
+    tier_labels,
+    version_annotations,
+)
+from compiler.emit.spread import spread
 from compiler.emit.volumes import volume_mounts, volumes
 from compiler.fleet import Model, Tier, Version, slug
 from compiler.quantity import bytes_text, cores_text
@@ -41,8 +49,7 @@ def _labels(model: Model, version: Version, tier: Tier) -> dict[str, str]:
     return {
         "app.kubernetes.io/managed-by": "turnout",
         "app.kubernetes.io/part-of": model_owner(model).slug,
-        **version_labels(model, version),
-        "turnout.dev/tier": str(tier),
+        **tier_labels(model, version, tier),
         **failover_labels(tier),
     }
 
@@ -56,7 +63,9 @@ def _pod_spec(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
         "terminationGracePeriodSeconds": _grace_period(model) // timedelta(seconds=1),
         # The images run as root and write caches into their own file system: neither is forbidden here.
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "priorityClassName": priority_class(model.priority),
         **_placement(model, version, tier),
+        "topologySpreadConstraints": spread(model, version, tier),
         "containers": [_container(model, version, tier)],
     }
     mounted = volumes(version)

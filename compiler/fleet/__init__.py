@@ -28,6 +28,7 @@ from compiler.fleet.model import (
     Model,
     ModelPath,
     ModelType,
+    Priority,
     Quantization,
     Resources,
     Scheme,
@@ -40,6 +41,7 @@ from compiler.fleet.names import cluster_name, slug
 from compiler.fleet.platform import Platform
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
+from compiler.fleet.scaling import Autoscaler, Autoscaling, Metric, MetricTarget, Pace
 from compiler.fleet.traffic import (
     ConnectionPool,
     Fault,
@@ -57,6 +59,8 @@ from compiler.fleet.traffic import (
 )
 
 __all__ = [
+    "Autoscaler",
+    "Autoscaling",
     "Backend",
     "Carrier",
     "ColdStart",
@@ -81,6 +85,8 @@ __all__ = [
     "Listener",
     "LoadBalancing",
     "Member",
+    "Metric",
+    "MetricTarget",
     "Mirror",
     "MirrorShare",
     "Model",
@@ -90,7 +96,9 @@ __all__ = [
     "Operator",
     "Orchestrator",
     "OutlierDetection",
+    "Pace",
     "Platform",
+    "Priority",
     "Protocol",
     "Quantization",
     "Resources",

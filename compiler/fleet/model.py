@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from compiler.diagnostics import Position
+from compiler.diagnostics import BUILT_IN, Position
 from compiler.fleet.gateway import Gateway
 from compiler.fleet.platform import BUILT_IN_PLATFORM, Platform
+from compiler.fleet.scaling import Autoscaling
 from compiler.fleet.traffic import (
+    SAID,
     ConnectionPool,
     Fault,
     HealthCheck,
@@ -61,6 +63,15 @@ class Tier(StrEnum):
     HOT = "hot"
     WARM = "warm"
     COLD = "cold"
+
+
+class Priority(StrEnum):
+    """Whose instances get GPUs when there are not enough for all; the first takes them from the others."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +138,7 @@ class Endpoint:
     tier: Tier
     weight: int
     """Relative, from 1."""
+    origin: Position = SAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +154,7 @@ class Version:
     resources: Resources
     cold_start: ColdStart
     replicas: int
-    """Active instances."""
+    """Active instances; the fewest, where they are scaled."""
     hot: int
     """Standby instances that hold the model on their GPUs, beside the active ones."""
     warm: int
@@ -153,6 +165,14 @@ class Version:
     health_check: HealthCheck
     connection_pool: ConnectionPool
     origin: Position
+    autoscaling: Autoscaling | None = None
+    """`None`: always `replicas`."""
+    standby_origin: Position = BUILT_IN
+    """Of the policy that asks for hot, warm and cold instances."""
+
+    @property
+    def has_standbys(self) -> bool:
+        return self.hot + self.warm + self.cold > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +208,7 @@ class Model:
     fault: Fault | None = None
     expected_qps: float | None = None
     """Requests a second on an ordinary day, all versions together."""
+    priority: Priority = Priority.NORMAL
 
     @property
     def heaviest(self) -> Version:

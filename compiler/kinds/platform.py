@@ -48,6 +48,18 @@ class GpuSpec(Part):
     """Of one GPU, in GiB."""
 
 
+class PrometheusSpec(Part):
+    address: Annotated[
+        str,
+        Shape(
+            r"^https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[!-~]*)?\Z",
+            "no address of an HTTP server",
+            "http://prometheus.monitoring.svc:9090",
+        ),
+    ]
+    """Where queries are answered, as pods of the cluster reach it."""
+
+
 class PlatformSpec(Part):
     namespace: Namespace = "ai-inference"
     """Of every rendered object whose policy names none."""
@@ -63,8 +75,10 @@ class PlatformSpec(Part):
     """For all models; a model's own value wins, leaf by leaf."""
     tiers: Annotated[tuple[Name, ...], Field(min_length=1)] = ("free", "pro", "enterprise")
     """Every value that user_tier can have."""
-    autoscaler: Literal["hpa", "keda"] | None = later("What scales replicas.")
-    prometheus: dict[str, Any] | None = later("Where metrics are read.")
+    autoscaler: Literal["hpa", "keda"] = "hpa"
+    """What scales replicas. hpa needs prometheus-adapter, whose rules are rendered; keda asks Prometheus itself."""
+    prometheus: PrometheusSpec | None = None
+    """Where metrics are read. With it, what prometheus-operator and Grafana take in is rendered."""
     tracing: dict[str, Any] | None = later("Where spans go.")
     argocd: dict[str, Any] | None = later("The Application that syncs rendered/.")
     signed_commits: dict[str, Any] | None = later("Whose commits are served.")

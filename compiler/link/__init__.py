@@ -36,4 +36,9 @@ def link(policies: Policies, kept: Kept | None = None) -> tuple[Fleet | None, li
 
 def _platform(policies: Policies, platform: Settings) -> Platform:
     policy = policies.platform
-    return Platform(platform.namespace, BUILT_IN if policy is None else policy.at("metadata", "name"))
+    return Platform(
+        namespace=platform.namespace,
+        origin=BUILT_IN if policy is None else policy.at("metadata", "name"),
+        prometheus=platform.prometheus,
+        autoscaler=platform.autoscaler,
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from compiler.catalogue import FOREIGN_GPU_PREFIX, GPUS, Gpu
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error, warning
-from compiler.fleet import Carrier
+from compiler.fleet import Autoscaler, Carrier
 from compiler.kinds import Gateway, InferenceModel
 from compiler.kinds.platform import PlatformSpec
 from compiler.kinds.values import quoted
@@ -27,6 +27,8 @@ class Settings:
     istio: tuple[int, int]
     registries: tuple[str, ...]
     require_digest: bool
+    prometheus: str | None
+    autoscaler: Autoscaler
 
     def carrier(self, host: str) -> Carrier:
         return self.carriers.get(host, self.default_carrier)
@@ -55,6 +57,8 @@ def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
         istio=_release(spec.versions.istio),
         registries=spec.images.registries,
         require_digest=spec.images.require_digest,
+        prometheus=None if spec.prometheus is None else spec.prometheus.address,
+        autoscaler=Autoscaler(spec.autoscaler),
     )
     if policy is not None:
         if result.istio < OLDEST_ISTIO:
