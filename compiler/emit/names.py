@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from compiler.diagnostics import Position
 from compiler.emit.object import Owner
-from compiler.fleet import Gateway, Model, Tier, Version, slug
+from compiler.fleet import Gateway, Model, Priority, Tier, Version, slug
 from compiler.fleet.names import version_slug
 
 APP = "app.kubernetes.io/name"
@@ -48,6 +49,20 @@ def version_labels(model: Model, version: Version) -> dict[str, str]:
 def app_labels(model: Model) -> dict[str, str]:
     """What Flagger tells the pods by that are on trial; those that stand get another value: `<slug>-primary`."""
     return {APP: slug(model.name)} if model.is_flaggers else {}
+
+
+def tier_labels(model: Model, version: Version, tier: Tier) -> dict[str, str]:
+    """What selects a tier's pods and no others."""
+    return {**version_labels(model, version), "turnout.dev/tier": str(tier)}
+
+
+def tier_origin(version: Version, tier: Tier) -> Position:
+    """Of the policy without which the tier would not be there."""
+    return version.origin if tier is Tier.ACTIVE else version.standby_origin
+
+
+def priority_class(priority: Priority) -> str:
+    return f"turnout-{priority}"
 
 
 def version_annotations(version: Version) -> dict[str, str]:

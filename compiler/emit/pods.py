@@ -12,9 +12,11 @@ from compiler.emit.names import (
     app_labels,
     failover_labels,
     model_owner,
+    priority_class,
+    tier_labels,
     version_annotations,
-    version_labels,
 )
+from compiler.emit.spread import spread
 from compiler.emit.volumes import volume_mounts, volumes
 from compiler.fleet import Model, Tier, Version, slug
 from compiler.quantity import bytes_text, cores_text
@@ -51,8 +53,7 @@ def _labels(model: Model, version: Version, tier: Tier) -> dict[str, str]:
         **app_labels(model),
         # Flagger's own metrics are those that Istio's proxy beside each instance tells.
         **({"sidecar.istio.io/inject": "true"} if model.is_flaggers else {}),
-        **version_labels(model, version),
-        "turnout.dev/tier": str(tier),
+        **tier_labels(model, version, tier),
         **failover_labels(tier),
     }
 
@@ -66,7 +67,9 @@ def _pod_spec(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
         "terminationGracePeriodSeconds": _grace_period(model) // timedelta(seconds=1),
         # The images run as root and write caches into their own file system: neither is forbidden here.
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "priorityClassName": priority_class(model.priority),
         **_placement(model, version, tier),
+        "topologySpreadConstraints": spread(model, version, tier),
         "containers": [_container(model, version, tier)],
     }
     mounted = volumes(version)

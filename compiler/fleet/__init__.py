@@ -28,6 +28,7 @@ from compiler.fleet.model import (
     Model,
     ModelPath,
     ModelType,
+    Priority,
     Quantization,
     Resources,
     Scheme,
@@ -48,6 +49,7 @@ from compiler.fleet.rollout import (
 )
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
+from compiler.fleet.scaling import Autoscaler, Autoscaling, Metric, MetricTarget, Pace
 from compiler.fleet.traffic import (
     ConnectionPool,
     Fault,
@@ -67,6 +69,8 @@ from compiler.fleet.traffic import (
 __all__ = [
     "Analysis",
     "AnalysisSource",
+    "Autoscaler",
+    "Autoscaling",
     "Backend",
     "Carrier",
     "ColdStart",
@@ -91,6 +95,8 @@ __all__ = [
     "Listener",
     "LoadBalancing",
     "Member",
+    "Metric",
+    "MetricTarget",
     "Mirror",
     "MirrorShare",
     "Model",
@@ -101,7 +107,9 @@ __all__ = [
     "Orchestrator",
     "OtlpProtocol",
     "OutlierDetection",
+    "Pace",
     "Platform",
+    "Priority",
     "Protocol",
     "Quantization",
     "Resources",

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from compiler.diagnostics import Position
+from compiler.diagnostics import BUILT_IN, Position
 from compiler.fleet.gateway import Gateway
 from compiler.fleet.platform import BUILT_IN_PLATFORM, Platform
 from compiler.fleet.rollout import Rollout, RolloutEngine
+from compiler.fleet.scaling import Autoscaling
 from compiler.fleet.traffic import (
+    SAID,
     ConnectionPool,
     Fault,
     HealthCheck,
@@ -62,6 +64,15 @@ class Tier(StrEnum):
     HOT = "hot"
     WARM = "warm"
     COLD = "cold"
+
+
+class Priority(StrEnum):
+    """Whose instances get GPUs when there are not enough for all; the first takes them from the others."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,7 @@ class Endpoint:
     tier: Tier
     weight: int
     """Relative, from 1."""
+    origin: Position = SAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +155,7 @@ class Version:
     resources: Resources
     cold_start: ColdStart
     replicas: int
-    """Active instances."""
+    """Active instances; the fewest, where they are scaled."""
     hot: int
     """Standby instances that hold the model on their GPUs, beside the active ones."""
     warm: int
@@ -154,6 +166,14 @@ class Version:
     health_check: HealthCheck
     connection_pool: ConnectionPool
     origin: Position
+    autoscaling: Autoscaling | None = None
+    """`None`: always `replicas`."""
+    standby_origin: Position = BUILT_IN
+    """Of the policy that asks for hot, warm and cold instances."""
+
+    @property
+    def has_standbys(self) -> bool:
+        return self.hot + self.warm + self.cold > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +209,7 @@ class Model:
     fault: Fault | None = None
     expected_qps: float | None = None
     """Requests a second on an ordinary day, all versions together."""
+    priority: Priority = Priority.NORMAL
     rollout: Rollout | None = None
     """What moves it from version to version, where something does."""
 

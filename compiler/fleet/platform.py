@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from compiler.diagnostics import BUILT_IN, Position
+from compiler.fleet.scaling import Autoscaler
 
 
 class OtlpProtocol(StrEnum):
@@ -33,6 +34,7 @@ class Platform:
     prometheus: str | None = None
     """Its address; None where nothing is rendered for it, as prometheus-operator may be missing."""
     tracing: Tracing | None = None
+    autoscaler: Autoscaler = Autoscaler.HPA
 
 
 BUILT_IN_PLATFORM = Platform()

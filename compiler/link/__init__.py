@@ -43,4 +43,5 @@ def _platform(policies: Policies, platform: Settings) -> Platform:
         origin=BUILT_IN if policy is None else policy.at("metadata", "name"),
         prometheus=platform.prometheus,
         tracing=platform.tracing,
+        autoscaler=platform.autoscaler,
     )

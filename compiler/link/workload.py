@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from compiler.catalogue import FLAGS, MAINTENANCE_ONLY, Gpu, flag_name
 from compiler.decode import Policy
-from compiler.diagnostics import Diagnostic, error, warning
+from compiler.diagnostics import Diagnostic, Position, error, warning
 from compiler.fleet import ColdStart, Endpoint, Engine, Framework, ModelPath, Quantization, Resources, Scheme, Tier
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import EndpointSpec, InferenceModelSpec
@@ -34,6 +34,10 @@ def engine(spec: InferenceModelSpec) -> Engine:
     )
 
 
+def replicas(spec: InferenceModelSpec) -> int:
+    return _given(spec.replicas)
+
+
 def resources(spec: InferenceModelSpec, each: Gpu) -> Resources:
     needs = spec.resources
     return Resources(
@@ -49,8 +53,8 @@ def cold_start(spec: InferenceModelSpec) -> ColdStart:
     return ColdStart(spec.cold_start.cold)
 
 
-def endpoint(spec: EndpointSpec) -> Endpoint:
-    return Endpoint(spec.address, spec.port, spec.zone or "", Tier(spec.tier), spec.weight)
+def endpoint(spec: EndpointSpec, origin: Position) -> Endpoint:
+    return Endpoint(spec.address, spec.port, spec.zone or "", Tier(spec.tier), spec.weight, origin)
 
 
 def check_workload(
@@ -58,6 +62,7 @@ def check_workload(
 ) -> None:
     _check_gpus(policy, spec, platform, found)
     _check_image(policy, str(spec.image), platform, found)
+    _check_shared_memory(policy, spec, found)
     if _scheme(spec) is Scheme.OCI and platform.kubernetes < KUBERNETES_OF_IMAGE_VOLUMES:
         place, needs = policy.at("spec", "modelPath"), KUBERNETES_OF_IMAGE_VOLUMES
         found.append(too_old(place, "modelPath oci://", "Kubernetes", needs, platform.kubernetes))
@@ -82,6 +87,16 @@ def _check_gpus(
         place = policy.at("spec", "config", "tensorParallel")
         said = f"tensorParallel {tensor_parallel} does not divide gpuCount {needs.gpu_count}"
         found.append(error("P210", place, said, f"tensorParallel: {needs.gpu_count}"))
+
+
+def _check_shared_memory(policy: Policy[InferenceModel], spec: InferenceModelSpec, found: list[Diagnostic]) -> None:
+    """More of it than of all other memory is no exchange between workers: it is a limit that was not thought of, or
+    weights, which no other pod would find there."""
+    memory, shm = _given(spec.resources.memory), _given(spec.config.shm)
+    if policy.wrote("spec", "config", "shm") and shm > memory:
+        said = f"memory volumes {bytes_text(shm)} over limit {bytes_text(memory)}"
+        hint = f"memory: {bytes_text(shm)} or more; weights go by modelPath, not into /dev/shm"
+        found.append(error("P412", policy.at("spec", "config", "shm"), said, hint))
 
 
 def _check_image(policy: Policy[InferenceModel], image: str, platform: Settings, found: list[Diagnostic]) -> None:

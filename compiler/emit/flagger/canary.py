@@ -7,7 +7,7 @@ from typing import Any
 
 from compiler.emit.durations import duration
 from compiler.emit.flagger.metrics import checks
-from compiler.emit.names import SERVICE_PORT
+from compiler.emit.names import SERVICE_PORT, deployment_name
 from compiler.fleet import (
     HashKey,
     HashSource,
@@ -17,6 +17,7 @@ from compiler.fleet import (
     Rollout,
     RolloutStrategy,
     Strategy,
+    Tier,
     slug,
 )
 
@@ -28,6 +29,7 @@ def canary_spec(model: Model, rollout: Rollout, prometheus: str | None) -> dict[
         "provider": "istio",
         **({"metricsServer": prometheus} if prometheus is not None else {}),
         "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": slug(model.name)},
+        **_autoscaler(model),
         "progressDeadlineSeconds": rollout.ready_timeout // timedelta(seconds=1),
         "service": {
             "port": SERVICE_PORT,
@@ -39,6 +41,15 @@ def canary_spec(model: Model, rollout: Rollout, prometheus: str | None) -> dict[
         },
         "analysis": _analysis(model, rollout),
     }
+
+
+def _autoscaler(model: Model) -> dict[str, Any]:
+    """Flagger makes another of what is told here, for what serves; and keeps this one off while nothing is tried."""
+    (version,) = model.deployed
+    if version.autoscaling is None:
+        return {}
+    name = deployment_name(model, version, Tier.ACTIVE)
+    return {"autoscalerRef": {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "name": name}}
 
 
 def _analysis(model: Model, rollout: Rollout) -> dict[str, Any]:

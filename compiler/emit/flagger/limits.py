@@ -7,7 +7,19 @@ from collections.abc import Iterable, Iterator
 from compiler.diagnostics import BUILT_IN, Diagnostic, error
 from compiler.emit.flagger.metrics import query, templates
 from compiler.emit.names import apex_host, gateway_owner
-from compiler.fleet import Carrier, Fleet, Gateway, Model, Rollout, RolloutEngine, Route, routes, slug
+from compiler.fleet import (
+    Autoscaler,
+    Carrier,
+    Fleet,
+    Gateway,
+    Metric,
+    Model,
+    Rollout,
+    RolloutEngine,
+    Route,
+    routes,
+    slug,
+)
 from compiler.kept import Kept
 
 
@@ -28,6 +40,7 @@ def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
         if model.is_flaggers:
             yield from _not_istios(model, model.rollout, reached[name])
             yield from _engine_tells_nothing(model, model.rollout)
+            yield from _scaled(model, model.rollout, fleet.platform.autoscaler)
         else:
             yield from _istios(model, model.rollout, reached[name])
 
@@ -98,3 +111,18 @@ def _engine_tells_nothing(model: Model, rollout: Rollout) -> Iterator[Diagnostic
             framework = next((str(version.engine.framework) for version in model.deployed), "")
             said = f"{framework} has no {metric.name}: its metrics do not tell it"
             yield error("P307", metric.origin, said, "a metric with a query of your own")
+
+
+def _scaled(model: Model, rollout: Rollout, by: Autoscaler) -> Iterator[Diagnostic]:
+    """What scales the copy that serves, Flagger copies too, with its queries: they must be of each one's own pods."""
+    for version in model.deployed:
+        scaling = version.autoscaling
+        if scaling is None:
+            continue
+        asked = f"for {model.name} ({rollout.engine_origin})"
+        if by is Autoscaler.KEDA:
+            said = f"Flagger cannot express autoscaler: keda {asked}: both copies would be scaled by the same series"
+            yield error("P301", scaling.origin, said, "autoscaler: hpa")
+        elif any(target.metric is Metric.LATENCY for target in scaling.metrics):
+            said = f"Flagger cannot express autoscaling by latency {asked}: both copies would have that of one version"
+            yield error("P301", scaling.origin, said, "running_requests, or another metric of instances")

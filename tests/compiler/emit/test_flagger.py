@@ -11,6 +11,8 @@ from compiler.emit import EMITTERS
 from compiler.emit.flagger.metrics import QUERIES
 from compiler.emit.object import Handover, Object, Writer
 from compiler.fleet import (
+    Autoscaler,
+    Autoscaling,
     Carrier,
     Fleet,
     Framework,
@@ -19,7 +21,10 @@ from compiler.fleet import (
     HashSource,
     Host,
     LoadBalancing,
+    Metric,
+    MetricTarget,
     Model,
+    Pace,
     Platform,
     Rollout,
     RolloutStrategy,
@@ -241,6 +246,47 @@ def test_a_metric_that_the_engine_does_not_tell_is_refused() -> None:
     on_tgi = replace(moved, versions=tuple(replace(v, engine=engine(Framework.TGI)) for v in moved.versions))
     assert "P307" not in codes(fleet(moved))
     assert "P307" in codes(fleet(on_tgi))
+
+
+SCALING = Autoscaling(
+    1, 4, (MetricTarget(Metric.RUNNING_REQUESTS, 48),), *(2 * (Pace(seconds(60), 1, seconds(60)),)), at(30)
+)
+
+
+def scaled(scaling: Autoscaling) -> Fleet:
+    moved = moved_model(rollout())
+    return rendered(rollout(), replace(moved, versions=tuple(replace(v, autoscaling=scaling) for v in moved.versions)))
+
+
+def test_what_is_scaled_by_load_names_its_autoscaler() -> None:
+    of = scaled(SCALING)
+    assert only("Canary", of)["spec"]["autoscalerRef"] == {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "name": "phi-4",
+    }
+    scaler = only("HorizontalPodAutoscaler", of)
+    assert (scaler["metadata"]["name"], scaler["spec"]["scaleTargetRef"]["name"]) == ("phi-4", "phi-4")
+    assert "autoscalerRef" not in canary(rollout())
+
+
+def test_replicas_have_one_writer_where_load_and_flagger_both_would() -> None:
+    (deployment,) = (item for item in objects(scaled(SCALING)) if item.body["kind"] == "Deployment")
+    assert [(handed.field, handed.writer) for handed in deployment.handovers] == [("/spec/replicas", Writer.FLAGGER)]
+    assert "replicas" not in deployment.body["spec"]
+
+
+def test_an_autoscaler_whose_series_are_not_of_one_copy_is_refused() -> None:
+    by_keda = scaled(SCALING)
+    by_keda = replace(by_keda, platform=replace(by_keda.platform, autoscaler=Autoscaler.KEDA))
+    by_latency = scaled(replace(SCALING, metrics=(MetricTarget(Metric.LATENCY, 900),)))
+    assert ["P301" in codes(of) for of in (scaled(SCALING), by_keda, by_latency)] == [False, True, True]
+
+
+def test_a_drained_node_takes_no_more_of_what_serves_than_of_others() -> None:
+    """Pods of both copies, whatever their version."""
+    budget = only("PodDisruptionBudget", rendered(rollout()))
+    assert budget["spec"]["selector"] == {"matchLabels": {"turnout.dev/model": "phi-4", "turnout.dev/tier": "active"}}
 
 
 def test_a_rollout_is_made_anew_only_when_it_has_changed() -> None:
