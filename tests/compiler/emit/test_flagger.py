@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,7 @@ from compiler.fleet import (
 from compiler.kept import Kept
 from compiler.link.analysis import asked
 from compiler.promql import problem
+from tests import istiod
 from tests.compiler.emit.fleets import at, engine, fleet, gateway, metric, moved_model, rollout, seconds
 from tests.manifests.schemas import validate
 
@@ -202,6 +204,35 @@ def test_until_flagger_has_taken_over_the_same_requests_go_to_what_runs() -> Non
         assert (split["name"], split["match"]) == (apex["name"], apex["match"])
         (destination,) = apex["route"]
         assert destination["destination"]["host"] == "phi-4.ai-inference.svc.cluster.local"
+
+
+FLAGGERS = [
+    {
+        "route": [
+            {"destination": {"host": "phi-4-primary"}, "weight": 90},
+            {"destination": {"host": "phi-4-canary"}, "weight": 10},
+        ]
+    }
+]
+"""What Flagger's VirtualService says at the first step."""
+
+
+def envoys_routes(delegates: Mapping[str, list[Any]]) -> list[tuple[Any, ...]]:
+    host = istiod.virtual_host(rendered(rollout()), "mesh", "upstream", delegates)
+    of_model = [route for route in host["routes"] if route["name"].startswith("model/")]
+    weights = [[cluster["weight"] for cluster in r["route"]["weighted_clusters"]["clusters"]] for r in of_model]
+    return [(r["name"], r["route"].get("idle_timeout"), w) for r, w in zip(of_model, weights, strict=True)]
+
+
+def test_istio_makes_of_it_the_split_that_flagger_says_with_the_limits_that_policy_says() -> None:
+    """The next routes, of the same requests, get none."""
+    first, second, third, fourth = envoys_routes({"ai-inference/phi-4": FLAGGERS})
+    assert [first, third] == [("model/phi-4/stream", "300s", [90, 10]), ("model/phi-4", None, [90, 10])]
+    assert [second[2], fourth[2]] == [[1], [1]]
+
+
+def test_istio_makes_of_it_one_destination_as_long_as_flagger_says_nothing() -> None:
+    assert envoys_routes({}) == [("model/phi-4/stream", "300s", [1]), ("model/phi-4", None, [1])]
 
 
 def test_flaggers_destination_rules_get_what_its_types_hold() -> None:
