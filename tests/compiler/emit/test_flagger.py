@@ -149,6 +149,17 @@ def test_one_deployment_with_the_new_versions_template_is_all_that_runs() -> Non
     assert canary(rollout())["targetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "phi-4"}
 
 
+def test_flaggers_virtual_service_has_no_hosts_of_its_own_and_its_services_are_as_ours_are() -> None:
+    service = canary(rollout())["service"]
+    assert {key: service[key] for key in ("delegation", "port", "portName", "targetPort")} == {
+        "delegation": True,
+        "port": 80,
+        "portName": "http",
+        "targetPort": "http",
+    }
+    assert not {"hosts", "gateways", "timeout", "retries", "headers"} & set(service)
+
+
 def test_the_selector_stays_the_same_from_version_to_version() -> None:
     deployment = only("Deployment", rendered(rollout()))
     assert deployment["spec"]["selector"] == {"matchLabels": {"app.kubernetes.io/name": "phi-4"}}
