@@ -14,6 +14,7 @@ from compiler.emit.object import Handover, Object, Writer
 from compiler.fleet import ColdStart, Framework, Model, ModelPath, Priority, Scheme, Tier, Timeouts, Zones
 from compiler.kept import Kept
 from tests.compiler.emit.fleets import GI, at, engine, fleet, model, scaled, seconds, version
+from tests.manifests.schemas import validate
 
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 
@@ -282,6 +283,42 @@ def test_weights_are_mounted_read_only(path: ModelPath, volume: dict[str, Any]) 
     assert container(owned)["volumeMounts"][0] == {"name": "weights", "mountPath": "/models", "readOnly": True}
 
 
+def on(framework: Framework, path: ModelPath) -> Model:
+    return model("m", replace(version(), engine=replace(engine(framework), model_path=path)))
+
+
+@pytest.mark.parametrize(
+    ("path", "copy"),
+    [
+        (ModelPath(Scheme.S3, "models/m"), "aws s3 sync --no-progress s3://models/m /models"),
+        (ModelPath(Scheme.GS, "models/m"), "gcloud storage rsync --recursive gs://models/m /models"),
+    ],
+)
+def test_for_an_engine_that_reads_files_alone_weights_are_copied_first(path: ModelPath, copy: str) -> None:
+    owned = on(Framework.SGLANG, path)
+    assert [complaint for body in bodies(owned).values() for complaint in validate(body)] == []
+    [fetch] = pod(owned)["initContainers"]
+    assert " ".join((*fetch["command"], *fetch["args"])) == copy
+    assert fetch["volumeMounts"] == [{"name": "weights", "mountPath": "/models"}]
+    assert pod(owned)["volumes"][0] == {"name": "weights", "emptyDir": {}}
+    assert container(owned)["volumeMounts"][0] == {"name": "weights", "mountPath": "/models", "readOnly": True}
+    # On the node's disk: in memory it would count to the limit.
+    assert "nvidia.com/gpu" not in str(fetch["resources"])
+
+
+@pytest.mark.parametrize("framework", [Framework.VLLM, Framework.TRITON])
+def test_an_engine_that_reads_object_stores_starts_at_once(framework: Framework) -> None:
+    owned = on(framework, ModelPath(Scheme.S3, "models/m"))
+    assert "initContainers" not in pod(owned)
+    assert "weights" not in str(pod(owned).get("volumes"))
+
+
+@pytest.mark.parametrize("scheme", [s for s in Scheme if s not in (Scheme.S3, Scheme.GS)])
+def test_nothing_is_copied_that_is_mounted_or_that_the_engine_loads_by_its_id(scheme: Scheme) -> None:
+    path = ModelPath(scheme, "/m" if scheme is Scheme.HOST else "a/b")
+    assert "initContainers" not in pod(on(Framework.SGLANG, path))
+
+
 # What goes wrong with the usual manifests of model servers
 
 
@@ -333,6 +370,14 @@ def test_a_long_load_is_no_restart_loop() -> None:
 def test_the_start_budget_is_five_quarters_of_the_load_time(cold: float, failures: int) -> None:
     owned = model("m", replace(version(), cold_start=ColdStart(seconds(cold))))
     assert container(owned)["startupProbe"]["failureThreshold"] == failures
+
+
+def test_a_start_up_budget_is_never_under_the_load_time() -> None:
+    """Policy cannot say it otherwise: the budget is worked out from the load time alone."""
+    for milliseconds in range(1, 900_000, 7_919):
+        load = seconds(milliseconds / 1000)
+        probe = container(model("m", replace(version(), cold_start=ColdStart(load))))["startupProbe"]
+        assert seconds(probe["periodSeconds"] * probe["failureThreshold"]) >= load * 1.25
 
 
 def test_a_slow_start_is_no_failed_deployment() -> None:
