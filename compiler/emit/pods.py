@@ -7,6 +7,7 @@ from typing import Any
 
 from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
+from compiler.emit.fetch import init_containers
 from compiler.emit.names import (
     CONTAINER_PORT,
     app_labels,
@@ -70,6 +71,7 @@ def _pod_spec(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
         "priorityClassName": priority_class(model.priority),
         **_placement(model, version, tier),
         "topologySpreadConstraints": spread(model, version, tier),
+        **({"initContainers": fetching} if (fetching := init_containers(version)) else {}),
         "containers": [_container(model, version, tier)],
     }
     mounted = volumes(version)

@@ -33,8 +33,8 @@ class Platform:
     origin: Position = BUILT_IN
     prometheus: str | None = None
     """Its address; None where nothing is rendered for it, as prometheus-operator may be missing."""
-    tracing: Tracing | None = None
     autoscaler: Autoscaler = Autoscaler.HPA
+    tracing: Tracing | None = None
 
 
 BUILT_IN_PLATFORM = Platform()

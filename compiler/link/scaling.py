@@ -50,7 +50,7 @@ def check_autoscaling(
     _check_metrics(policy, scaling, Framework(spec.framework), found)
     _check_replicas(policy, spec, scaling, platform, found)
     if platform.prometheus is None:
-        said = "Platform's 'spec.prometheus' is missing: autoscaling reads its metrics there"
+        said = "'Platform.prometheus' is missing: autoscaling reads its metrics there"
         found.append(
             error("P113", policy.key(*_LOC), said, "prometheus: {address: http://prometheus.monitoring.svc:9090}")
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from compiler.catalogue import FLAGS, MAINTENANCE_ONLY, Gpu, flag_name
+from compiler.catalogue import FETCHERS, FLAGS, MAINTENANCE_ONLY, Gpu, fetched, flag_name
 from compiler.decode import Policy
 from compiler.diagnostics import Diagnostic, Position, error, warning
 from compiler.fleet import ColdStart, Endpoint, Engine, Framework, ModelPath, Quantization, Resources, Scheme, Tier
@@ -61,7 +61,10 @@ def check_workload(
     policy: Policy[InferenceModel], spec: InferenceModelSpec, platform: Settings, found: list[Diagnostic]
 ) -> None:
     _check_gpus(policy, spec, platform, found)
-    _check_image(policy, str(spec.image), platform, found)
+    _check_image(str(spec.image), policy.at("spec", "image"), platform, found)
+    if fetched(Framework(spec.framework), _scheme(spec)):
+        way_out = "weights by pvc://, oci:// or host://, which no other image has to fetch"
+        _check_image(FETCHERS[_scheme(spec)], policy.at("spec", "modelPath"), platform, found, way_out)
     _check_shared_memory(policy, spec, found)
     if _scheme(spec) is Scheme.OCI and platform.kubernetes < KUBERNETES_OF_IMAGE_VOLUMES:
         place, needs = policy.at("spec", "modelPath"), KUBERNETES_OF_IMAGE_VOLUMES
@@ -99,15 +102,16 @@ def _check_shared_memory(policy: Policy[InferenceModel], spec: InferenceModelSpe
         found.append(error("P412", policy.at("spec", "config", "shm"), said, hint))
 
 
-def _check_image(policy: Policy[InferenceModel], image: str, platform: Settings, found: list[Diagnostic]) -> None:
-    place = policy.at("spec", "image")
+def _check_image(
+    image: str, place: Position, platform: Settings, found: list[Diagnostic], way_out: str | None = None
+) -> None:
     if platform.require_digest and "@sha256:" not in image:
         said = f"image '{image}' is not pinned: Platform requires a digest"
-        found.append(error("P109", place, said, "name@sha256:…"))
+        found.append(error("P109", place, said, way_out or "name@sha256:…"))
     registry, path = _registry(image)
     full = f"{registry}/{path}"
     if platform.registries and not any(full == r or full.startswith(r.rstrip("/") + "/") for r in platform.registries):
-        hint = f"one of {', '.join(platform.registries)}"
+        hint = way_out or f"one of {', '.join(platform.registries)}"
         found.append(error("P111", place, f"registry {registry} is not allowed", hint))
 
 

@@ -9,6 +9,7 @@ from compiler.diagnostics import Position
 from compiler.fleet import (
     Analysis,
     AnalysisSource,
+    Autoscaling,
     Carrier,
     ColdStart,
     ConnectionPool,
@@ -24,11 +25,16 @@ from compiler.fleet import (
     LengthUnit,
     Listener,
     LoadBalancing,
+    Metric,
+    MetricTarget,
     Model,
     ModelPath,
     ModelType,
     Orchestrator,
     OutlierDetection,
+    Pace,
+    Platform,
+    Priority,
     Protocol,
     Quantization,
     Resources,
@@ -110,6 +116,11 @@ def model(name: str = "mistral-7b", *versions: Version, line: int = 1) -> Model:
     )
 
 
+def scaled(least: int, most: int, *metrics: MetricTarget) -> Autoscaling:
+    up, down = Pace(seconds(60), 2, seconds(60)), Pace(seconds(300), 1, seconds(120))
+    return Autoscaling(least, most, metrics or (MetricTarget(Metric.RUNNING_REQUESTS, 48.0),), up, down, at(16))
+
+
 def gateway(name: str = "mesh", *models: str, carrier: Carrier = Carrier.ISTIO) -> Gateway:
     return Gateway(
         name=name,
@@ -133,7 +144,8 @@ def fleet(*models: Model, gateways: tuple[Gateway, ...] = ()) -> Fleet:
 def rich_fleet() -> Fleet:
     """Every engine, tier, scheme of weights and hash key; two versions; a rollout; four gateways, three are Istio's."""
     models = (_llama_70b(), _embedder(), _mistral(), _quantized(), _on_triton(), _on_tensorrt(), _moved())
-    return fleet(*models, gateways=_gateways())
+    platform = Platform("ai-inference", at(3, "policies/platform.yaml"), "http://prometheus.monitoring.svc:9090")
+    return replace(fleet(*models, gateways=_gateways()), platform=platform)
 
 
 def _llama_70b() -> Model:
@@ -150,6 +162,8 @@ def _llama_70b() -> Model:
         warm=1,
         cold=2,
         connection_pool=ConnectionPool(384, 64, 384, 50, seconds(1)),
+        autoscaling=scaled(2, 8, MetricTarget(Metric.QPS, 100.0), MetricTarget(Metric.LATENCY, 500.0)),
+        standby_origin=at(11, "policies/recovery.yaml"),
     )
     canary = replace(
         stable,
@@ -161,9 +175,11 @@ def _llama_70b() -> Model:
         warm=0,
         cold=0,
         origin=at(19),
+        autoscaling=None,
     )
     return replace(
         model("llama-70b", stable, canary, line=10),
+        priority=Priority.CRITICAL,
         aliases=("llama",),
         served_names=("llama-70b", "llama", "auto"),
         zones=Zones(("az-1", "az-2"), "az-3"),
@@ -208,6 +224,7 @@ def _mistral() -> Model:
         ),
         replicas=0,
         warm=2,
+        standby_origin=at(12, "policies/recovery.yaml"),
         health_check=HealthCheck("/health", seconds(2.5), seconds(0.5), failure_threshold=2, success_threshold=1),
     )
     header = HashKey(HashSource.HEADER, "x-session-id")
@@ -265,8 +282,9 @@ def _on_tensorrt() -> Model:
             model_path=ModelPath(Scheme.HOST, "/data/models/qwen"),
         ),
         hot=1,
+        standby_origin=at(13, "policies/recovery.yaml"),
     )
-    return model("qwen-72b", own, line=115)
+    return replace(model("qwen-72b", own, line=115), priority=Priority.LOW)
 
 
 def rollout(*metrics: RolloutMetric, line: int = 1) -> Rollout:

@@ -21,9 +21,13 @@ def test_an_object_is_named_by_version_kind_namespace_and_name(objects: tuple[Ob
 
 def test_every_object_names_its_policy_line_and_its_wave(objects: tuple[Object, ...]) -> None:
     waves = {
+        "PriorityClass": -5,
         "ServiceAccount": -4,
         "Service": 0,
         "Deployment": 0,
+        "HorizontalPodAutoscaler": 0,
+        "PodDisruptionBudget": 0,
+        "ConfigMap": -2,
         "DestinationRule": 1,
         "EnvoyFilter": 1,
         "Gateway": 2,
