@@ -28,6 +28,7 @@ from compiler.fleet.model import (
     Model,
     ModelPath,
     ModelType,
+    Priority,
     Quantization,
     Resources,
     Scheme,
@@ -38,8 +39,17 @@ from compiler.fleet.model import (
 )
 from compiler.fleet.names import cluster_name, slug
 from compiler.fleet.platform import Argocd, OtlpProtocol, Platform, Tracing
+from compiler.fleet.rollout import (
+    Analysis,
+    AnalysisSource,
+    Rollout,
+    RolloutEngine,
+    RolloutMetric,
+    RolloutStrategy,
+)
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
+from compiler.fleet.scaling import Autoscaler, Autoscaling, Metric, MetricTarget, Pace
 from compiler.fleet.tenant import GpuQuota, Tenant
 from compiler.fleet.traffic import (
     ConnectionPool,
@@ -58,7 +68,11 @@ from compiler.fleet.traffic import (
 )
 
 __all__ = [
+    "Analysis",
+    "AnalysisSource",
     "Argocd",
+    "Autoscaler",
+    "Autoscaling",
     "Backend",
     "Carrier",
     "ColdStart",
@@ -84,6 +98,8 @@ __all__ = [
     "Listener",
     "LoadBalancing",
     "Member",
+    "Metric",
+    "MetricTarget",
     "Mirror",
     "MirrorShare",
     "Model",
@@ -94,11 +110,17 @@ __all__ = [
     "Orchestrator",
     "OtlpProtocol",
     "OutlierDetection",
+    "Pace",
     "Platform",
+    "Priority",
     "Protocol",
     "Quantization",
     "Resources",
     "Retries",
+    "Rollout",
+    "RolloutEngine",
+    "RolloutMetric",
+    "RolloutStrategy",
     "Route",
     "Rule",
     "Scheme",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from compiler.diagnostics import BUILT_IN, Position
+from compiler.fleet.scaling import Autoscaler
 
 
 class OtlpProtocol(StrEnum):
@@ -54,6 +55,7 @@ class Platform:
     argocd: Argocd | None = None
     prometheus: str | None = None
     """Its address; None where nothing is rendered for it, as prometheus-operator may be missing."""
+    autoscaler: Autoscaler = Autoscaler.HPA
     tracing: Tracing | None = None
 
 

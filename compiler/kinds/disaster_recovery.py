@@ -14,7 +14,8 @@ from compiler.kinds.values import Count, Name
 class RecoverySpec(Part):
     name: Name
     """The InferenceModel."""
-    priority: Literal["critical", "high", "normal", "low"] | None = later("Who gets GPUs first.")
+    priority: Literal["critical", "high", "normal", "low"] = "normal"
+    """Who gets GPUs first, and takes them from lower ones when there are too few. Models with no entry are normal."""
     hot_standby: Count = 0
     """Instances that hold the model on their GPUs. All standbys are in addition to the model's replicas."""
     warm_standby: Count = 0

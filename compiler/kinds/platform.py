@@ -109,7 +109,8 @@ class PlatformSpec(Part):
     """For all models; a model's own value wins, leaf by leaf."""
     tiers: Annotated[tuple[Name, ...], Field(min_length=1)] = ("free", "pro", "enterprise")
     """Every value that user_tier can have."""
-    autoscaler: Literal["hpa", "keda"] | None = later("What scales replicas.")
+    autoscaler: Literal["hpa", "keda"] = "hpa"
+    """What scales replicas. hpa needs prometheus-adapter, whose rules are rendered; keda asks Prometheus itself."""
     prometheus: PrometheusSpec | None = None
     """Where metrics are read. With it, what prometheus-operator and Grafana take in is rendered."""
     tracing: TracingSpec | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from compiler.catalogue import FOREIGN_GPU_PREFIX, GPUS, Gpu
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error, warning
-from compiler.fleet import Argocd, Carrier, OtlpProtocol, Tracing
+from compiler.fleet import Argocd, Autoscaler, Carrier, OtlpProtocol, Tracing
 from compiler.kinds import Gateway, InferenceModel, Platform
 from compiler.kinds.platform import PlatformSpec
 from compiler.kinds.values import quoted
@@ -30,6 +30,7 @@ class Settings:
     argocd: Argocd | None
     prometheus: str | None
     tracing: Tracing | None
+    autoscaler: Autoscaler
 
     def carrier(self, host: str) -> Carrier:
         return self.carriers.get(host, self.default_carrier)
@@ -62,6 +63,7 @@ def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
         argocd=None if policy is None else _argocd(policy),
         prometheus=None if spec.prometheus is None else spec.prometheus.address,
         tracing=_tracing(policy, found),
+        autoscaler=Autoscaler(spec.autoscaler),
     )
     if policy is not None:
         if result.istio < OLDEST_ISTIO:

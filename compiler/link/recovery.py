@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error
-from compiler.fleet import Zones
+from compiler.fleet import Priority, Zones
 from compiler.kept import Kept
 from compiler.kinds import DisasterRecovery, InferenceModel
 from compiler.link.references import dangling
@@ -22,6 +22,8 @@ class Recovery:
     zones: Zones
     warm_place: Position
     rto: timedelta | None
+    priority: Priority
+    place: Position
 
     @property
     def standbys(self) -> int:
@@ -60,6 +62,8 @@ def _of_one(policy: Policy[DisasterRecovery], found: list[Diagnostic]) -> tuple[
                 zones,
                 policy.at("spec", "models", index, "warmStandby"),
                 model.rto,
+                Priority(model.priority),
+                policy.at("spec", "models", index, "name"),
             ),
         )
         for index, model in enumerate(policy.body.spec.models)

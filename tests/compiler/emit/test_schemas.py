@@ -22,6 +22,10 @@ def test_the_fleet_makes_every_kind(objects: tuple[Object, ...]) -> None:
         "ServiceAccount",
         "Service",
         "Deployment",
+        "HorizontalPodAutoscaler",
+        "PodDisruptionBudget",
+        "PriorityClass",
+        "ConfigMap",
         "DestinationRule",
         "Gateway",
         "VirtualService",
@@ -35,8 +39,9 @@ def test_the_fleet_makes_every_kind(objects: tuple[Object, ...]) -> None:
         "PodMonitor",
         "ServiceMonitor",
         "PrometheusRule",
-        "ConfigMap",
         "Telemetry",
+        "Canary",
+        "MetricTemplate",
     }
 
 
@@ -48,7 +53,7 @@ def _of(kind: str, objects: tuple[Object, ...]) -> Any:
     "kind",
     [
         *("Deployment", "Service", "ServiceAccount", "DestinationRule", "VirtualService", "EnvoyFilter"),
-        *("PodMonitor", "ServiceMonitor", "PrometheusRule", "Telemetry"),
+        *("PodMonitor", "ServiceMonitor", "PrometheusRule", "Telemetry", "Canary"),
     ],
 )
 def test_an_unknown_field_is_refused(kind: str, objects: tuple[Object, ...]) -> None:
