@@ -92,7 +92,7 @@ def _tgi(_: Model, engine: Engine, __: Tier) -> Launch:
             *("--model-id", weights_argument(engine.model_path, files_only=True)),
             *("--hostname", "0.0.0.0", "--port", str(CONTAINER_PORT)),
             *("--max-total-tokens", str(engine.max_seq_len)),
-            # Up to version 2 its default follows the checkpoint, and the launcher stops where that is not under the total.
+            # Its default follows the checkpoint up to version 2, which does not start unless that is under the total.
             *("--max-input-tokens", str(max(1, engine.max_seq_len - 1))),
             *("--max-concurrent-requests", str(engine.max_batch_size)),
             *("--num-shard", str(engine.tensor_parallel)),
