@@ -45,7 +45,6 @@ EXAMPLES: dict[str, Any] = {
     "authentication": {"apiKey": {}},
     "replicas": 3,
     "resources": {"cpu": 2},
-    "argocd": {"repoURL": "https://example.com/policies.git"},
     "signedCommits": {"allowedSigners": []},
     "stagedConfig": "automatic",
     "tier": "pro",

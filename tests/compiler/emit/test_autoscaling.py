@@ -24,7 +24,8 @@ def scaling_model(scaling: Autoscaling | None) -> Model:
 
 
 def whole(*models: Model, by: Autoscaler = Autoscaler.HPA) -> Fleet:
-    return replace(fleet(*models), platform=Platform("serving", at(4, "policies/platform.yaml"), ADDRESS, by))
+    platform = Platform("serving", at(4, "policies/platform.yaml"), prometheus=ADDRESS, autoscaler=by)
+    return replace(fleet(*models), platform=platform)
 
 
 def made(*models: Model, by: Autoscaler = Autoscaler.HPA) -> list[Object]:

@@ -182,8 +182,10 @@ def test_what_flagger_writes_is_handed_over_with_the_line_that_says_so() -> None
     handed = {item.key: item.handovers for item in objects(rendered(rollout())) if item.handovers}
     line = at(10, "policies/rollouts.yaml")
     assert handed == {
-        "apps/v1/Deployment/ai-inference/phi-4": (Handover("/spec/replicas", Writer.FLAGGER, "flagger", line),),
-        "v1/Service/ai-inference/phi-4": (Handover("/spec/selector", Writer.FLAGGER, "flagger", line),),
+        "apps/v1/Deployment/ai-inference/phi-4": (
+            Handover("/spec/replicas", Writer.FLAGGER, "flagger", line, initial=True),
+        ),
+        "v1/Service/ai-inference/phi-4": (Handover("/spec/selector", Writer.FLAGGER, "flagger", line, initial=True),),
     }
 
 

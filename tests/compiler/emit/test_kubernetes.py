@@ -222,7 +222,7 @@ def test_a_waiting_tier_begins_at_none_and_is_the_standby_controllers_from_then_
         for item in kubernetes.objects(fleet(owned), Kept())
         if item.body["kind"] == "Deployment"
     }
-    handed = (Handover("/spec/replicas", Writer.STANDBY, "turnout-standby", place),)
+    handed = (Handover("/spec/replicas", Writer.STANDBY, "turnout-standby", place, initial=True),)
     assert made == {"m-1-0": (), "m-1-0-hot": (), "m-1-0-warm": handed, "m-1-0-cold": handed}
 
 
