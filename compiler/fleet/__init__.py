@@ -38,6 +38,7 @@ from compiler.fleet.model import (
 )
 from compiler.fleet.names import cluster_name, slug
 from compiler.fleet.platform import Platform
+from compiler.fleet.pool import Node, Pool, PoolStrategy, Queue, Sharing, SharingMode, ShmCache
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
 from compiler.fleet.traffic import (
@@ -55,8 +56,10 @@ from compiler.fleet.traffic import (
     Strategy,
     Timeouts,
 )
+from compiler.fleet.weights import FILLER_CPU, kept_memory, weights_on_disk
 
 __all__ = [
+    "FILLER_CPU",
     "Backend",
     "Carrier",
     "ColdStart",
@@ -86,19 +89,26 @@ __all__ = [
     "Model",
     "ModelPath",
     "ModelType",
+    "Node",
     "OnExplicitModel",
     "Operator",
     "Orchestrator",
     "OutlierDetection",
     "Platform",
+    "Pool",
+    "PoolStrategy",
     "Protocol",
     "Quantization",
+    "Queue",
     "Resources",
     "Retries",
     "Route",
     "Rule",
     "Scheme",
     "Share",
+    "Sharing",
+    "SharingMode",
+    "ShmCache",
     "SlowStart",
     "Strategy",
     "Target",
@@ -107,7 +117,9 @@ __all__ = [
     "Version",
     "Zones",
     "cluster_name",
+    "kept_memory",
     "longest_context",
     "routes",
     "slug",
+    "weights_on_disk",
 ]

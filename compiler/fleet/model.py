@@ -9,6 +9,7 @@ from enum import StrEnum
 from compiler.diagnostics import Position
 from compiler.fleet.gateway import Gateway
 from compiler.fleet.platform import BUILT_IN_PLATFORM, Platform
+from compiler.fleet.pool import Pool
 from compiler.fleet.traffic import (
     ConnectionPool,
     Fault,
@@ -92,6 +93,8 @@ class Engine:
     """Share of each GPU's memory that the engine may take, 0.1-1."""
     extra_args: tuple[str, ...]
     """Passed last, as they stand."""
+    parameters: int | None = None
+    """How many numbers the weights are; None where neither policy nor a name says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ class Resources:
 class ColdStart:
     cold: timedelta
     """Load time from storage: what the start-up probe must allow."""
+    preload: bool = False
+    """Whether the pool keeps the weights in its nodes' memory, and the engine loads them from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +193,8 @@ class Model:
     fault: Fault | None = None
     expected_qps: float | None = None
     """Requests a second on an ordinary day, all versions together."""
+    pool: Pool | None = None
+    """Where its instances run; None: wherever the cluster has such GPUs."""
 
     @property
     def heaviest(self) -> Version:
@@ -207,3 +214,5 @@ class Fleet:
     gateways: tuple[Gateway, ...]
     """Sorted by name; at least one: without a Gateway in policy there is `default`."""
     platform: Platform = BUILT_IN_PLATFORM
+    pools: tuple[Pool, ...] = ()
+    """Sorted by name."""

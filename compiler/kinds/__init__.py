@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from compiler.kinds.disaster_recovery import DisasterRecovery
 from compiler.kinds.gateway import Gateway
+from compiler.kinds.gpu_pool import GPUPool
 from compiler.kinds.inference_model import InferenceModel
 from compiler.kinds.model_orchestrator import ModelOrchestrator
 from compiler.kinds.part import Part
@@ -11,13 +12,14 @@ from compiler.kinds.platform import Platform
 
 API_VERSION = "turnout.dev/v1"
 
-KINDS: tuple[type[Part], ...] = (Platform, InferenceModel, ModelOrchestrator, DisasterRecovery, Gateway)
+KINDS: tuple[type[Part], ...] = (Platform, InferenceModel, ModelOrchestrator, DisasterRecovery, Gateway, GPUPool)
 """In the order in which they are decoded: Platform's defaults come before the models they complete."""
 
 __all__ = [
     "API_VERSION",
     "KINDS",
     "DisasterRecovery",
+    "GPUPool",
     "Gateway",
     "InferenceModel",
     "ModelOrchestrator",
