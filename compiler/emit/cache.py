@@ -14,7 +14,7 @@ from typing import Any
 
 from compiler.emit.names import model_owner, service_name, version_annotations
 from compiler.emit.object import Object, Wave, metadata
-from compiler.emit.placement import GPU, nodes_for, on_nodes
+from compiler.emit.placement import GPU, nodes_for, on_nodes, spot_tolerations
 from compiler.emit.volumes import volumes, weights_argument
 from compiler.fleet import FILLER_CPU, Framework, Model, ModelPath, Pool, Scheme, Tier, Version, kept_memory, slug
 from compiler.quantity import bytes_text, cores_text
@@ -117,8 +117,8 @@ def _pod_spec(model: Model, version: Version, pool: Pool) -> dict[str, Any]:
         "terminationGracePeriodSeconds": 60,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         **_with_gpu(version),
-        "tolerations": [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}],
-        "affinity": on_nodes(_zones(model), nodes_for(pool, version, Tier)),
+        "tolerations": [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}, *spot_tolerations(pool, Tier)],
+        "affinity": on_nodes({}, nodes_for(pool, model, version, Tier)),
         "containers": [_container(version, pool, bool(source))],
         "volumes": [{"name": "cache", "hostPath": folder}, *source],
     }
@@ -127,14 +127,6 @@ def _pod_spec(model: Model, version: Version, pool: Pool) -> dict[str, Any]:
 def _with_gpu(version: Version) -> dict[str, Any]:
     product = version.resources.gpu_product
     return {"nodeSelector": {"nvidia.com/gpu.product": product}} if version.resources.gpu_count else {}
-
-
-def _zones(model: Model) -> dict[str, Any]:
-    zones = [*model.zones.active, *((model.zones.standby,) if model.zones.active and model.zones.standby else ())]
-    if not zones:
-        return {}
-    term = {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": zones}]}
-    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
 
 
 def _container(version: Version, pool: Pool, mounted: bool) -> dict[str, Any]:

@@ -19,6 +19,7 @@ _PREFERENCE = 50
 """Of 1-100: as much as to matter, and less than another preference may."""
 _DRIVER_LEAVES = 92
 """Percent of a GPU's memory by its maker's count that drivers report at the least: an L4 of 24 GiB has 22.5."""
+_SPOT_TAINTS = ("cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority")
 _STEADY = (Tier.ACTIVE, Tier.HOT)
 """Tiers that a node which may be taken away must not carry."""
 
@@ -68,19 +69,41 @@ def in_pool(placement: Mapping[str, Any], model: Model, version: Version, tier: 
     pool = model.pool
     if pool is None:
         return dict(placement)
-    affinity = on_nodes(placement.get("affinity", {}), nodes_for(pool, version, (tier,)))
+    affinity = on_nodes(placement.get("affinity", {}), nodes_for(pool, model, version, (tier,)))
+    if spot_tolerations(pool, (tier,)):
+        affinity = _rather_spot(affinity, tuple(node for node in pool.nodes if node.spot))
     if version.resources.gpu_count:
         affinity = _beside(affinity, pool, version)
     scheduler = {"schedulerName": "volcano"} if pool.queue else {}
-    return {**placement, **scheduler, "affinity": affinity}
+    tolerations = [*placement.get("tolerations", ()), *spot_tolerations(pool, (tier,))]
+    return {**placement, **scheduler, **({"tolerations": tolerations} if tolerations else {}), "affinity": affinity}
 
 
-def nodes_for(pool: Pool, version: Version, tiers: Iterable[Tier]) -> tuple[Node, ...]:
-    """Those with the version's GPU, in any zone; without spot ones unless some tier may be lost. All where none fits:
-    that is an error already (P404), and a pod must be valid all the same."""
-    steady = all(tier in _STEADY for tier in tiers)
+def spot_tolerations(pool: Pool, tiers: Iterable[Tier]) -> list[dict[str, Any]]:
+    """For the taints that providers put on such nodes, of pods that may be lost."""
+    if not any(node.spot for node in pool.nodes) or all(tier in _STEADY for tier in tiers):
+        return []
+    return [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in _SPOT_TAINTS]
+
+
+def zones_of(model: Model, tier: Tier) -> tuple[str, ...]:
+    """Empty: all."""
+    if tier is not Tier.ACTIVE and model.zones.standby is not None:
+        return (model.zones.standby,)
+    return model.zones.active
+
+
+def nodes_for(pool: Pool, model: Model, version: Version, tiers: Iterable[Tier]) -> tuple[Node, ...]:
+    """Those with the version's GPU where some of `tiers` may run. All where none fits: that is an error already (P404),
+    and a pod must be valid all the same."""
     product = version.resources.gpu_product if version.resources.gpu_count else None
-    fitting = tuple(node for node in pool.nodes if product in (None, node.gpu_product) and not (steady and node.spot))
+    allowed = [(zones_of(model, tier), tier in _STEADY) for tier in tiers]
+    fitting = tuple(
+        node
+        for node in pool.nodes
+        if product in (None, node.gpu_product)
+        and any((not zones or node.zone in zones) and not (steady and node.spot) for zones, steady in allowed)
+    )
     return fitting or pool.nodes
 
 
@@ -95,6 +118,13 @@ def on_nodes(affinity: Mapping[str, Any], nodes: tuple[Node, ...]) -> dict[str, 
     ]
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
     return {**affinity, "nodeAffinity": {**node_affinity, **required}}
+
+
+def _rather_spot(affinity: Mapping[str, Any], spot: tuple[Node, ...]) -> dict[str, Any]:
+    """Nodes that stay are for those that must."""
+    node_affinity, key = affinity.get("nodeAffinity", {}), "preferredDuringSchedulingIgnoredDuringExecution"
+    terms = [{"weight": _PREFERENCE, "preference": {"matchExpressions": term}} for term in _node_terms(spot)]
+    return {**affinity, "nodeAffinity": {**node_affinity, key: [*node_affinity.get(key, ()), *terms]}}
 
 
 def _node_terms(nodes: tuple[Node, ...]) -> list[list[dict[str, Any]]]:
@@ -124,5 +154,6 @@ def _beside(affinity: Mapping[str, Any], pool: Pool, version: Version) -> dict[s
 
 
 def _mebibytes(pool: Pool, resources: Resources) -> int:
-    of_one = min((node.gpu_memory for node in pool.nodes if node.gpu_product == resources.gpu_product), default=0)
-    return of_one * _DRIVER_LEAVES // 100 // 2**20
+    products = ((node.gpu_product, node.gpu_memory_gib) for node in pool.nodes)
+    of_one = min((memory for product, memory in products if product == resources.gpu_product), default=0)
+    return of_one * 1024 * _DRIVER_LEAVES // 100

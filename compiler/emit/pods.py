@@ -9,7 +9,7 @@ from compiler.emit.cache import as_loaded
 from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
 from compiler.emit.names import CONTAINER_PORT, failover_labels, model_owner, version_annotations, version_labels
-from compiler.emit.placement import GPU, gpu_request, in_pool, pool_annotations, pool_labels
+from compiler.emit.placement import GPU, gpu_request, in_pool, pool_annotations, pool_labels, zones_of
 from compiler.emit.volumes import volume_mounts, volumes
 from compiler.fleet import Model, Tier, Version, slug
 from compiler.quantity import bytes_text, cores_text
@@ -71,18 +71,12 @@ def _placement(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
     if version.resources.gpu_count:
         placement["nodeSelector"] = {"nvidia.com/gpu.product": version.resources.gpu_product}
         placement["tolerations"] = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
-    zones = _zones(model, tier)
+    zones = zones_of(model, tier)
     if zones:
         term = {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": list(zones)}]}
         required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
         placement["affinity"] = {"nodeAffinity": required}
     return placement
-
-
-def _zones(model: Model, tier: Tier) -> tuple[str, ...]:
-    if tier is not Tier.ACTIVE and model.zones.standby is not None:
-        return (model.zones.standby,)
-    return model.zones.active
 
 
 def _container(model: Model, version: Version, tier: Tier) -> dict[str, Any]:

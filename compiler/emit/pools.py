@@ -112,7 +112,7 @@ def _scheduler(pools: tuple[Pool, ...]) -> Iterator[Object]:
         # It lets so many times the cluster's resources into the queues, to wait there; it places nothing, and gives no
         # GPU twice. Shares do that. Volcano's own is 1.2 times.
         # https://github.com/volcano-sh/volcano/blob/master/pkg/scheduler/plugins/overcommit/overcommit.go
-        _plugin("overcommit", {"overcommit-factor": max(pool.sharing.overcommit_ratio for pool in shared)}),
+        _plugin("overcommit", {"overcommit-factor": float(max(pool.sharing.overcommit_ratio for pool in shared))}),
         {"name": "drf", "enablePreemptable": False},
         {"name": "predicates"},
         {"name": "proportion"},

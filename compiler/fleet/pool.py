@@ -31,8 +31,8 @@ class Node:
     zone: str
     gpu_product: str
     """Its label `nvidia.com/gpu.product`."""
-    gpu_memory: int
-    """Bytes of one GPU, as its maker counts them."""
+    gpu_memory_gib: int
+    """Of one GPU, as its maker counts."""
     gpus: int
     cpu: int
     """Thousandths of a core that pods may have."""
@@ -77,7 +77,6 @@ class ShmCache:
     """Bytes of each node's memory; 0 is none."""
     path: str
     """On the node."""
-    origin: Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,8 @@ def _packed(rooms: Sequence[Room], demands: Sequence[Demand], most: int) -> Pack
     left: list[Left] = []
     for demand in demands:
         waiting = demand.count
-        # Fewest free GPUs first, then the name: the same every time. What is filled only becomes fuller.
+        # Spot first where that may be, then fewest free GPUs, then the name: the same every time. What is filled only
+        # becomes fuller.
         for room in sorted((room for room in free.values() if not _misfit(room, demand)), key=_fullest):
             while waiting and demand.gpus <= most and not _shortage(free[room.name], demand):
                 free[room.name] = _without(free[room.name], demand)
@@ -126,8 +127,8 @@ def _without(room: Room, demand: Demand) -> Room:
     return replace(room, gpus=gpus, cpu=cpu, memory=memory)
 
 
-def _fullest(room: Room) -> tuple[int, str]:
-    return room.gpus, room.name
+def _fullest(room: Room) -> tuple[bool, int, str]:
+    return not room.spot, room.gpus, room.name
 
 
 def _misfit(room: Room, demand: Demand) -> str:

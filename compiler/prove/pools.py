@@ -58,7 +58,7 @@ def _caches(pool: Pool, asked: Sequence[Needs]) -> Iterator[Diagnostic]:
     kept = max(sum(need.weights for need in keepers if need.on(node)) for node in pool.nodes)
     if kept > pool.shm_cache.size:
         said = f"cache of {pool.name}: {kept / _GIB:.1f} of {pool.shm_cache.size / _GIB:g} GiB"
-        yield error("P411", pool.shm_cache.origin, said, f"shmCache: {{size: {-(-kept // _GIB)}Gi}}")
+        yield error("P411", pool.origin, said, f"shmCache: {{size: {-(-kept // _GIB)}Gi}}")
 
 
 def _memory_of_shares(pool: Pool, asked: Sequence[Needs]) -> Iterator[Diagnostic]:
@@ -101,7 +101,8 @@ def _room(pool: Pool, asked: Sequence[Needs]) -> Iterator[Diagnostic]:
         yield from _surge(pool, asked, packing)
         yield from _zones(pool, asked, rooms)
     elif pack(rooms, [replace(demand, spot=True) for demand in demands], most).left:
-        yield error("P404", pool.origin, _lacks(pool, packing), "more nodes, or fewer replicas")
+        said = f"{pool.name} lacks {_amount(pool, packing.gpus_left)}: {_listed(packing.left)}"
+        yield error("P404", pool.origin, said, "more nodes, or fewer replicas")
     else:
         said = f"spot nodes carry {_listed(packing.left, why=False)}"
         yield error("P418", pool.origin, said, "more nodes that stay; spot is for warm and cold standbys")
@@ -119,16 +120,20 @@ def _surge(pool: Pool, asked: Sequence[Needs], packing: Packing) -> Iterator[Dia
 
 def _zones(pool: Pool, asked: Sequence[Needs], rooms: Sequence[Room]) -> Iterator[Diagnostic]:
     """With any zone lost, what is promised must run, and it is told what else would not."""
+    lost: dict[tuple[bool, str, int], list[str]] = {}
     for zone in sorted({room.zone for room in rooms}):
         others = [room for room in rooms if room.zone != zone]
         most = pool.sharing.of_all(sum(node.gpus for node in pool.nodes if node.zone != zone))
         promised = [demand for need in asked if need.promised for demand in steady(need, zone)]
         everything = [demand for need in asked for demand in steady(need, zone)]
-        for demands, told in ((promised, error), (everything, warning)) if others else ():
+        for demands, breaks in ((promised, True), (everything, False)) if others else ():
             packing = pack(others, demands, most)
             if packing.left:
-                yield told("P404", pool.origin, _lacks(pool, packing, f", {zone} lost"), "more nodes in other zones")
+                lost.setdefault((breaks, _listed(packing.left), packing.gpus_left), []).append(zone)
                 break
+    for (breaks, listed, gpus), zones in lost.items():
+        said = f"{pool.name} lacks {_amount(pool, gpus)}, {' or '.join(zones)} lost: {listed}"
+        yield (error if breaks else warning)("P404", pool.origin, said, "more nodes in other zones")
 
 
 def _rooms(pool: Pool, asked: Sequence[Needs]) -> list[Room]:
@@ -145,10 +150,6 @@ def _rooms(pool: Pool, asked: Sequence[Needs]) -> list[Room]:
         )
         for node in pool.nodes
     ]
-
-
-def _lacks(pool: Pool, packing: Packing, when: str = "") -> str:
-    return f"{pool.name} lacks {_amount(pool, packing.gpus_left)}{when}: {_listed(packing.left)}"
 
 
 def _amount(pool: Pool, gpus: int) -> str:

@@ -26,6 +26,9 @@ def test_the_fleet_makes_every_kind(objects: tuple[Object, ...]) -> None:
         "Gateway",
         "VirtualService",
         "EnvoyFilter",
+        "Queue",
+        "DaemonSet",
+        "ConfigMap",
     }
 
 
