@@ -155,5 +155,5 @@ def _beside(affinity: Mapping[str, Any], pool: Pool, version: Version) -> dict[s
 
 def _mebibytes(pool: Pool, resources: Resources) -> int:
     products = ((node.gpu_product, node.gpu_memory_gib) for node in pool.nodes)
-    of_one = min((memory for product, memory in products if product == resources.gpu_product), default=0)
+    of_one = next((memory for product, memory in products if product == resources.gpu_product), 0)
     return of_one * 1024 * _DRIVER_LEAVES // 100

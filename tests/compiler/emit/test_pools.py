@@ -34,7 +34,6 @@ from compiler.fleet import (
 from compiler.kept import Kept
 from tests.compiler.emit.fleets import GI, at, engine, fleet, model, node, seconds, version
 
-
 ANYWHERE = Zones((), None)
 
 
