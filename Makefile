@@ -46,7 +46,7 @@ compile: $(READY) ## render policies/ into rendered/
 	@$(BIN)/turnout compile policies -o rendered
 
 bench: $(READY) ## measure, as ratios against peers in the same run
-	@$(BIN)/python bench/compile.py
+	@$(BIN)/python -m bench.compile
 	@$(BIN)/python -m bench.body_pass
 	@$(BIN)/python -m bench.change --models 10,100 --changes 5
 ifneq ($(wildcard $(TOOLS)/xds_swarm.py),)

@@ -1,20 +1,35 @@
-"""How long `turnout check` and `turnout compile` take, as ratios to loading the same YAML and doing nothing with it.
+"""What the compiler costs for a whole fleet, and for one edit of it, against programs that do a part of the work.
 
-Every program is a process of its own, its start included, and the fastest of several runs counts. Seconds depend on
-the machine; the ratios hardly do.
+Every program is a process of its own, its start included; in each round all of them run in turn. Peers:
+
+- *plain load*: PyYAML's C loader reads the policies, and nothing is done with them.
+- *kustomize*: `kubectl kustomize` puts together the objects that the compiler has rendered, one file each, as is the
+  custom without it. It is quadratic, so it runs up to --kustomize models only.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import re
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+from bench.fleets import PolicyFolder
+from compiler.render import INDEX
 
 ROOT = Path(__file__).resolve().parent.parent
 TURNOUT = (sys.executable, "-m", "xds.cli")
+WATCHES = 5
+"""Edits of a folder that is watched."""
 
 PLAIN_LOAD = """
 import pathlib, sys, yaml
@@ -22,69 +37,148 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob('*.yaml')):
     list(yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader))
 """
 
-MODEL = """\
-apiVersion: turnout.dev/v1
-kind: InferenceModel
-metadata: {{name: model-{number}, labels: {{team: team-{team}}}}}
-spec:
-  modelName: example/model-{number}-7b
-  modelPath: s3://models/model-{number}
-  resources: {{gpuType: a100-80g, gpuCount: 1, cpu: 8, memory: 32Gi}}
-  config: {{maxSeqLen: 4096, maxBatchSize: 64, dtype: bfloat16}}
-  capabilities: [chat, completion]
-  versions:
-    - {{name: "1.0", weight: 90, replicas: 3}}
-    - {{name: "1.1", weight: 10, replicas: 1}}
-  traffic:
-    healthCheck: {{interval: 5s, timeout: 2s, failureThreshold: 2}}
-    retries: {{attempts: 3}}
-    timeouts: {{stream: {{firstByte: 30s, idle: 2m}}}}
-"""
 
-PER_FILE = 20
-"""Models: as people group them by team."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Of one process."""
+
+    seconds: float
+    cpu: float
+    """Seconds, in user and system mode."""
+    rss: float
+    """MiB at the most."""
 
 
-def write_fleet(folder: Path, models: int) -> int:
-    """A fleet of so many models, each with two versions; how many bytes of YAML it is."""
+def run(command: tuple[str, ...]) -> Run:
+    """Raises CalledProcessError when the command fails."""
+    began = time.perf_counter()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - began
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Run(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A fleet of so many models, and what each program needs for it."""
+
+    models: int
+    policies: int
+    """Bytes."""
+    objects: int
+    runs: Mapping[str, list[Run]]
+    edits: list[float]
+    """Seconds from the save of an edit until a compiler that watches has written what follows from it."""
+
+    def seconds(self, program: str) -> float:
+        return min(found.seconds for found in self.runs[program])
+
+    def ratio(self, program: str, peer: str) -> float:
+        """Of rounds, the median: what both met in one round they met alike."""
+        both = zip(self.runs[program], self.runs[peer], strict=True)
+        return statistics.median(ours.seconds / theirs.seconds for ours, theirs in both)
+
+
+def measured(models: int, rounds: int, kustomize: bool, scratch: Path) -> Size:
+    folder, rendered, single = scratch / "policies", scratch / "rendered", scratch / "objects"
+    fleet = PolicyFolder(folder, models, endpoints=0, scaled=True)
+    compile_ = (*TURNOUT, "compile", str(folder), "-o", str(rendered))
+    programs = {
+        "plain load": (sys.executable, "-c", PLAIN_LOAD, str(folder)),
+        "check": (*TURNOUT, "check", str(folder)),
+        "compile": compile_,
+        "compile again": compile_,
+    }
+    run(compile_)
+    if kustomize:
+        _one_file_each(rendered, single)
+        programs["kustomize"] = ("kubectl", "kustomize", str(single))
+    runs: dict[str, list[Run]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, command in programs.items():
+            if name == "compile":
+                shutil.rmtree(rendered)
+            runs[name].append(run(command))
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    objects = len(json.loads((rendered / INDEX).read_text()))
+    return Size(models, size, objects, runs, list(_edits(fleet, (*compile_, "--watch"))))
+
+
+def _one_file_each(rendered: Path, folder: Path) -> None:
     folder.mkdir()
-    for first in range(0, models, PER_FILE):
-        numbers = range(first, min(first + PER_FILE, models))
-        documents = (MODEL.format(number=number, team=first // PER_FILE) for number in numbers)
-        (folder / f"team-{first // PER_FILE:04}.yaml").write_text("---\n".join(documents))
-    return sum(path.stat().st_size for path in folder.iterdir())
+    names = []
+    for path in sorted(rendered.rglob("*.yaml")):
+        if path.name == "kustomization.yaml":
+            continue
+        for number, text in enumerate(path.read_text().split("\n---\n")):
+            names.append(f"{path.stem}-{number}.yaml")
+            (folder / names[-1]).write_text(text)
+    (folder / "kustomization.yaml").write_text("resources:\n" + "".join(f"- {name}\n" for name in names))
 
 
-def fastest(command: tuple[str, ...], runs: int) -> float:
-    """Seconds. Raises CalledProcessError when the command fails."""
-    times = []
-    for _ in range(runs):
-        began = time.perf_counter()
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - began)
-    return min(times)
+def _edits(fleet: PolicyFolder, command: tuple[str, ...]) -> Iterator[float]:
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=quiet, text=True) as process:
+        assert process.stdout is not None
+        try:
+            _until_written(process)
+            for number in range(WATCHES):
+                began = time.perf_counter()
+                fleet.shift_weight(number)
+                _until_written(process)
+                yield time.perf_counter() - began
+        finally:
+            process.terminate()
+
+
+def _until_written(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if re.search(r"files written|files, none to write", line):
+            return
+    raise RuntimeError(f"turnout compile --watch ended with {process.wait()}")
+
+
+def table(sizes: list[Size]) -> Iterator[str]:
+    head = ("models", "objects", "policies", "load", "check", "compile", "again", "MiB", "kustomize", "edit", "of full")
+    yield "".join(f"{name:>10}" for name in head)
+    for size in sizes:
+        compile_ = size.seconds("compile")
+        edit = statistics.median(size.edits)
+        cells = (
+            f"{size.models:,}",
+            f"{size.objects:,}",
+            f"{size.policies / 1e6:.2f} MB",
+            f"{size.seconds('plain load'):.2f} s",
+            f"{size.ratio('check', 'plain load'):.2f} x",
+            f"{size.ratio('compile', 'plain load'):.2f} x",
+            f"{size.ratio('compile again', 'plain load'):.2f} x",
+            f"{max(found.rss for found in size.runs['compile']):.0f}",
+            f"{size.seconds('kustomize'):.1f} s" if "kustomize" in size.runs else "-",
+            f"{edit * 1000:.0f} ms",
+            f"{edit / compile_:.3f}",
+        )
+        yield "".join(f"{cell:>10}" for cell in cells)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python bench/compile.py", description=__doc__)
-    parser.add_argument("--models", type=int, default=1_000)
-    parser.add_argument("--runs", type=int, default=3)
+    parser = argparse.ArgumentParser(prog="python -m bench.compile", description=__doc__)
+    parser.add_argument("--models", default="1000", help="sizes of fleets, as 10,100,1000,3000; default: 1000")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kustomize", type=int, default=100, metavar="MODELS", help="the largest fleet for kustomize")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        policies, rendered = Path(scratch, "policies"), Path(scratch, "rendered")
-        size = write_fleet(policies, options.models)
-        programs = {
-            "plain load": (sys.executable, "-c", PLAIN_LOAD, str(policies)),
-            "turnout check": (*TURNOUT, "check", str(policies)),
-            "turnout compile": (*TURNOUT, "compile", str(policies), "-o", str(rendered)),
-            "… --check": (*TURNOUT, "compile", str(policies), "-o", str(rendered), "--check"),
-        }
-        print(f"{options.models:,} models, {size / 1e6:.2f} MB of YAML, fastest of {options.runs} runs")
-        plain = 0.0
-        for name, command in programs.items():
-            seconds = fastest(command, options.runs)
-            plain = plain or seconds
-            print(f"{name:<16}{seconds:8.2f} s{seconds / plain:8.2f} x", flush=True)
+    kubectl = shutil.which("kubectl", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    sizes = []
+    for models in map(int, options.models.split(",")):
+        with tempfile.TemporaryDirectory() as scratch:
+            sizes.append(
+                measured(models, options.rounds, kubectl is not None and models <= options.kustomize, Path(scratch))
+            )
+        print(f"{models:,} models measured", file=sys.stderr)
+    print("\n".join(table(sizes)))
 
 
 if __name__ == "__main__":

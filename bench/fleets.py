@@ -23,16 +23,16 @@ spec:
   resources: {{gpuType: a100-80g, gpuCount: 1, cpu: 8, memory: 32Gi}}
   config: {{maxSeqLen: 4096, maxBatchSize: 64, dtype: bfloat16}}
   capabilities: [chat, completion]
-  versions:
+{scaling}  versions:
 {versions}
-  endpoints:
-{endpoints}
-  traffic:
+{endpoints}  traffic:
     healthCheck: {{interval: 5s, timeout: 2s, failureThreshold: 2}}
     retries: {{attempts: 3}}
     timeouts: {{stream: {{firstByte: 30s, idle: 2m}}}}
 """
-VERSION = '    - {{name: "{}", weight: {}, replicas: 3}}'
+VERSION = '    - {{name: "{}", weight: {}{}}}'
+REPLICAS = ", replicas: 3"
+SCALING = "  autoscaling: {minReplicas: 2, maxReplicas: 4, metrics: [{name: running_requests, target: 48}]}\n"
 ENDPOINT = '    - {{address: {address}, port: {port}, zone: {zone}, tier: {tier}, version: "{version}"}}'
 
 
@@ -43,9 +43,9 @@ def model_name(number: int) -> str:
 class PolicyFolder:
     """Models by number, from 0; those beyond the last begin again at 0."""
 
-    def __init__(self, path: Path, models: int, per_file: int = 20, endpoints: int = 6) -> None:
+    def __init__(self, path: Path, models: int, per_file: int = 20, endpoints: int = 6, scaled: bool = False) -> None:
         self.path, self.models = path, models
-        self._per_file, self._endpoints = per_file, endpoints
+        self._per_file, self._endpoints, self._scaled = per_file, endpoints, scaled
         self._shares = [SHARE] * models
         self._ports = [8000] * models
         path.mkdir()
@@ -78,13 +78,15 @@ class PolicyFolder:
         share, canary = self._shares[number], number % CANARY_EVERY == 0
         shares = (share, 100 - share) if canary else (100,)
         endpoints = [self._endpoint(number, at, VERSIONS[0]) for at in range(self._endpoints)]
-        if canary:
+        if canary and endpoints:
             endpoints.append(self._endpoint(number, self._endpoints, VERSIONS[1]))
+        replicas = "" if self._scaled else REPLICAS
         return MODEL.format(
             name=model_name(number),
             team=number // self._per_file,
-            versions="\n".join(VERSION.format(*version) for version in zip(VERSIONS, shares, strict=False)),
-            endpoints="\n".join(endpoints),
+            scaling=SCALING if self._scaled else "",
+            versions="\n".join(VERSION.format(*version, replicas) for version in zip(VERSIONS, shares, strict=False)),
+            endpoints="".join(["  endpoints:\n", *(f"{line}\n" for line in endpoints)]) if endpoints else "",
         )
 
     def _endpoint(self, number: int, at: int, version: str) -> str:

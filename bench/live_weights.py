@@ -26,9 +26,6 @@ class LiveWeights:
         """For `turnout serve`, so that it takes weights from whoever has the token."""
         return ("--admin-token-file", str(self.token_file))
 
-    def offered(self, admin: str) -> bool:
-        return self._post(admin, {})[0] != 404
-
     def shift(self, admin: str) -> None:
         """Raises RuntimeError when it is refused."""
         self._share = self._share - STEP if self._share > STEP else SHARE

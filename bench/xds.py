@@ -168,9 +168,6 @@ class Bench:
         xds, admin = found.groups()
         process.wait_until(lambda: get(admin, "/readyz")[0] == 200, START, "/readyz")
         say(f"turnout serves {self._options.models:,} models on {xds}")
-        if "weight" in self.cases and not self._weights.offered(admin):
-            say("case weight is left out: POST /weights is answered 404")
-            self.cases = [case for case in self.cases if case != "weight"]
         return process, xds, admin
 
     def _floor(self, mode: str) -> tuple[Process, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -281,18 +282,29 @@ def _later(schema: type[BaseModel], node: Node, loc: Loc) -> Iterator[Diagnostic
     """P116 for every key in `node` whose field has no effect yet."""
     if not isinstance(node, Mapped):
         return
-    for name, info in schema.model_fields.items():
-        key = info.alias or name
-        if key not in node.entries:
+    of_note = _of_note(schema)
+    for key, value in node.entries.items():
+        if key not in of_note:
             continue
-        extra = info.json_schema_extra
-        if isinstance(extra, dict) and extra.get("x-later"):
+        inner = of_note[key]
+        if inner is None:
             said = f"'{dotted((*loc, key))}' has no effect in this version of turnout"
             yield warning("P116", node.keys[key], said)
-            continue
-        inner = part_of(info.annotation)
-        value = node.entries[key]
-        if inner is not None:
-            items = enumerate(value.items) if isinstance(value, Sequence) else [(None, value)]
-            for index, item in items:
-                yield from _later(inner, item, (*loc, key) if index is None else (*loc, key, index))
+        elif isinstance(value, Sequence):
+            for index, item in enumerate(value.items):
+                yield from _later(inner, item, (*loc, key, index))
+        else:
+            yield from _later(inner, value, (*loc, key))
+
+
+@functools.cache
+def _of_note(schema: type[BaseModel]) -> Mapping[str, type[BaseModel] | None]:
+    """The fields of `schema`, as policy spells them, that have no effect yet, and those that hold parts: with them."""
+    result: dict[str, type[BaseModel] | None] = {}
+    for name, info in schema.model_fields.items():
+        extra, inner = info.json_schema_extra, part_of(info.annotation)
+        if isinstance(extra, dict) and extra.get("x-later"):
+            result[info.alias or name] = None
+        elif inner is not None:
+            result[info.alias or name] = inner
+    return result

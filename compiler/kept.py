@@ -28,13 +28,16 @@ class Kept:
 
     __slots__ = ("_before", "_lively", "_made", "_named", "_seen", "_sweeping", "_touched")
 
-    def __init__(self, before: Kept | None = None) -> None:
+    def __init__(self, before: Kept | None = None, *, apart: bool = False) -> None:
+        """After `before`; or `apart` from it, which may go on in another thread: of the same run, and seen by none."""
         self._before, self._named, self._lively = ({}, {}, 0) if before is None else before.results()
         self._made: Results = {}
         self._seen: dict[object, int] = {}
+        if apart and before is not None:
+            self._before, self._named, self._seen = dict(self._before), dict(self._named), before.ordinals()
         self._touched: set[object] = set()
         """Names that this run came to, if it is sweeping."""
-        self._sweeping = len(self._before) + len(self._named) > self._lively * MOST_STALE + LEAST_STALE
+        self._sweeping = not apart and len(self._before) + len(self._named) > self._lively * MOST_STALE + LEAST_STALE
         """Whether this run comes to every result that is still of use, so that the others can be forgotten."""
 
     def of(self, make: Callable[..., V], *parts: object) -> V:
@@ -122,12 +125,17 @@ class Kept:
         change with the value."""
         return self._seen.setdefault(value, len(self._seen))
 
+    def ordinals(self) -> dict[object, int]:
+        """Those that have been given."""
+        return dict(self._seen)
+
     def closed(self) -> Kept:
         """After a run whose results are to count. Of one that is never closed only `same` and `last` are left."""
         first = not self._lively
         if self._sweeping:
-            for name in self._named.keys() - self._touched:
-                del self._named[name]
+            # Another thread may be adding names: translation goes on while policy is compiled.
+            for name in [name for name in list(self._named) if name not in self._touched]:
+                self._named.pop(name, None)
         if self._sweeping or first:
             self._before, self._lively = self._made, len(self._made) + len(self._named)
         else:

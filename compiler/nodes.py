@@ -38,8 +38,8 @@ def plain(node: Node) -> Any:
     if isinstance(node, Scalar):
         return node.value
     if isinstance(node, Sequence):
-        return tuple(plain(item) for item in node.items)
-    return {key: plain(value) for key, value in node.entries.items()}
+        return tuple(map(plain, node.items))
+    return {key: value.value if isinstance(value, Scalar) else plain(value) for key, value in node.entries.items()}
 
 
 @overload

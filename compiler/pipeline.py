@@ -1,4 +1,4 @@
-"""The compiler in one page: policies/*.yaml → load → decode → link → prove → emit → files."""
+"""The compiler in one page: policies/*.yaml → load → overlay → decode → link → prove → emit → files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from compiler.decode import Policies, decode
 from compiler.diagnostics import Diagnostic, has_errors
 from compiler.emit import EMITTERS
+from compiler.environments import overlaid, unfit_environment
 from compiler.fleet import Fleet
 from compiler.kept import Kept
 from compiler.link import link
@@ -19,30 +20,56 @@ from compiler.source import Sources, load_sources
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What became of a policy folder."""
+    """What became of a policy folder, in one environment."""
+
+    environment: str
+    """Empty where policies have none."""
 
     fleet: Fleet | None
     """None when there are errors."""
     diagnostics: tuple[Diagnostic, ...]
     """By place; each once."""
     sources: Sources
+    """Of all environments."""
     policies: Policies
     kept: Kept
     """For the run after this one."""
 
 
-def compile_policies(root: Path, previous: Compiled | None = None) -> Compiled:
+def compile_policies(root: Path, previous: Compiled | None = None, environment: str = "") -> Compiled:
     """All that can be known of the policies at `root`, in one run. Raises nothing for what policies say.
 
-    `previous` saves the work on all that has not changed since.
+    Policies with environments are those of one of them: `environment`. `previous` saves the work on all that has not
+    changed since.
     """
-    before = None if previous is None else previous.kept
-    sources, kept = load_sources(root, None if previous is None else previous.sources), Kept(before)
-    policies, found = decode((file.documents for file in sources.files), sources.complete, kept)
+    sources = load_sources(root, None if previous is None else previous.sources)
+    return _compiled(sources, root, environment, None if previous is None else previous.kept)
+
+
+def compile_environments(root: Path, environment: str = "") -> Mapping[str, Compiled]:
+    """The policies at `root` in each of their environments, by its name, or in `environment` alone. Those without
+    environments are in the one called "".
+    """
+    sources, kept = load_sources(root), None
+    result: dict[str, Compiled] = {}
+    for name in (environment,) if environment else sources.environments or ("",):
+        result[name] = _compiled(sources, root, name, kept)
+        kept = result[name].kept  # what environments have in common is worked out once
+    return result
+
+
+def _compiled(every: Sources, root: Path, environment: str, before: Kept | None) -> Compiled:
+    kept = Kept(before)
+    sources, found = every.of(environment), list(unfit_environment(every, root, environment))
+    documents = tuple(file.documents for file in sources.files if not file.environment)
+    over = tuple(file.documents for file in sources.files if file.environment)
+    if over:
+        documents = overlaid(documents, over, kept, found)
+    policies, decoded = decode(documents, sources.complete, kept)
     fleet, linked = link(policies, kept)
     # A value that is wrong as YAML is not judged a second time for what it says.
     judged = {d.position for d in sources.diagnostics}
-    found = [*sources.diagnostics, *(d for d in (*found, *linked) if d.position not in judged)]
+    found = [*sources.diagnostics, *(d for d in (*found, *decoded, *linked) if d.position not in judged)]
     if has_errors(found):
         fleet = None  # of the valid policies alone it would be another fleet
     if fleet is not None:
@@ -51,11 +78,26 @@ def compile_policies(root: Path, previous: Compiled | None = None) -> Compiled:
     ordered = tuple(sorted(dict.fromkeys(found), key=lambda d: (d.position, d.code, d.message)))
     if has_errors(ordered):
         # What was made of policies that are wrong may follow from the wrong ones among them.
-        return Compiled(None, ordered, sources, policies, before or Kept())
-    return Compiled(fleet, ordered, sources, policies, kept.closed())
+        return Compiled(environment, None, ordered, every, policies, before or Kept())
+    return Compiled(environment, fleet, ordered, every, policies, kept.closed())
 
 
 def manifests(fleet: Fleet, kept: Kept | None = None) -> Mapping[str, bytes]:
-    """The files of `rendered/`, by their path in it. `kept` is that of the run that made `fleet`."""
+    """The files of `rendered/`, or of `rendered/<environment>/`, by their path in it.
+
+    `kept` is that of an earlier run of this function.
+    """
     kept = kept or Kept()
-    return rendered_files([made for emitter in EMITTERS for made in emitter.objects(fleet, kept)])
+    return rendered_files((made for emitter in EMITTERS for made in emitter.objects(fleet, kept)), kept)
+
+
+def rendered(compiled: Mapping[str, Compiled], alone: bool = False) -> Mapping[str, bytes]:
+    """The files of `rendered/`, for environments without errors; of one that stands `alone`, those of its folder."""
+    files: dict[str, bytes] = {}
+    kept = Kept()
+    for name, each in compiled.items():
+        assert each.fleet is not None
+        prefix = f"{name}/" if name and not alone else ""
+        files |= {f"{prefix}{file}": data for file, data in manifests(each.fleet, kept).items()}
+        kept = Kept(kept.closed())
+    return files

@@ -8,9 +8,13 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from compiler.emit.object import Object, place
+from compiler.kept import Kept
 from compiler.yaml_text import yaml_text
 
 HEADER = "# Rendered by turnout; do not edit."
@@ -20,26 +24,51 @@ STAGING = ".turnout-staging"
 """Where files wait until all are written: within the folder, because that may be a mount point."""
 
 
-def rendered_files(objects: Iterable[Object]) -> dict[str, bytes]:
+def rendered_files(objects: Iterable[Object], kept: Kept | None = None) -> dict[str, bytes]:
     """Every file by its path in the rendered folder, sorted. The same objects in any order give the same bytes.
 
+    Files of the very objects of the run that `kept` is of are not made again.
     Raises ValueError for two objects with one key: linking refuses names that would lead there (P207).
     """
-    by_key: dict[str, Object] = {}
-    for item in objects:
-        if by_key.setdefault(item.key, item) is not item:
-            raise ValueError(f"two objects {item.key}, from {by_key[item.key].origin} and {item.origin}")
+    kept = kept or Kept()
     by_file: dict[str, list[Object]] = defaultdict(list)
-    for item in sorted(by_key.values(), key=_order_in_file):
+    for item in objects:
         by_file[item.file].append(item)
-    texts = {file: _manifest(items) for file, items in by_file.items()}
-    texts[KUSTOMIZATION] = _kustomization(by_file)
-    texts[INDEX] = _index(by_key)
-    return {file: texts[file].encode() for file in sorted(texts)}
+    made = [kept.last(("file", file), tuple(items), _file, (items,)) for file, items in by_file.items()]
+    rows = dict(row for file in made for row in file.rows)
+    if len(rows) < sum(len(file.rows) for file in made):
+        _refuse_twins(by_file)
+    texts = {file: made.text for file, made in zip(by_file, made, strict=True)}
+    texts[KUSTOMIZATION] = _kustomization(by_file).encode()
+    texts[INDEX] = _index(rows).encode()
+    return {file: texts[file] for file in sorted(texts)}
 
 
-def write(files: Mapping[str, bytes], directory: Path) -> None:
-    """Make `directory` hold `files`, and none that an earlier run rendered.
+class _File(NamedTuple):
+    text: bytes
+    rows: tuple[tuple[str, str], ...]
+    """Of the index, by the keys of the objects."""
+
+
+def _file(items: Iterable[Object]) -> _File:
+    keyed = sorted((((item.wave, item.body["kind"], item.key), item) for item in items), key=itemgetter(0))
+    text = f"{HEADER}\n" + "---\n".join(yaml_text(item.body) for _, item in keyed)
+    return _File(text.encode(), tuple((key, _row(key, item)) for (*_, key), item in keyed))
+
+
+def _row(key: str, item: Object) -> str:
+    return json.dumps({"object": key, "file": item.file, "origin": place(item.origin)})
+
+
+def _refuse_twins(by_file: Mapping[str, list[Object]]) -> None:
+    first: dict[str, Object] = {}
+    for item in chain.from_iterable(by_file.values()):
+        if first.setdefault(item.key, item) is not item:
+            raise ValueError(f"two objects {item.key}, from {first[item.key].origin} and {item.origin}")
+
+
+def write(files: Mapping[str, bytes], directory: Path) -> tuple[str, ...]:
+    """Make `directory` hold `files`, and none that an earlier run rendered; which of all these were written or removed.
 
     Files that are right already are not touched, nor are files of others: where one of those has a name that is needed,
     FileExistsError is raised. Raises OSError for what else goes wrong; after any of it, or after Ctrl-C,
@@ -51,26 +80,30 @@ def write(files: Mapping[str, bytes], directory: Path) -> None:
     if staging.exists():
         shutil.rmtree(staging)
     try:
-        _swap(files, directory, staging / "after", staging / "before")
+        return _swap(files, directory, staging / "after", staging / "before")
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Path) -> None:
-    changed = {file: data for file, data in files.items() if _read(directory / file) != data}
+def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Path) -> tuple[str, ...]:
+    found = {file: _read(directory / file) for file in files}
+    changed = [file for file, data in files.items() if found[file] != data]
     gone = [file for file in _rendered_earlier(directory) if file not in files]
     for file in changed:
-        if _is_foreign(directory / file):
+        if _is_foreign(file, found[file]):
             said = "not rendered by turnout, so not overwritten; move it, or choose another folder"
             raise FileExistsError(errno.EEXIST, said, str(directory / file))
-    for file, data in changed.items():
-        _parent_made(staged / file).write_bytes(data)
-    for file in (*changed, *gone):
-        if (directory / file).exists():
-            shutil.copy2(directory / file, _parent_made(before / file))
+    staged.mkdir(parents=True)
+    fresh = {file: staged / str(number) for number, file in enumerate(changed)}
+    for file, path in fresh.items():
+        path.write_bytes(files[file])
+    _make_parents(before, replaced := [file for file in (*changed, *gone) if found.get(file, b"") is not None])
+    for file in replaced:
+        shutil.copy2(directory / file, before / file)
     try:
-        for file in changed:
-            (staged / file).replace(_parent_made(directory / file))
+        _make_parents(directory, changed)
+        for file, path in fresh.items():
+            path.replace(directory / file)
         for file in gone:
             (directory / file).unlink()
     except BaseException:
@@ -78,6 +111,12 @@ def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Pat
         _remove_empty_folders(directory, changed)
         raise
     _remove_empty_folders(directory, gone)
+    return (*changed, *gone)
+
+
+def _make_parents(folder: Path, files: Iterable[str]) -> None:
+    for parent in {PurePosixPath(file).parent for file in files}:
+        (folder / parent).mkdir(parents=True, exist_ok=True)
 
 
 def drift(files: Mapping[str, bytes], directory: Path) -> str:
@@ -88,42 +127,33 @@ def drift(files: Mapping[str, bytes], directory: Path) -> str:
     )
 
 
-def _order_in_file(item: Object) -> tuple[int, str, str]:
-    return item.wave, item.body["kind"], item.key
-
-
-def _manifest(items: Iterable[Object]) -> str:
-    return f"{HEADER}\n" + "---\n".join(yaml_text(item.body) for item in items)
-
-
 def _kustomization(files: Iterable[str]) -> str:
     body = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": sorted(files)}
     return f"{HEADER}\n{yaml_text(body)}"
 
 
-def _index(by_key: Mapping[str, Object]) -> str:
+def _index(rows: Mapping[str, str]) -> str:
     """One row a line, so that a changed object is a changed line."""
-    rows = (
-        json.dumps({"object": key, "file": item.file, "origin": place(item.origin)})
-        for key, item in sorted(by_key.items())
-    )
-    return "[\n" + ",\n".join(f"  {row}" for row in rows) + "\n]\n"
+    return "[\n" + ",\n".join(f"  {rows[key]}" for key in sorted(rows)) + "\n]\n"
 
 
 def _rendered_earlier(directory: Path) -> Iterator[str]:
-    """Files below `directory` that begin with our header, less what a run that was killed has left in staging."""
+    """Files below `directory` that begin with our header, less what a run that was killed has left in staging; and the
+    indexes beside them."""
     first_line = f"{HEADER}\n".encode()
     for path in sorted(directory.rglob("*.yaml")):
         if path.is_file() and STAGING not in path.relative_to(directory).parts[:1]:
             with path.open("rb") as file:
-                if file.read(len(first_line)) == first_line:
-                    yield path.relative_to(directory).as_posix()
+                if file.read(len(first_line)) != first_line:
+                    continue
+            yield path.relative_to(directory).as_posix()
+            if path.name == KUSTOMIZATION and (index := path.with_name(INDEX)).is_file():
+                yield index.relative_to(directory).as_posix()
 
 
-def _is_foreign(path: Path) -> bool:
-    """A file that carries no mark of ours anywhere: one with conflict markers of a merge above our header is ours."""
-    found = _read(path)
-    mark = b'"object":' if path.name == INDEX else HEADER.encode()
+def _is_foreign(file: str, found: bytes | None) -> bool:
+    """What carries no mark of ours anywhere: a file with conflict markers of a merge above our header is ours."""
+    mark = b'"object":' if PurePosixPath(file).name == INDEX else HEADER.encode()
     return bool(found and found.strip(b"[] \n") and mark not in found)
 
 
@@ -131,15 +161,10 @@ def _read(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def _parent_made(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def _restore(directory: Path, before: Path, files: Iterable[str]) -> None:
     for file in files:
         if (before / file).exists():
-            (before / file).replace(_parent_made(directory / file))
+            (before / file).replace(directory / file)
         elif (directory / file).is_file():
             (directory / file).unlink()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
 from compiler.diagnostics import Diagnostic, Position, Severity
@@ -15,6 +15,8 @@ Painter = Callable[[str, str], str]
 
 MOST_BLOCKS = 200
 """Of one report in text: nobody reads more at a time."""
+SECRET_IN_POLICY = "P110"
+"""Lines with such a finding are not shown: reports end up in logs."""
 
 _COLOURS = {Severity.ERROR: "\033[1;31m", Severity.WARNING: "\033[1;33m", Severity.INFO: "\033[1;36m"}
 _BOLD, _BLUE, _END = "\033[1m", "\033[34m", "\033[0m"
@@ -26,18 +28,21 @@ def text(diagnostics: Iterable[Diagnostic], sources: Sources, root: Path, colour
     Places are paths from the working folder when `root` is, so that terminals and editors can open them.
     """
     found = list(diagnostics)
-    blocks = "".join(_block(d, sources, root, colour) for d in found[:MOST_BLOCKS])
+    secret = {(d.position.file, d.position.line) for d in found if d.code == SECRET_IN_POLICY}
+    blocks = "".join(_block(d, sources, root, colour, secret) for d in found[:MOST_BLOCKS])
     rest = len(found) - MOST_BLOCKS
     return f"{blocks}… and {rest:,} more; --format json lists them all\n" if rest > 0 else blocks
 
 
-def _block(diagnostic: Diagnostic, sources: Sources, root: Path, colour: bool) -> str:
+def _block(
+    diagnostic: Diagnostic, sources: Sources, root: Path, colour: bool, secret: Container[tuple[str, int]]
+) -> str:
     paint = _painter(colour)
     place, severity = diagnostic.position, diagnostic.severity
     word = "" if severity is Severity.ERROR else f"{severity}: "
     code = paint(_COLOURS[severity], diagnostic.code)
     lines = [f"{paint(_BOLD, printable(shown(place, root)))}: {code} {word}{printable(diagnostic.message)}"]
-    line = sources.line(place)
+    line = None if (place.file, place.line) in secret else sources.line(place)
     number = str(place.line)
     margin = " " * len(number)
     if line is not None:

@@ -37,7 +37,7 @@ MOST_PROBLEMS = 1_000
 
 def validated(kind: type[K], node: Mapped, found: list[Diagnostic]) -> K | None:
     """The document `node` as one of `kind`; None when it is not valid, and why is reported."""
-    nulls = dict(_nulls(node, ()))
+    nulls = dict(_nulls(node, ())) if _holds_null(node) else {}
     problems = list(nulls.values())
     try:
         body = kind.model_validate(plain(node))
@@ -46,6 +46,13 @@ def validated(kind: type[K], node: Mapped, found: list[Diagnostic]) -> K | None:
         problems += [schema_problem(d, kind, node) for d in details[:MOST_PROBLEMS] if not _emptied(d)]
     found.extend(problems)
     return None if problems else body
+
+
+def _holds_null(node: Node) -> bool:
+    """Most documents hold none, and to keep the way to every value in mind takes longest."""
+    if isinstance(node, Scalar):
+        return node.value is None
+    return any(map(_holds_null, node.items if isinstance(node, Sequence) else node.entries.values()))
 
 
 def _nulls(node: Node, loc: Loc) -> Iterator[tuple[Loc, Diagnostic]]:

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from compiler.diagnostics import Diagnostic, Position, error, has_errors, warning
+from compiler.diagnostics import Diagnostic, Position, error, has_errors
 from compiler.nodes import Mapped
 from compiler.parse import lines, parse
+
+ENVIRONMENTS = "environments"
+"""The folder, in that of the policies, with a folder for each environment."""
 
 MAX_BYTES = 16 * 2**20
 SETTLED = 1.0
@@ -40,6 +43,8 @@ class SourceFile:
     text: str
     documents: tuple[Mapped, ...]
     diagnostics: tuple[Diagnostic, ...]
+    environment: str = ""
+    """The one whose alone it is; empty for a file of all."""
     stamp: Stamp | None = field(default=None, compare=False)
     """`None` where it says nothing yet: the file may have changed again without another time."""
 
@@ -51,6 +56,19 @@ class Sources:
     files: tuple[SourceFile, ...]
     found: tuple[Diagnostic, ...] = ()
     """What is wrong with the folder itself, or with files that could not be read at all."""
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Those that have files, sorted."""
+        return tuple(sorted({file.environment for file in self.files} - {""}))
+
+    def of(self, environment: str) -> Sources:
+        """What concerns `environment`: without the files of others."""
+        if not self.environments:
+            return self
+        files = tuple(file for file in self.files if file.environment in ("", environment))
+        found = tuple(d for d in self.found if _environment(d.position.file) in ("", environment))
+        return Sources(files, found)
 
     @property
     def documents(self) -> Iterator[Mapped]:
@@ -77,8 +95,9 @@ class Sources:
 def load_sources(root: Path, previous: Sources | None = None) -> Sources:
     """Read every `*.yaml` and `*.yml` below `root`, or `root` itself when it is a file.
 
-    Hidden files and folders are passed over. Of files that are in `previous`, only documents that have changed are
-    parsed again. Raises nothing for bad content; unreadable files become diagnostics.
+    Hidden files and folders are passed over. Files in `environments/<name>/` are those of one environment. Of files
+    that are in `previous`, only documents that have changed are parsed again. Raises nothing for bad content;
+    unreadable files become diagnostics.
     """
     known = {file.name: file for file in previous.files} if previous else {}
     home = root if root.is_dir() else root.parent
@@ -127,10 +146,6 @@ def _policy_files(root: Path, prefix: str, found: list[Diagnostic]) -> list[tupl
     paths: list[tuple[str, tuple[str, ...]]] = []
     for folder, folders, names in os.walk(root, onerror=lambda e: found.append(_unreadable(root, prefix, e))):
         here = Path(folder)
-        if here == root and "environments" in folders:
-            folders.remove("environments")
-            place = Position(f"{prefix}/environments", 0, 0)
-            found.append(warning("P116", place, "'environments' has no effect in this version of turnout"))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         parts = here.relative_to(root).parts
         found.extend(_outside(_name(prefix, (*parts, path.name))) for path in _leading_out(here, folders, root))
@@ -187,11 +202,17 @@ def _source_file(name: str, data: bytes, known: SourceFile | None, stamp: Stamp 
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
         byte = f"byte 0x{data[problem.start]:02x}"
         bad = error("P002", Position(name, line, column), f"not UTF-8: {byte}", "save as UTF-8")
-        return SourceFile(name, digest, data.decode("utf-8", "replace"), (), (bad,), stamp)
+        return SourceFile(name, digest, data.decode("utf-8", "replace"), (), (bad,), _environment(name), stamp)
     documents = None if known is None else _documents_anew(text, known)
     if documents is not None:
-        return SourceFile(name, digest, text, documents, (), stamp)
-    return SourceFile(name, digest, text, *parse(text, name), stamp)
+        return SourceFile(name, digest, text, documents, (), _environment(name), stamp)
+    return SourceFile(name, digest, text, *parse(text, name), _environment(name), stamp)
+
+
+def _environment(name: str) -> str:
+    """`staging` of `policies/environments/staging/models.yaml`."""
+    parts = name.split("/")
+    return parts[2] if len(parts) > 3 and parts[1] == ENVIRONMENTS else ""
 
 
 def _documents_anew(text: str, known: SourceFile) -> tuple[Mapped, ...] | None:

@@ -28,6 +28,8 @@ _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _BLOCK = re.compile(r"[!-~][\t -~]*\n(?:[\t -~]*\n)*[\t -~]*[!-~][\t -~]*\n\Z")
 # JSON within YAML reads best in single quotes, which escape nothing but themselves.
 _JSON = re.compile(r"[\[{][ -~]*\Z")
+_LISTS = (list, tuple)
+_CONSTANTS = {None: "null", False: "false", True: "true"}
 
 
 def yaml_text(value: Mapping[str, Any] | Sequence[Any]) -> str:
@@ -42,54 +44,62 @@ def yaml_text(value: Mapping[str, Any] | Sequence[Any]) -> str:
 
 def _add(lines: list[str], lead: str, indent: str, value: Any) -> None:
     """The block of `value`; `lead` stands before its first line, `indent` before the others."""
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            _add_entry(lines, f"{lead}{_scalar(key)}:", indent, item)
-            lead = indent
-    elif _is_list(value) and value:
+    if value and isinstance(value, Mapping):
+        _add_entries(lines, lead, indent, value)
+    elif value and isinstance(value, _LISTS):
+        below = f"{indent}  "
         for item in value:
-            _add(lines, f"{lead}- ", f"{indent}  ", item)
+            if type(item) is str:
+                lines.append(f"{lead}- {_string(item)}")
+            else:
+                _add(lines, f"{lead}- ", below, item)
             lead = indent
     else:
         lines.append(f"{lead}{_scalar(value)}")
 
 
-def _add_entry(lines: list[str], key: str, indent: str, item: Any) -> None:
-    if isinstance(item, Mapping) and item:
-        lines.append(key)
-        _add(lines, f"{indent}  ", f"{indent}  ", item)
-    elif _is_list(item) and item:
-        # Lists stand at their key's own column, as kubectl writes them.
-        lines.append(key)
-        _add(lines, indent, indent, item)
-    elif isinstance(item, str) and _BLOCK.match(item):
-        lines.append(f"{key} |")
-        lines.extend(f"{indent}  {line}" if line else "" for line in item[:-1].split("\n"))
-    else:
-        lines.append(f"{key} {_scalar(item)}")
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple)
+def _add_entries(lines: list[str], lead: str, indent: str, entries: Mapping[str, Any]) -> None:
+    for key, item in entries.items():
+        kind = type(item)  # exact types first: most of a manifest, and asking for abstract ones takes longest
+        if kind is str and "\n" not in item:
+            lines.append(f"{lead}{_string(key)}: {_string(item)}")
+        elif kind is int:
+            lines.append(f"{lead}{_string(key)}: {item}")
+        elif item and (kind is dict or isinstance(item, Mapping)):
+            lines.append(f"{lead}{_string(key)}:")
+            below = f"{indent}  "
+            _add_entries(lines, below, below, item)
+        elif item and (kind is list or kind is tuple):
+            # Lists stand at their key's own column, as kubectl writes them.
+            lines.append(f"{lead}{_string(key)}:")
+            _add(lines, indent, indent, item)
+        elif kind is str and _BLOCK.match(item):
+            lines.append(f"{lead}{_string(key)}: |")
+            lines.extend(f"{indent}  {line}" if line else "" for line in item[:-1].split("\n"))
+        else:
+            lines.append(f"{lead}{_string(key)}: {_scalar(item)}")
+        lead = indent
 
 
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
         return _string(value)
-    if value is None or isinstance(value, int):
-        return json.dumps(value)
+    if value is None or isinstance(value, bool):
+        return _CONSTANTS[value]
+    if isinstance(value, int):
+        return int.__repr__(value)  # of an enumeration, too
     if isinstance(value, float) and math.isfinite(value):
         text = repr(value)
         # YAML 1.1 takes an exponent only behind a decimal point.
         return text.replace("e", ".0e") if "e" in text and "." not in text else text
     if isinstance(value, Mapping) and not value:
         return "{}"
-    if _is_list(value) and not value:
+    if isinstance(value, _LISTS) and not value:
         return "[]"
     raise TypeError(f"{value!r} has no place in a manifest")
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1 << 16)
 def _string(value: str) -> str:
     if _PLAIN.match(value) and value.lower() not in _WORDS:
         return value

@@ -51,7 +51,7 @@ def outputs(of: Fleet) -> Mapping[str, object]:
     files = dict(manifests(of))
     resources = {
         f"{name}/{kind}/{resource.name}": (resource.body, resource.origin)
-        for name in group_names(of)
+        for name in (*group_names(of), *(f"sidecar.{tenant.name}" for tenant in of.tenants))
         for kind in ResourceType
         for resource in snapshot(of, Group(name))[kind].values()
     }

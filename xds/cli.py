@@ -100,12 +100,15 @@ def _compile(subparsers: Subparsers) -> None:
         "write the Kubernetes and Istio objects of the policies",
         "turnout compile\n"
         "turnout compile policies -o rendered\n"
-        "turnout compile --check                  # in CI: exit 1 and a diff when rendered/ is stale",
+        "turnout compile --check                  # in CI: exit 1 and a diff when rendered/ is stale\n"
+        "turnout compile --watch                  # while you edit: until Ctrl-C",
         "Nothing is written when the policies have errors.",
     )
     _policies(parser)
     parser.add_argument("-o", "--output", type=Path, default=Path("rendered"), metavar="DIR", help="default: rendered")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 with a diff when DIR differs")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--check", action="store_true", help="write nothing; exit 1 with a diff when DIR differs")
+    how.add_argument("--watch", action="store_true", help="go on, and write what each edit changes")
     parser.set_defaults(format="text")
 
 
@@ -248,7 +251,10 @@ def _bootstrap(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--node", required=True, metavar="ID", help="this Envoy's own name")
     parser.add_argument(
-        "--cluster", default="default", metavar="GROUP", help="a Gateway's name, or sidecar; default: default"
+        "--cluster",
+        default="default",
+        metavar="GROUP",
+        help="a Gateway's name, sidecar, or sidecar.TENANT; default: default",
     )
     parser.add_argument("--zone", default="", help="where it runs")
     parser.add_argument(
@@ -298,6 +304,7 @@ def _policies(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "policies", nargs="?", type=Path, default=Path("policies"), metavar="POLICIES", help="folder; default: policies"
     )
+    parser.add_argument("--env", default="", metavar="NAME", help="of policies with environments, this one")
 
 
 def _format(parser: argparse.ArgumentParser, *formats: str) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-TIMEOUT = 60
+TIMEOUT = 10
+"""Seconds."""
+LOOKING = 60
 """Seconds for a server to look at every instance that a request may come to; the longest that an answer takes."""
 NO_SERVER = "this is no control server's admin port"
 """Of an answer that is none of ours."""
@@ -47,6 +49,7 @@ def ask(
     body: bytes | None = None,
     method: str | None = None,
     headers: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT,
 ) -> Answer:
     """The answer to a GET, or with `body` to a POST, where `method` names no other. Raises NotAnsweredError.
 
@@ -56,7 +59,7 @@ def ask(
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects())
     try:
         request = urllib.request.Request(f"{root.rstrip('/')}{path}", body, dict(headers or {}), method=method)
-        with opener.open(request, timeout=TIMEOUT) as answer:
+        with opener.open(request, timeout=timeout) as answer:
             return Answer(answer.status, _document(answer.read()))
     except HTTPError as refused:
         return Answer(refused.code, _document(refused.read()))

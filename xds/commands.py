@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -20,14 +22,15 @@ of ours; Ctrl-C; nobody reads the output, as a shell says it of other programs."
 
 def check(options: argparse.Namespace) -> int:
     """All problems of the policies, in one run."""
-    compiled = _compiled(options)
-    _report(compiled, options, sys.stdout)
-    return OK if compiled.fleet is not None else FAILED
+    compiled = _compiled_each(options)
+    _report(compiled.values(), options, sys.stdout)
+    return OK if all(each.fleet is not None for each in compiled.values()) else FAILED
 
 
 def compile_(options: argparse.Namespace) -> int:
     """Writes `rendered/`, or with --check says how it differs."""
-    from compiler.pipeline import manifests
+    from compiler.environments import told
+    from compiler.pipeline import rendered
     from compiler.render import drift, write
     from compiler.report import summary
 
@@ -35,22 +38,36 @@ def compile_(options: argparse.Namespace) -> int:
     if output == policies or output.is_relative_to(policies):
         print(f"turnout: {options.output} lies in {options.policies}: what is rendered would be read", file=sys.stderr)
         return USAGE
-    compiled = _compiled(options)
-    if compiled.fleet is None:
-        _report(compiled, options, sys.stderr)
+    if options.watch:
+        return _watch(options)
+    compiled = _compiled_each(options)
+    if any(each.fleet is None for each in compiled.values()):
+        _report(compiled.values(), options, sys.stderr)
         return FAILED
-    files = manifests(compiled.fleet)
+    # One environment alone leaves the folders of the others as they are.
+    folder = options.output / options.env
+    files = rendered(compiled, alone=bool(options.env))
     if options.check:
-        difference = drift(files, options.output)
+        difference = drift(files, folder)
         print(difference, end="")
         if difference:
-            print(f"{options.output} is not what {options.policies} say: run turnout compile", file=sys.stderr)
+            print(f"{folder} is not what {options.policies} say: run turnout compile", file=sys.stderr)
         return FAILED if difference else OK
-    write(files, options.output)
-    print(f"{options.output}: {len(files)} files")
-    if compiled.diagnostics:
-        said = f"{options.policies}: {summary(compiled.diagnostics)}; turnout check shows them"
-        print(said, file=sys.stderr)
+    write(files, folder)
+    print(f"{folder}: {len(files)} files")
+    if found := told(compiled.values()):
+        print(f"{options.policies}: {summary(found)}; turnout check shows them", file=sys.stderr)
+    return OK
+
+
+def _watch(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from xds.stopping import until_stopped
+    from xds.watch import watch
+
+    output = options.output / options.env
+    asyncio.run(until_stopped(watch(options.policies, output, _colour(sys.stderr), options.env)))
     return OK
 
 
@@ -69,7 +86,7 @@ def show(options: argparse.Namespace) -> int:
     found = compiled.policies.of(InferenceModel)
     if name not in found:
         if compiled.fleet is None:
-            _report(compiled, options, sys.stderr)
+            _report([compiled], options, sys.stderr)
         hint = nearest(name, found) or f"models: {', '.join(found) or 'none'}"
         print(f"turnout: no valid model '{name}' in {options.policies}; {hint}", file=sys.stderr)
         return FAILED
@@ -110,7 +127,11 @@ def _explained(options: argparse.Namespace, sent: Sent) -> Document | None:
 
     compiled = _compiled(options)
     if compiled.fleet is None:
-        print(f"turnout: {options.policies} have errors: run turnout check", file=sys.stderr)
+        unasked = [d for d in compiled.diagnostics if d.code == "P011"]
+        for problem in unasked:
+            print(f"turnout: {problem.message}: {problem.hint}", file=sys.stderr)
+        if not unasked:
+            print(f"turnout: {options.policies} have errors: run turnout check", file=sys.stderr)
         return None
     gateway = gateway_asked(compiled.fleet, sent.host, options.gateway)
     request = read_request(sent, gateway.length_unit if gateway else LengthUnit.CHARACTERS)
@@ -124,7 +145,7 @@ def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
     import json
 
     from compiler.request import MalformedRequestError
-    from xds.client import NotAnsweredError, ask
+    from xds.client import LOOKING, NotAnsweredError, ask
 
     asked = {
         "method": sent.method,
@@ -134,7 +155,7 @@ def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
         "gateway": options.gateway,
     }
     try:
-        answer = ask(options.live, "/explain", json.dumps(asked).encode())
+        answer = ask(options.live, "/explain", json.dumps(asked).encode(), timeout=LOOKING)
     except NotAnsweredError as problem:
         print(f"turnout: {problem}", file=sys.stderr)
         return None
@@ -187,8 +208,16 @@ def serve(options: argparse.Namespace) -> int:
     except ValueError as problem:
         print(f"turnout serve: {problem}", file=sys.stderr)
         return FAILED
-    asked = {"policies": options.policies, "listen": options.listen, "admin": options.admin, "state": options.state}
-    return run(Options(**asked, admin_token=token))
+    return run(
+        Options(
+            policies=options.policies,
+            environment=options.env,
+            listen=options.listen,
+            admin=options.admin,
+            admin_token=token,
+            state=options.state,
+        )
+    )
 
 
 def weights(options: argparse.Namespace) -> int:
@@ -246,23 +275,40 @@ def bootstrap(options: argparse.Namespace) -> int:
 
 
 def _compiled(options: argparse.Namespace) -> Compiled:
+    """In one environment, where the policies have several: that which is asked for."""
     from compiler.pipeline import compile_policies
 
-    return compile_policies(options.policies)
+    _end_soon()
+    return compile_policies(options.policies, environment=options.env)
 
 
-def _report(compiled: Compiled, options: argparse.Namespace, out: TextIO) -> None:
+def _compiled_each(options: argparse.Namespace) -> Mapping[str, Compiled]:
+    """In every environment, or in that which is asked for."""
+    from compiler.pipeline import compile_environments
+
+    _end_soon()
+    return compile_environments(options.policies, options.env)
+
+
+def _end_soon() -> None:
+    """What a command makes lasts until its end: to look for cycles in it would take a third of the time."""
+    gc.disable()
+
+
+def _report(compiled: Iterable[Compiled], options: argparse.Namespace, out: TextIO) -> None:
     from compiler import report
+    from compiler.environments import told
 
-    root: Path = options.policies
+    root, runs = options.policies, list(compiled)
+    found = told(runs)
     match options.format:
         case "json":
-            print(report.as_json(compiled.diagnostics, root), end="", file=out)
+            print(report.as_json(found, root), end="", file=out)
         case "github":
-            print(report.github(compiled.diagnostics, root), end="", file=out)
+            print(report.github(found, root), end="", file=out)
         case _:
-            print(report.text(compiled.diagnostics, compiled.sources, root, _colour(out)), end="", file=out)
-            print(f"{root}: {report.summary(compiled.diagnostics)}", file=out)
+            print(report.text(found, runs[0].sources, root, _colour(out)), end="", file=out)
+            print(f"{root}: {report.summary(found)}", file=out)
 
 
 def _colour(stream: TextIO) -> bool:

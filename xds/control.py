@@ -139,7 +139,7 @@ class Control:
         self.live = step.state
         if old is not None and live_before.overrides:
             self._before = (*self._before, Before(old, live_before, now + GRACE))
-        self._snapshots.replace(prepared.having(self._snapshots.layers(prepared, self.live, self._before)))
+        self._snapshots.replace(prepared, self.live, self._before)
         self.policy = Policy(Health.OK, read.digest, datetime.now(UTC), read.diagnostics)
         self._metrics.serving(read.digest)
         self._publish(read.saved_at)

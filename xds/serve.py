@@ -6,13 +6,10 @@ import asyncio
 import errno
 import logging
 import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from xds import translate
 from xds.admin.http import Admin
@@ -21,11 +18,14 @@ from xds.cache import Snapshots, Translation
 from xds.control import Control
 from xds.observe.events import PoliciesRead
 from xds.observe.policies import policies
+from xds.stopping import until_stopped
 from xds.store import Forgetful
 from xds.store.file import StateFile
 from xds.stream.server import Server
 
-TRANSLATION = Translation(translate.group_names, translate.snapshot, translate.place, translate.layer)
+TRANSLATION = Translation(
+    translate.group_names, translate.served_as, translate.snapshot, translate.place, translate.layer
+)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Options:
     policies: Path
+    environment: str = ""
+    """Of policies that have several, the one to serve."""
     listen: tuple[str, int] = ("127.0.0.1", 18000)
     """For Envoys; port 0 takes a free one, which the log names."""
     admin: tuple[str, int] = ("127.0.0.1", 18001)
@@ -74,7 +76,8 @@ async def serve(options: Options) -> None:
     try:
         xds, http = await _listening(server, admin, options)
         log.info("listening xds=%s admin=http://%s policies=%s", xds, http, options.policies)
-        await _until_stopped(control.run(_reported(policies(options.policies, sys.stderr.isatty()))))
+        read = policies(options.policies, sys.stderr.isatty(), options.environment)
+        await until_stopped(control.run(_reported(read)))
         log.info("stopping streams=%d", len(server.peers()))
     finally:
         admin.stopping = True
@@ -90,19 +93,6 @@ def _state_file(folder: Path) -> StateFile:
     except OSError as problem:
         raise CannotKeepError(f"--state {folder}: {problem.strerror or problem}") from None
     return store
-
-
-async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Work goes on until a signal comes. Raises what the work raises."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    working, waiting = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    working.cancel()
-    with suppress(asyncio.CancelledError):
-        await working
 
 
 async def _listening(server: Server, admin: Admin, options: Options) -> tuple[str, str]:

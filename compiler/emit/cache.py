@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from compiler.emit.names import model_owner, service_name, version_annotations
+from compiler.emit.names import model_labels, model_owner, service_name, version_annotations, weights_labels
 from compiler.emit.object import Object, Wave, metadata
 from compiler.emit.placement import GPU, nodes_for, on_nodes, spot_tolerations
 from compiler.emit.volumes import volumes, weights_argument
@@ -87,11 +87,14 @@ def cache_object(model: Model, version: Version, pool: Pool) -> Object:
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
             "template": {
                 "metadata": {
-                    # None by which a Service finds the model's instances.
+                    # Not the version's: no Service must take it for an instance.
                     "labels": {
                         "app.kubernetes.io/managed-by": "turnout",
                         "app.kubernetes.io/part-of": slug(model.name),
+                        "sidecar.istio.io/inject": "false",
                         **labels,
+                        **model_labels(model),
+                        **weights_labels(version),
                     },
                     "annotations": version_annotations(version),
                 },

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from compiler.emit.object import Owner
-from compiler.fleet import Gateway, Model, Tier, Version, slug
+from compiler.fleet import Gateway, Model, Platform, Tenant, Tier, Version, slug
 from compiler.fleet.names import version_slug
 
 SERVICE_PORT = 80
 CONTAINER_PORT = 8000
+
+GATEWAY_APP = "turnout-gateway"
+CONTROL_APP = "turnout-control"
+"""`app.kubernetes.io/name` of pods, beside `app.kubernetes.io/managed-by: turnout`."""
+
+MODEL_LABEL = "turnout.dev/model"
+WEIGHTS_LABEL = "turnout.dev/weights"
+"""Of pods: the scheme of the model's path, which says what they must reach to start."""
+TENANT_LABEL = "turnout.dev/tenant"
+"""Of namespaces: whose alone it is."""
+SIDECARS_LABEL = "turnout.dev/sidecars"
+"""Of namespaces, set to "true" by whoever runs the cluster: Envoys beside clients there may reach models."""
+ISTIO_INGRESS = {"istio": "ingressgateway"}
+"""The pods of Istio's own ingress gateway, as its charts label them."""
 
 _TIERS = tuple(Tier)
 _RANKED = (Tier.WARM, Tier.HOT, Tier.ACTIVE)
@@ -35,12 +49,16 @@ def model_file(model: Model) -> str:
 
 
 def model_labels(model: Model) -> dict[str, str]:
-    return {"turnout.dev/model": slug(model.name)}
+    return {MODEL_LABEL: slug(model.name)}
 
 
 def version_labels(model: Model, version: Version) -> dict[str, str]:
     """What a version's Service selects: its pods of every tier."""
     return {**model_labels(model), "turnout.dev/version": version.name}
+
+
+def weights_labels(version: Version) -> dict[str, str]:
+    return {WEIGHTS_LABEL: str(version.engine.model_path.scheme)}
 
 
 def version_annotations(version: Version) -> dict[str, str]:
@@ -66,3 +84,16 @@ def gateway_owner(gateway: Gateway) -> Owner:
 
 def gateway_file(gateway: Gateway) -> str:
     return f"traffic/{slug(gateway.name)}.yaml"
+
+
+def platform_owner(platform: Platform, namespace: str | None) -> Owner:
+    """Of what belongs to the fleet as a whole."""
+    return Owner("platform", namespace, platform.labels, platform.annotations)
+
+
+def tenant_owner(tenant: Tenant, namespace: str | None) -> Owner:
+    return Owner(slug(tenant.name), namespace, tenant.labels, tenant.annotations)
+
+
+def tenant_file(tenant: Tenant) -> str:
+    return f"tenants/{slug(tenant.name)}.yaml"

@@ -8,7 +8,14 @@ from typing import Any
 from compiler.emit.cache import as_loaded
 from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
-from compiler.emit.names import CONTAINER_PORT, failover_labels, model_owner, version_annotations, version_labels
+from compiler.emit.names import (
+    CONTAINER_PORT,
+    failover_labels,
+    model_owner,
+    version_annotations,
+    version_labels,
+    weights_labels,
+)
 from compiler.emit.placement import GPU, gpu_request, in_pool, pool_annotations, pool_labels, zones_of
 from compiler.emit.volumes import volume_mounts, volumes
 from compiler.fleet import Model, Tier, Version, slug
@@ -47,6 +54,7 @@ def _labels(model: Model, version: Version, tier: Tier) -> dict[str, str]:
         "turnout.dev/tier": str(tier),
         **failover_labels(tier),
         **pool_labels(model, version),
+        **weights_labels(version),
     }
 
 

@@ -41,6 +41,7 @@ from compiler.fleet.platform import Platform
 from compiler.fleet.pool import Node, Pool, PoolStrategy, Queue, Sharing, SharingMode, ShmCache
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
+from compiler.fleet.tenant import GpuQuota, Tenant
 from compiler.fleet.traffic import (
     ConnectionPool,
     Fault,
@@ -74,6 +75,7 @@ __all__ = [
     "Fleet",
     "Framework",
     "Gateway",
+    "GpuQuota",
     "HashAlgorithm",
     "HashKey",
     "HashSource",
@@ -112,6 +114,7 @@ __all__ = [
     "SlowStart",
     "Strategy",
     "Target",
+    "Tenant",
     "Tier",
     "Timeouts",
     "Version",

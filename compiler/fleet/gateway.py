@@ -131,6 +131,19 @@ class Orchestrator:
     """In the order in which the capability stage prefers them: the smallest first, then by name."""
     fallback: Fallback = Fallback()
 
+    @property
+    def leads_to(self) -> frozenset[str]:
+        """Every model that it may choose, or send copies to."""
+        targets = (*self.default, *(target for rule in self.rules for target in rule.targets))
+        return frozenset(
+            (
+                *(target.model for target in targets),
+                *(member.model for member in self.members),
+                *(hop.model for hop in self.fallback.hops),
+                *(rule.mirror.model for rule in self.rules if rule.mirror is not None),
+            )
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Gateway:

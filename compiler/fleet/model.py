@@ -10,6 +10,7 @@ from compiler.diagnostics import Position
 from compiler.fleet.gateway import Gateway
 from compiler.fleet.platform import BUILT_IN_PLATFORM, Platform
 from compiler.fleet.pool import Pool
+from compiler.fleet.tenant import Tenant
 from compiler.fleet.traffic import (
     ConnectionPool,
     Fault,
@@ -195,6 +196,8 @@ class Model:
     """Requests a second on an ordinary day, all versions together."""
     pool: Pool | None = None
     """Where its instances run; None: wherever the cluster has such GPUs."""
+    tenant: str | None = None
+    """The name of the tenant for whom alone it runs."""
 
     @property
     def heaviest(self) -> Version:
@@ -214,5 +217,7 @@ class Fleet:
     gateways: tuple[Gateway, ...]
     """Sorted by name; at least one: without a Gateway in policy there is `default`."""
     platform: Platform = BUILT_IN_PLATFORM
+    tenants: tuple[Tenant, ...] = ()
+    """Sorted by name."""
     pools: tuple[Pool, ...] = ()
     """Sorted by name."""

@@ -17,3 +17,8 @@ def version_slug(version: str) -> str:
 def cluster_name(model: str, version: str) -> str:
     """The Envoy cluster of one version of a model, without dots: RTDS keys are split at dots."""
     return f"{slug(model)}_{version_slug(version)}"
+
+
+LONGEST_NAMESPACE = 63
+CLUSTERS_NAMESPACES = frozenset({"default", "istio-system", "kube-node-lease", "kube-public", "kube-system"})
+"""They are there before anything of ours, and full of what is not ours: neither made nor labelled."""

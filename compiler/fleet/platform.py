@@ -12,6 +12,11 @@ class Platform:
     namespace: str = "ai-inference"
     """Of every object whose policy names none, and of the control server."""
     origin: Position = BUILT_IN
+    kubernetes: str = "1.34"
+    """The release of the cluster's API server, `major.minor`."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """The owner's own, sorted; on every object that no other policy is the origin of."""
+    annotations: tuple[tuple[str, str], ...] = ()
 
 
 BUILT_IN_PLATFORM = Platform()

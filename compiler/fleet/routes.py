@@ -117,8 +117,10 @@ def routes(fleet: Fleet, gateway: Gateway, kept: Kept | None = None) -> tuple[Ro
     """
     kept = kept or Kept()
     # Two gateways that see the same have the same routes.
-    view = kept.ordinal(sees(gateway))
-    return kept.last(("routes", view), (fleet.models, gateway.orchestrator), _routes, (fleet, gateway, kept))
+    seen = sees(gateway)
+    view = kept.ordinal(seen)
+    parts = (fleet.models, gateway.orchestrator, kept.same(("view", view), seen))
+    return kept.last(("routes", view), parts, _routes, (fleet, gateway, kept))
 
 
 def sees(gateway: Gateway) -> tuple[object, ...]:

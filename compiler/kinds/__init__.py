@@ -9,10 +9,19 @@ from compiler.kinds.inference_model import InferenceModel
 from compiler.kinds.model_orchestrator import ModelOrchestrator
 from compiler.kinds.part import Part
 from compiler.kinds.platform import Platform
+from compiler.kinds.tenant import Tenant
 
 API_VERSION = "turnout.dev/v1"
 
-KINDS: tuple[type[Part], ...] = (Platform, InferenceModel, ModelOrchestrator, DisasterRecovery, Gateway, GPUPool)
+KINDS: tuple[type[Part], ...] = (
+    Platform,
+    InferenceModel,
+    ModelOrchestrator,
+    DisasterRecovery,
+    Gateway,
+    Tenant,
+    GPUPool,
+)
 """In the order in which they are decoded: Platform's defaults come before the models they complete."""
 
 __all__ = [
@@ -24,4 +33,5 @@ __all__ = [
     "InferenceModel",
     "ModelOrchestrator",
     "Platform",
+    "Tenant",
 ]

@@ -144,7 +144,8 @@ class DefaultsSpec(WorkloadSpec):
     """What the model does; an embedding model's engine is started as one."""
     pool: Name | None = None
     """The GPUPool it runs in. Default: the only one; for a model without GPUs, and where there are no pools, none."""
-    tenant: Name | None = later("For whom alone it runs.")
+    tenant: Name | None = None
+    """For whom alone it runs, in that tenant's namespace. Default: for nobody in particular."""
     capabilities: tuple[Name, ...] = ()
     """What it can do: a request that names no model but asks for capabilities gets the smallest model that has all."""
     expected_qps: ExpectedQpsSpec | None = None

@@ -64,10 +64,14 @@ def quoted(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    if not _NAME.match(text):
+    if not is_name(text):
         hint = "a shorter name" if len(text) > LONGEST_NAME else "lower-case letters, digits, - and ."
         raise refuse("P115", f"{quoted(text)} is no name: {name_problem(text)}", hint)
     return text
+
+
+def is_name(text: str) -> bool:
+    return bool(_NAME.match(text))
 
 
 def name_problem(text: str) -> str:

@@ -12,6 +12,7 @@ from compiler.link.names import check_names
 from compiler.link.platform import Settings, settings
 from compiler.link.pools import pools
 from compiler.link.recovery import recoveries
+from compiler.link.tenants import check_namespaces, tenants, tenants_of_models
 
 __all__ = ["Settings", "link", "settings"]
 
@@ -26,16 +27,28 @@ def link(policies: Policies, kept: Kept | None = None) -> tuple[Fleet | None, li
     platform = kept.same("platform", settings(policies, found))
     recovery = recoveries(policies, kept, found)
     check_names(policies, kept, found)
+    fleet_tenants = tenants(policies, platform, kept, found)
+    theirs = tenants_of_models(policies, fleet_tenants, kept, found)
     fleet_pools = pools(policies, platform, kept, found)
-    fleet_models = models(policies, platform, recovery, kept, found, fleet_pools)
+    fleet_models = models(policies, platform, recovery, theirs, fleet_pools, kept, found)
     fleet_gateways = gateways(policies, platform, fleet_models, kept, found)
+    if policies.platform_known:
+        check_namespaces(policies, platform, fleet_tenants, fleet_models, fleet_gateways, found)
     if not policies.complete:
         found = [d for d in found if d.code != "P203"]
     if has_errors(found) or not (policies.complete and policies.platform_known):
         return None, found
-    return Fleet(fleet_models, fleet_gateways, _platform(policies, platform), pools=fleet_pools.valid), found
+    fleet_platform = _platform(policies, platform)
+    return Fleet(fleet_models, fleet_gateways, fleet_platform, tenants=fleet_tenants, pools=fleet_pools.valid), found
 
 
 def _platform(policies: Policies, platform: Settings) -> Platform:
     policy = policies.platform
-    return Platform(platform.namespace, BUILT_IN if policy is None else policy.at("metadata", "name"))
+    metadata = None if policy is None else policy.body.metadata
+    return Platform(
+        namespace=platform.namespace,
+        origin=BUILT_IN if policy is None else policy.at("metadata", "name"),
+        kubernetes=".".join(map(str, platform.kubernetes)),
+        labels=tuple(sorted(metadata.labels.items())) if metadata else (),
+        annotations=tuple(sorted(metadata.annotations.items())) if metadata else (),
+    )

@@ -23,7 +23,8 @@ IMPLICIT = "default"
 """The gateway there is when policy has none: every host, port 8080, HTTP, all models."""
 
 SIDECAR = "sidecar"
-"""The group of Envoys beside a client: a gateway of that name could not be told from it."""
+"""The group of Envoys beside a client, and before a dot what those of one tenant begin with: a gateway of such a name
+could not be told from it."""
 
 LEAST_REQUEST_BYTES = 4 * 2**20
 BYTES_PER_TOKEN = 16
@@ -124,8 +125,9 @@ def _listeners(policy: Policy[GatewayKind], found: list[Diagnostic]) -> Iterator
 
 def _check_names(policies: tuple[Policy[GatewayKind], ...], found: list[Diagnostic]) -> None:
     for policy in policies:
-        if policy.body.metadata.name == SIDECAR:
-            said = f"'{SIDECAR}' is no name: it is the group of Envoys beside a client"
+        name = policy.body.metadata.name
+        if name.partition(".")[0] == SIDECAR:
+            said = f"'{name}' is no name: {SIDECAR} is the group of Envoys beside a client"
             found.append(error("P115", policy.at("metadata", "name"), said, "another name"))
 
 

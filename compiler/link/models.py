@@ -11,7 +11,7 @@ from typing import NamedTuple
 from compiler.catalogue import SLEEPING_ENGINES
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error
-from compiler.fleet import Framework, Model, ModelType, Pool, Version, Zones
+from compiler.fleet import Framework, Model, ModelType, Pool, Tenant, Version, Zones
 from compiler.kept import Kept
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import InferenceModelSpec
@@ -25,7 +25,7 @@ from compiler.link.endpoints import (
     instances_of,
 )
 from compiler.link.platform import Settings, gpu
-from compiler.link.pools import NO_POOLS, Pools, pool_of
+from compiler.link.pools import Pools, pool_of
 from compiler.link.recovery import Recovery
 from compiler.link.references import weights_sum
 from compiler.link.served_names import served_names
@@ -64,21 +64,24 @@ class _Linked(NamedTuple):
     """What of them does not fit the platform."""
 
 
-_More = tuple[Recovery | None, tuple[str, ...]]
-"""What other policies say of a model: its standbys, and further names that it serves."""
+_More = tuple[Recovery | None, tuple[str, ...], Tenant | None]
+"""What other policies say of a model: its standbys, further names that it serves, and whose alone it is."""
 
 
 def models(
     policies: Policies,
     platform: Settings,
     recovery: Mapping[str, Recovery],
+    tenants: Mapping[str, Tenant],
+    pools: Pools,
     kept: Kept,
     found: list[Diagnostic],
-    pools: Pools = NO_POOLS,
 ) -> tuple[Model, ...]:
+    """`recovery` and `tenants` are those of each model, by its name."""
     names = served_names(policies, kept)
     more: dict[str, _More] = {
-        name: kept.same(("more", name), (recovery.get(name), names.get(name, ()))) for name in {*recovery, *names}
+        name: kept.same(("more", name), (recovery.get(name), names.get(name, ()), tenants.get(name)))
+        for name in {*recovery, *names, *tenants}
     }
     portions = [(own, p.versions) for p in policies.portions if (own := p.policies.get(InferenceModel, ()))]
     if sum(len(own) for own, _ in portions) != len(policies.of(InferenceModel)):
@@ -118,10 +121,10 @@ def _linked(
     views = dict(versions)
     for name, policy in own:
         alternatives = kept.reported(found, _alternatives, policy, views.get(name, ()))
-        recovery, more_names = more.get(name, (None, ()))
+        recovery, more_names, tenant = more.get(name, (None, (), None))
         if alternatives:
             pool = kept.reported(found, _pool, policy, alternatives, pools)
-            parts = (policy, alternatives, platform, pool, recovery, more_names)
+            parts = (policy, alternatives, platform, pool, recovery, more_names, tenant)
             models.append((name, kept.reported(unfit, _model, *parts)))
         instances.append((name, kept.of(_instances, alternatives)))
     mirroring = tuple(name for name, policy in own if policy.body.spec.traffic.mirror is not None)
@@ -163,6 +166,7 @@ def _model(
     pool: Pool | None,
     recovery: Recovery | None,
     more_names: tuple[str, ...],
+    tenant: Tenant | None,
     found: list[Diagnostic],
 ) -> Model:
     name, metadata = policy.body.metadata.name, policy.body.metadata
@@ -176,7 +180,7 @@ def _model(
     aliases, traffic = policy.body.spec.aliases, ("spec", "traffic")
     return Model(
         name=name,
-        namespace=metadata.namespace or platform.namespace,
+        namespace=tenant.namespace if tenant else metadata.namespace or platform.namespace,
         aliases=aliases,
         served_names=(name, *aliases, *more_names),
         type=ModelType(shared.type),
@@ -196,6 +200,7 @@ def _model(
         annotations=tuple(sorted(metadata.annotations.items())),
         origin=policy.at("metadata", "name"),
         pool=pool,
+        tenant=tenant.name if tenant else None,
     )
 
 

@@ -10,7 +10,7 @@ from compiler.diagnostics import Diagnostic, Position, error
 from compiler.fleet import Tier, slug
 from compiler.fleet.names import version_slug
 from compiler.kept import Kept
-from compiler.kinds import Gateway, InferenceModel, ModelOrchestrator
+from compiler.kinds import Gateway, InferenceModel, ModelOrchestrator, Tenant
 
 STANDBYS = (Tier.HOT, Tier.WARM, Tier.COLD)
 LONGEST_OBJECT_NAME = 63
@@ -32,7 +32,7 @@ def check_names(policies: Policies, kept: Kept, found: list[Diagnostic]) -> None
     if _all_differ(policies, kept):
         return
     _check_model_names(policies, found)
-    for kind in (InferenceModel, Gateway):
+    for kind in (InferenceModel, Gateway, Tenant):
         _check_slugs(policies, kind, found)
     _check_objects(policies, found)
 
@@ -40,10 +40,9 @@ def check_names(policies: Policies, kept: Kept, found: list[Diagnostic]) -> None
 def _all_differ(policies: Policies, kept: Kept) -> bool:
     """Whether nothing can be wrong: what takes much longer is to say what is."""
     taken = [kept.of(_taken, portion) for portion in policies.portions]
-    gateways = frozenset(slug(name) for name in policies.of(Gateway))
     return (
         all(some.alone for some in taken)
-        and len(gateways) == len(policies.of(Gateway))
+        and all(len({slug(name) for name in policies.of(kind)}) == len(policies.of(kind)) for kind in (Gateway, Tenant))
         and disjoint([frozenset(policies.of(ModelOrchestrator)), *(some.by_clients for some in taken)])
         and disjoint([some.slugs for some in taken])
         and disjoint([some.services for some in taken])
@@ -93,7 +92,7 @@ def _client_names(policies: Policies) -> Iterator[tuple[str, Position]]:
             yield alias, model.at("spec", "aliases", index)
 
 
-def _check_slugs(policies: Policies, kind: type[InferenceModel | Gateway], found: list[Diagnostic]) -> None:
+def _check_slugs(policies: Policies, kind: type[InferenceModel | Gateway | Tenant], found: list[Diagnostic]) -> None:
     first: dict[str, str] = {}
     for policy in policies.of(kind).values():
         name = policy.body.metadata.name

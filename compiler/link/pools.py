@@ -28,9 +28,6 @@ class Pools:
     """Of the invalid ones too."""
 
 
-NO_POOLS = Pools((), frozenset())
-
-
 def pools(policies: Policies, platform: Settings, kept: Kept, found: list[Diagnostic]) -> Pools:
     unfit: list[Diagnostic] = []
     valid = tuple(kept.reported(unfit, _pool, policy, platform) for policy in policies.of(GPUPool).values())

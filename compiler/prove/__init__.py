@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from compiler.diagnostics import Diagnostic
 from compiler.fleet import Fleet
 from compiler.kept import Kept
-from compiler.prove import capabilities, mirrors, pools, requests, resilience, rules
+from compiler.prove import capabilities, mirrors, pools, requests, resilience, rules, tenants
 
 PROOFS: tuple[Callable[[Fleet, Kept], Iterator[Diagnostic]], ...] = (
     resilience.findings,
@@ -16,6 +16,7 @@ PROOFS: tuple[Callable[[Fleet, Kept], Iterator[Diagnostic]], ...] = (
     capabilities.findings,
     mirrors.findings,
     pools.findings,
+    tenants.findings,
 )
 
 

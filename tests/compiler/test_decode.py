@@ -29,13 +29,13 @@ FLEET = {
     ),
     "Gateway": document("Gateway", "public", "hosts: [inference.example.com]"),
     "Platform": document("Platform", "platform", "defaults: {}"),
+    "Tenant": document("Tenant", "studio", "gpuQuota: 1"),
     "GPUPool": document(
         "GPUPool", "shared", "nodes: [{name: node, zone: az-1, gpuCount: 8, cpu: 64, memory: 512Gi}]\nqueue: {}"
     ),
 }
 EXAMPLES: dict[str, Any] = {
     "autoscaling": {"maxReplicas": 8},
-    "tenant": "acme",
     "min": 10,
     "warm": "30s",
     "priority": "high",
@@ -54,6 +54,11 @@ EXAMPLES: dict[str, Any] = {
     "argocd": {"repoURL": "https://example.com/policies.git"},
     "signedCommits": {"allowedSigners": []},
     "stagedConfig": "automatic",
+    "tier": "pro",
+    "apiKeys": [{"secretRef": {"name": "tenant-keys", "key": "studio"}}],
+    "jwtClaims": ["studio"],
+    "allowedModels": ["chat", "auto"],
+    "rateLimits": [{"requests": 60, "per": "1m", "models": ["chat"]}],
 }
 
 Path = tuple[str | int, ...]
@@ -124,7 +129,7 @@ def without_origins(value: Any) -> Any:
 
 
 def test_a_field_of_later_in_the_defaults_is_told_once_however_many_models_there_are() -> None:
-    platform = document("Platform", "platform", "defaults: {tenant: acme}")
+    platform = document("Platform", "platform", "defaults: {coldStart: {warm: 20s}}")
     assert codes(platform, model("a"), model("b")) == ["P116"]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from compiler import report
-from compiler.pipeline import compile_policies
+from compiler.environments import told
+from compiler.pipeline import compile_environments
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "diagnostics"
@@ -25,8 +26,8 @@ def test_a_malformed_policy_is_told(name: str, monkeypatch: pytest.MonkeyPatch) 
     """`UPDATE_GOLDEN=1` writes what is said now; read the diff."""
     monkeypatch.chdir(GOLDEN / name)
     root, golden = Path("policies"), GOLDEN / name / "diagnostics.txt"
-    compiled = compile_policies(root)
-    said = report.text(compiled.diagnostics, compiled.sources, root, colour=False)
+    runs = list(compile_environments(root).values())
+    said = report.text(told(runs), runs[0].sources, root, colour=False)
     if os.environ.get("UPDATE_GOLDEN"):
         golden.write_text(said, encoding="utf-8")
     assert said == golden.read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,11 @@ import pytest
 from compiler import kept as kept_module
 from compiler import source
 from compiler.kept import STRETCH, Kept
-from compiler.pipeline import Compiled, compile_policies
+from compiler.pipeline import Compiled, compile_policies, manifests
 from xds.cache import Snapshots
 from xds.serve import TRANSLATION
 from xds.snapshot import ResourceType
+from xds.translate.group import Group
 
 MODEL = """\
 apiVersion: turnout.dev/v1
@@ -31,7 +32,14 @@ spec:
     - {{address: 10.0.{number}.1, port: {port}, version: "1"}}
     - {{address: 10.0.{number}.2, port: 80, version: "2"}}
   traffic: {{retries: {{attempts: {attempts}}}{mirror}}}
+{tenant}"""
+TENANT = """\
+apiVersion: turnout.dev/v1
+kind: Tenant
+metadata: {{name: {name}}}
+spec: {{gpuQuota: {quota}}}
 """
+TENANTS = ("bank", "shop")
 ORCHESTRATOR = """\
 apiVersion: turnout.dev/v1
 kind: ModelOrchestrator
@@ -83,7 +91,7 @@ class Fleet:
         self._files: dict[str, list[str]] = {
             f"team-{file}": [self.model(3 * file + at, mistakes=0.0) for at in range(3)] for file in range(3)
         }
-        self._files["rest"] = [self.orchestrator(), self.recovery(), PLATFORM.format(port=60), *self.gateways()]
+        self._files["rest"] = [self.orchestrator(), self.recovery(), PLATFORM.format(port=60), *self.others()]
         self.keep()
         self._save_all()
 
@@ -92,6 +100,7 @@ class Fleet:
         # Those that the orchestrator weighs against each other have to agree.
         mirrors = number > 2 and self._chance.random() < 0.2
         mirror = f", mirror: {{model: m{self._chance.randint(0, 2)}, percent: 5}}" if mirrors else ""
+        tenant = f"  tenant: {self._chance.choice(TENANTS)}\n" if number > 2 and self._chance.random() < 0.3 else ""
         names = [f"also-{number}", f"and-{number}", *(["shared"] if mistakes else [])]
         return MODEL.format(
             name=f"m{number}",
@@ -104,7 +113,11 @@ class Fleet:
             replicas=self._chance.randint(1, 3),
             attempts=self._chance.randint(1, 3) if number > 2 else 2,
             mirror=mirror,
+            tenant=tenant,
         )
+
+    def tenants(self) -> Iterator[str]:
+        return (TENANT.format(name=name, quota=self._chance.randint(90, 99)) for name in TENANTS)
 
     def orchestrator(self) -> str:
         weight = self._chance.randint(0, 100)
@@ -119,6 +132,9 @@ class Fleet:
         models = f", models: [m{self._chance.randint(0, 8)}]" if self._chance.random() < 0.5 else ""
         return GATEWAY.format(name="public", models=""), GATEWAY.format(name="inside", models=models)
 
+    def others(self) -> tuple[str, ...]:
+        return (*self.gateways(), *self.tenants())
+
     def edit(self) -> None:
         name = self._chance.choice(list(self._files))
         documents = self._files[name]
@@ -131,8 +147,8 @@ class Fleet:
             lambda: documents.insert(0, documents.pop()),
             lambda: documents.append(FOREIGN.format(attempts=self._chance.randint(2, 5))),
             lambda: documents.append(PLATFORM.format(port=self._chance.randint(30, 60))),
-            lambda: self._files.__setitem__("rest", [self.orchestrator(), self.recovery(), *self.gateways()]),
-            lambda: self._files.__setitem__("rest", [self.orchestrator(), PLATFORM.format(port=60), *self.gateways()]),
+            lambda: self._files.__setitem__("rest", [self.orchestrator(), self.recovery(), *self.others()]),
+            lambda: self._files.__setitem__("rest", [self.orchestrator(), PLATFORM.format(port=60), *self.others()]),
             lambda: self._files.__setitem__(name, [self.model(number) for number in range(3)]),
             lambda: documents.append("kind: [broken"),
             lambda: documents.__setitem__(at, documents[at].replace("turnout.dev/v1", "ai.example.com/v1")),
@@ -167,6 +183,8 @@ def served(snapshots: Snapshots, compiled: Compiled) -> object:
     """What Envoys of each group are to have, with the policy line that each part comes from."""
     assert compiled.fleet is not None
     snapshots.replace(snapshots.prepared(compiled.fleet))
+    for tenant in compiled.fleet.tenants:
+        snapshots.get(Group(f"sidecar.{tenant.name}"))
     return {
         (group, type_.label): [(r.name, r.body, r.version, r.origin) for r in snapshot[type_].values()]
         for group, snapshot in snapshots.groups.items()
@@ -195,6 +213,8 @@ def test_a_run_after_another_finds_what_a_first_run_finds(
         valid += 1
         policies.keep()
         assert served(snapshots, previous) == served(Snapshots(TRANSLATION), fresh)
+        assert previous.fleet is not None
+        assert manifests(previous.fleet, previous.kept) == manifests(fresh.fleet)
     assert valid > 10
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.envoy.upstream import upstreams
-from tests.features.ads import ENDPOINT, stream
+from tests.features.ads import CLUSTER, ENDPOINT, stream
 from tests.features.served import DEADLINE, Folder, Served, asynchronous, cluster, model, served
 from xds.stream.state import Variant
 
@@ -98,3 +98,23 @@ def test_an_address_without_a_control_server_is_an_error_with_a_reason() -> None
 @pytest.mark.parametrize("words", [("--format", "xml"), ("policies",), ("--admin",)], ids=" ".join)
 def test_wrong_usage_exits_2(words: tuple[str, ...]) -> None:
     assert turnout(*words).returncode == 2
+
+
+@both
+@asynchronous
+async def test_an_envoy_that_is_turned_away_is_told_until_it_is_served(folder: Folder, variant: Variant) -> None:
+    async with served(folder.path) as server:
+        await server.until(lambda s: s["policy"]["state"] == "ok")
+        for _ in range(2):
+            async with stream(server.xds, variant, "gw-9", cluster="edge") as envoy:
+                await envoy.ask(CLUSTER)
+                await envoy.ended()
+        said = await status(server)
+        assert said.returncode == 1
+        assert "turned away, 2 times, last at 20" in said.stdout
+        assert "X105 node gw-9: group 'edge' is unknown" in said.stdout
+        (found,) = json.loads((await status(server, "--format", "json")).stdout)["turned_away"]
+        assert (found["client"], found["times"]) == ("gw-9", 2)
+        async with stream(server.xds, variant, "gw-9") as envoy:
+            await envoy.synced()
+            assert "turned away" not in (await status(server)).stdout

@@ -21,8 +21,13 @@ SET = ("split", "1=75", "2=25", "--for", "15m", "--why", "INC-7: 2 is slow")
 
 
 class Server:
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, process: subprocess.Popen[str] | None = None) -> None:
+        self.url, self._process = url, process
+
+    def crash(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(DEADLINE)
 
     def turnout(self, *words: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "xds.cli", *words]
@@ -55,7 +60,7 @@ def server(folder: Folder, tmp_path: Path) -> Iterator[Server]:
     with turnout_serve(folder, "--admin-token-file", str(file), "--state", str(tmp_path / "state")) as process:
         admin = until_it_says(process, r"admin=(http://127\.0\.0\.1:\d+)")[1]
         until_it_says(process, "policy loaded")
-        yield Server(admin)
+        yield Server(admin, process)
 
 
 def test_weights_are_set_listed_explained_and_taken_back(server: Server) -> None:
@@ -67,6 +72,7 @@ def test_weights_are_set_listed_explained_and_taken_back(server: Server) -> None
     assert line.endswith(" UTC, policy 1=90 2=10; why: INC-7: 2 is slow\n")
     assert server.weights().stdout == line
     assert line in server.explained()
+    assert line in server.turnout("status", "--admin", server.url).stdout
     found = json.loads(server.explained("--format", "json"))
     assert [override["model"] for override in found["live"]["overrides"]] == ["split"]
     back = server.weights("split", "--clear")
@@ -110,7 +116,16 @@ def test_a_server_that_was_given_no_token_says_how_to_give_it_one(folder: Folder
 
 def test_what_is_live_outlives_a_crash(folder: Folder, server: Server, tmp_path: Path) -> None:
     assert server.weights(*SET).returncode == 0
+    server.crash()
     with turnout_serve(folder, "--state", str(tmp_path / "state")) as process:
         admin = until_it_says(process, r"admin=(http://127\.0\.0\.1:\d+)")[1]
         until_it_says(process, "policy loaded")
         assert Server(admin).weights().stdout.startswith("split: live 1=75 2=25")
+
+
+def test_two_servers_do_not_share_a_state_folder(folder: Folder, server: Server, tmp_path: Path) -> None:
+    with turnout_serve(folder, "--state", str(tmp_path / "state")) as process:
+        _, said = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 1
+        assert f"turnout serve: --state {tmp_path / 'state'}: another server has it" in said
+    assert server.weights().returncode == 0

@@ -78,15 +78,24 @@ class Admin:
     async def _status(self, _: web.Request) -> web.Response:
         peers = self._server.peers()
         return json_answer(
-            status(self._control.policy, self._snapshots.fleet, peers, self._current, self._control.live)
+            status(
+                self._control.policy,
+                self._snapshots.fleet,
+                peers,
+                self._current,
+                self._control.live,
+                self._server.turned_away(),
+            )
         )
 
     async def _config_dump(self, request: web.Request) -> web.Response:
         groups, name = self._snapshots.groups, request.query.get("group")
-        if name is not None and name not in groups:
-            return json_answer({"error": f"no group {name!r}", "groups": sorted(groups)}, status=404)
-        chosen = groups if name is None else {name: groups[name]}
-        return json_answer(await asyncio.to_thread(config_dump, chosen))
+        if name is not None:
+            found = self._current(Group(name))
+            if found is None:
+                return json_answer({"error": f"no group {name!r}", "groups": sorted(groups)}, status=404)
+            groups = {name: found}
+        return json_answer(await asyncio.to_thread(config_dump, groups))
 
     async def _explain(self, request: web.Request) -> web.Response:
         fleet = self._snapshots.fleet

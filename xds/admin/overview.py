@@ -9,6 +9,7 @@ from typing import Any
 
 from compiler import report
 from compiler.diagnostics import Diagnostic, Position, Severity, error
+from compiler.explain import override_text
 from compiler.source import Sources
 
 Document = dict[str, Any]
@@ -23,10 +24,14 @@ def overview(status: Document) -> Document:
     """The answer of `turnout status --format json`. Its keys are an interface; see docs/xds.md."""
     envoys = [_envoy(status["policy"], streams) for streams in _by_node(status["envoys"])]
     return {
-        "ok": status["policy"]["state"] == "ok" and all(envoy["synced"] for envoy in envoys),
+        "ok": status["policy"]["state"] == "ok"
+        and all(envoy["synced"] for envoy in envoys)
+        and not status["turned_away"],
         "policy": status["policy"],
+        "overrides": status["overrides"],
         "groups": [_group(name, envoys) for name in sorted({envoy["group"] for envoy in envoys})],
         "envoys": envoys,
+        "turned_away": status["turned_away"],
     }
 
 
@@ -39,6 +44,7 @@ def as_text(document: Document, *, everyone: bool, colour: bool) -> str:
     envoys = document["envoys"]
     many = len(envoys) > MANY and not everyone
     parts = [_policy(document["policy"], colour)]
+    parts.append("".join(f"{report.printable(override_text(live))}\n" for live in document["overrides"]))
     if len(envoys) > MANY:
         parts.append(_table(_GROUP_COLUMNS, [_group_row(group) for group in document["groups"]]))
     listed = [envoy for envoy in envoys if not many or not envoy["synced"]]
@@ -46,6 +52,7 @@ def as_text(document: Document, *, everyone: bool, colour: bool) -> str:
         parts.append(_table(_ENVOY_COLUMNS, [_envoy_row(envoy) for envoy in listed]))
     if not envoys:
         parts.append("no Envoy is connected\n")
+    parts.append("".join(_turned_away(client) for client in document["turned_away"]))
     parts.append(_blocks(_refusals(envoys), colour))
     return "\n".join(part for part in parts if part)
 
@@ -94,6 +101,11 @@ def _state(policy: Document, types: Document) -> str:
     elif unsent:
         said.append("is to be sent: " + ", ".join(unsent))
     return "; ".join(said) or "waits for its other types"
+
+
+def _turned_away(client: Document) -> str:
+    times = f", {client['times']:,} times" if client["times"] > 1 else ""
+    return report.printable(f"turned away{times}, last at {client['last_at']}: {client['reason']}") + "\n"
 
 
 def _group(name: str, envoys: Iterable[Document]) -> Document:

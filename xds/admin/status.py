@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from compiler.diagnostics import Diagnostic
@@ -16,6 +17,7 @@ from xds.stream.refusals import today
 from xds.stream.siblings import together
 from xds.stream.state import StreamState
 from xds.stream.subscription import Refusal, Subscription
+from xds.stream.turned_away import TurnedAway
 from xds.stream.update import next_update
 from xds.translate.group import Group
 
@@ -28,6 +30,7 @@ def status(
     peers: Iterable[Peer],
     current: Callable[[Group], Snapshot | None],
     live: LiveState = NOTHING_LIVE,
+    turned_away: Iterable[TurnedAway] = (),
 ) -> Document:
     """`fleet` is as policy has it. `current` gives the snapshot that a group is to have; `None` where it has none."""
     return {
@@ -41,7 +44,13 @@ def status(
         "models": [] if fleet is None else [_model(model, live.in_force) for model in fleet.models],
         "overrides": overrides(live, fleet),
         "envoys": [_envoy(peer, current(peer.node.group)) for peer in peers],
+        "turned_away": [_turned_away(client) for client in turned_away],
     }
+
+
+def _turned_away(client: TurnedAway) -> Document:
+    last = datetime.fromtimestamp(client.last, UTC).isoformat(timespec="milliseconds")
+    return {"client": client.client, "reason": client.reason, "times": client.times, "last_at": last}
 
 
 def _diagnostic(found: Diagnostic) -> Document:

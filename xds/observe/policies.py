@@ -39,7 +39,7 @@ Fingerprint = frozenset[tuple[str, int, int, int]]
 log = logging.getLogger(__name__)
 
 
-async def policies(root: Path, colour: bool = False) -> AsyncIterator[PoliciesRead]:
+async def policies(root: Path, colour: bool = False, environment: str = "") -> AsyncIterator[PoliciesRead]:
     """Compiles in a thread, so that streams are served meanwhile. Never ends."""
     previous: Compiled | None = None
     seen: Fingerprint | None = None
@@ -48,7 +48,7 @@ async def policies(root: Path, colour: bool = False) -> AsyncIterator[PoliciesRe
         if found == seen:
             continue
         before = seen
-        found, compiled, seconds = await _settled(root, found, previous)
+        found, compiled, seconds = await _settled(root, found, previous, environment)
         saved_at = _saved_at(found - before if before is not None else frozenset())
         seen = found
         folder = _position(root)
@@ -64,13 +64,13 @@ async def policies(root: Path, colour: bool = False) -> AsyncIterator[PoliciesRe
 
 
 async def _settled(
-    root: Path, found: Fingerprint, previous: Compiled | None
+    root: Path, found: Fingerprint, previous: Compiled | None, environment: str
 ) -> tuple[Fingerprint, Compiled | None, float]:
     """What becomes of a folder that stays as it is for a while, what it is by then, and seconds to compile it."""
     began = time.monotonic()
     while True:
         looked = time.monotonic()
-        compiled = await asyncio.to_thread(_compiled, root, previous)
+        compiled = await asyncio.to_thread(_compiled, root, previous, environment)
         seconds = time.monotonic() - looked
         await asyncio.sleep(max(0.0, QUIET - seconds))
         now = await asyncio.to_thread(fingerprint, root)
@@ -117,9 +117,9 @@ def _saved_at(changed: Fingerprint) -> float:
     return min(time.time(), max((at / 1e9 for *_, at in changed), default=time.time()))
 
 
-def _compiled(root: Path, previous: Compiled | None) -> Compiled | None:
+def _compiled(root: Path, previous: Compiled | None, environment: str) -> Compiled | None:
     try:
-        return compile_policies(root, previous)
+        return compile_policies(root, previous, environment)
     except Exception:
         log.exception("compiler failed policies=%s", root)
         return None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import logging
 import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from xds.live.document import document, live_state
 from xds.live.state import NOTHING_LIVE, LiveState
@@ -15,6 +18,7 @@ from xds.live.state import NOTHING_LIVE, LiveState
 NAME = "live.json"
 ASIDE = f"{NAME}.broken"
 """Where a file is kept that cannot be read: somebody may want to know what was live."""
+LOCK = ".lock"
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +30,21 @@ class StateFile:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock: TextIO | None = None
 
     def prepare(self) -> None:
-        """Raises OSError where nothing can be kept: better now than when somebody needs it."""
+        """Raises OSError where nothing can be kept: better now than when somebody needs it. Also where another server
+        has the folder; this one has it from now on, until it ends."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self._folder, prefix=f".{NAME}."):
             pass
+        self._lock = (self._folder / LOCK).open("a")  # closed, and with that unlocked, when the process ends
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(errno.EBUSY, "another server has it", str(self._folder)) from None
+        except OSError as problem:  # not every file system can lock
+            log.warning("state is not kept apart from other servers' folder=%s problem=%s", self._folder, problem)
 
     def load(self) -> LiveState:
         file = self._folder / NAME

@@ -14,7 +14,6 @@ from xds.admin.metrics import Metrics
 from xds.cache import Snapshots, UnknownGroupError
 from xds.snapshot import ResourceType, Snapshot
 from xds.stream.node import Node
-from xds.stream.outlet import Outlet
 from xds.stream.refusals import rejected
 from xds.stream.services import Service
 from xds.stream.siblings import Beside, beside, changed_clusters, owing
@@ -37,13 +36,14 @@ class Surroundings:
 
     snapshots: Snapshots
     transitions: Transitions
-    outlet: Outlet
     nodes: Nodes
     metrics: Metrics
     pushed: Callable[[Connection], None]
     """Called when a response has been handed to the transport."""
     settled: Callable[[Connection], None]
     """Called when there is nothing more to send and nothing to wait for."""
+    turned_away: Callable[[str, str], None]
+    """Called with the client and the reason when a stream is ended for one."""
     unknown_type: Callable[[Node, str], None]
     doubtful: set[tuple[str, str]]
     """Service and id of nodes that refuse something there, or did when their last stream of it ended."""
@@ -142,6 +142,9 @@ class Connection:
         except Refused as refusal:
             self._around.metrics.stream_refused(refusal.code.name)
             log.warning("stream refused peer=%s reason=%s", self._context.peer(), refusal)
+            # Without the port, which is another one at each attempt.
+            client = self._context.peer().rpartition(":")[0] if self.node is None else self.node.id
+            self._around.turned_away(client, str(refusal))
             await self._context.abort(refusal.code, str(refusal))
         finally:
             timer.cancel()
@@ -176,7 +179,7 @@ class Connection:
             await self._send(sent)
 
     async def _send(self, sent: Sent) -> None:
-        await self._around.outlet.write(self._context, sent.response)
+        await self._context.write(sent.response)
         self._around.metrics.pushed(self._framing.variant, sent.type, len(sent.response))
         self._around.pushed(self)
 

@@ -15,11 +15,11 @@ from xds.stream import delta, sotw
 from xds.stream.connection import Connection, Nodes, Surroundings
 from xds.stream.csds import ClientStatus
 from xds.stream.node import Node
-from xds.stream.outlet import Outlet
 from xds.stream.peer import Peer
 from xds.stream.services import SERVICES, Service
 from xds.stream.state import Variant
 from xds.stream.transitions import Framing, Transitions
+from xds.stream.turned_away import Doorkeeper, TurnedAway
 
 FRAMINGS = (
     Framing(Variant.SOTW, sotw.decoded, sotw.received, sotw.encoded),
@@ -48,6 +48,7 @@ class Server:
     def __init__(self, snapshots: Snapshots, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
         self._metrics, self._clock = metrics, clock
         self._connections: set[Connection] = set()
+        self._doorkeeper = Doorkeeper()
         self._unknown_types: set[str] = set()
         self._unpushed: set[Connection] = set()
         self._behind: set[Connection] = set()
@@ -56,11 +57,11 @@ class Server:
         self._around = Surroundings(
             snapshots,
             Transitions(),
-            Outlet(),
             Nodes(),
             metrics,
             self._pushed,
             self._settled,
+            self._turned_away,
             self._unknown_type,
             doubtful=set(),
         )
@@ -118,7 +119,16 @@ class Server:
             self._metrics.stream_closed(framing.variant)
             self._settled(connection)
 
+    def turned_away(self) -> tuple[TurnedAway, ...]:
+        """Clients that are not served, and why."""
+        return self._doorkeeper.listed(self._clock())
+
+    def _turned_away(self, client: str, reason: str) -> None:
+        self._doorkeeper.turned_away(client, reason, self._clock())
+
     def _pushed(self, connection: Connection) -> None:
+        if connection.node is not None:
+            self._doorkeeper.served(connection.node.id)
         if connection in self._unpushed:
             self._unpushed.discard(connection)
             self._moved = True

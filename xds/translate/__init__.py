@@ -20,16 +20,16 @@ from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot
 from xds.translate.aggregates import rests
 from xds.translate.clusters import clusters
 from xds.translate.endpoints import load_assignments
-from xds.translate.group import Group, Placement, group_gateway, group_names, placement
+from xds.translate.group import Group, Placement, group_gateway, group_names, placement, served_as
 from xds.translate.listeners import listeners
 from xds.translate.routes import route_configurations
 from xds.translate.runtime import runtime
 
-__all__ = ["Group", "Placement", "group_names", "layer", "place", "placement", "snapshot"]
+__all__ = ["Group", "Placement", "group_names", "layer", "place", "placement", "served_as", "snapshot"]
 
 
 def snapshot(fleet: Fleet, group: Group, kept: Kept | None = None) -> Snapshot:
-    """Everything for the Envoys of `group`. Raises KeyError for a name that is not among `group_names`."""
+    """Everything for the Envoys of `group`. Raises KeyError for a group that is unknown."""
     kept = kept or Kept()
     gateway = _gateway(fleet, group)
     routes = fleet_routes(fleet, gateway, kept) if gateway.hosts else ()

@@ -9,7 +9,9 @@ from ipaddress import ip_address
 from compiler.fleet import Carrier, Fleet, Gateway, Host, Listener, Protocol
 
 SIDECAR = "sidecar"
-"""The group of Envoys that stand beside a client: every model of the fleet, on loopback."""
+"""The group of Envoys that stand beside a client: every model that is no tenant's alone, on loopback."""
+TENANTS_SIDECAR = "sidecar."
+"""With a tenant's name behind it: the same with the tenant's own models."""
 SIDECAR_PORT = 15080
 
 
@@ -33,12 +35,24 @@ class Group:
     """What an Envoy says of itself that decides what it is sent."""
 
     name: str
-    """A gateway's name, or `sidecar`: the node's cluster."""
+    """A gateway's name, `sidecar` or `sidecar.<tenant>`: the node's cluster."""
     placement: Placement = Placement()
 
 
 def group_names(fleet: Fleet) -> tuple[str, ...]:
+    """Those that are there whether or not an Envoy asks. A tenant's sidecars are served when they do."""
     return tuple(sorted({*(gateway.name for gateway in fleet.gateways), SIDECAR}))
+
+
+def served_as(fleet: Fleet, name: str) -> str | None:
+    """The group whose resources Envoys of the group `name` get: another one where they see the same; `None` for an
+    unknown group."""
+    tenant = _tenant(name)
+    if tenant is None:
+        return name if name in group_names(fleet) else None
+    if all(known.name != tenant for known in fleet.tenants):
+        return None
+    return name if any(model.tenant == tenant for model in fleet.models) else SIDECAR
 
 
 def group_gateway(fleet: Fleet, name: str) -> Gateway | None:
@@ -46,20 +60,29 @@ def group_gateway(fleet: Fleet, name: str) -> Gateway | None:
     for gateway in fleet.gateways:
         if gateway.name == name:
             return replace(gateway, hosts=tuple(host for host in gateway.hosts if host.carrier is Carrier.ENVOY))
-    return _sidecar(fleet) if name == SIDECAR else None
+    return None if served_as(fleet, name) is None else _sidecar(fleet, _tenant(name))
 
 
-def _sidecar(fleet: Fleet) -> Gateway:
+def _tenant(name: str) -> str | None:
+    """Whose sidecars are the group `name`; `None` for every other group."""
+    return name.removeprefix(TENANTS_SIDECAR) if name.startswith(TENANTS_SIDECAR) else None
+
+
+def _sidecar(fleet: Fleet, tenant: str | None) -> Gateway:
     first = fleet.gateways[0]
+    models = tuple(model.name for model in fleet.models if model.tenant in (None, tenant))
     orchestrators = {gateway.orchestrator for gateway in fleet.gateways if gateway.orchestrator is not None}
+    # With several nobody has said which of them chooses for a sidecar's client; nor may one choose what is another's.
+    orchestrator = orchestrators.pop() if len(orchestrators) == 1 else None
+    if orchestrator is not None and not orchestrator.leads_to <= set(models):
+        orchestrator = None
     return Gateway(
         name=SIDECAR,
         namespace=first.namespace,
         hosts=(Host("*", Carrier.ENVOY),),
         listeners=(Listener(SIDECAR_PORT, Protocol.HTTP, tls_secret=None),),
-        models=tuple(model.name for model in fleet.models),
-        # With several orchestrators nobody has said which of them chooses for a sidecar's client.
-        orchestrator=orchestrators.pop() if len(orchestrators) == 1 else None,
+        models=models,
+        orchestrator=orchestrator,
         max_request_bytes=max(gateway.max_request_bytes for gateway in fleet.gateways),
         labels=(),
         annotations=(),

@@ -46,7 +46,7 @@ def route_configurations(gateway: Gateway, routes: tuple[Route, ...], kept: Kept
     shared = kept.last(("shared", view), (routes,), _shared, (view, routes, kept))
     said = (gateway.name, gateway.hosts, gateway.max_request_bytes, gateway.origin, *map(str, settings.values()))
     parts = (kept.same(("said", gateway.name), said), *shared)
-    return kept.last(("table", gateway.name), parts, _table, (gateway, shared))
+    return kept.last(("table", gateway.name, view), parts, _table, (gateway, shared))
 
 
 class _Shared(NamedTuple):

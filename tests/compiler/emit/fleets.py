@@ -15,6 +15,7 @@ from compiler.fleet import (
     Fleet,
     Framework,
     Gateway,
+    GpuQuota,
     HashAlgorithm,
     HashKey,
     HashSource,
@@ -43,6 +44,7 @@ from compiler.fleet import (
     SlowStart,
     Strategy,
     Target,
+    Tenant,
     Timeouts,
     Version,
     Zones,
@@ -127,15 +129,34 @@ def gateway(name: str = "mesh", *models: str, carrier: Carrier = Carrier.ISTIO) 
     )
 
 
-def fleet(*models: Model, gateways: tuple[Gateway, ...] = ()) -> Fleet:
+def tenant(name: str, quota: int | None = None) -> Tenant:
+    origin = at(1, "policies/tenants.yaml")
+    limit = None if quota is None else GpuQuota(quota, at(2, "policies/tenants.yaml"))
+    return Tenant(name, f"ai-inference-{name}", limit, labels=(), annotations=(), origin=origin)
+
+
+def owned(name: str, of: Tenant, *versions: Version, line: int = 1) -> Model:
+    return replace(model(name, *versions, line=line), tenant=of.name, namespace=of.namespace)
+
+
+def fleet(*models: Model, gateways: tuple[Gateway, ...] = (), tenants: tuple[Tenant, ...] = ()) -> Fleet:
     ordered = tuple(sorted(models, key=lambda m: m.name))
-    return Fleet(ordered, gateways or (gateway("mesh", *(m.name for m in ordered)),))
+    return Fleet(ordered, gateways or (gateway("mesh", *(m.name for m in ordered)),), tenants=tenants)
 
 
 def rich_fleet() -> Fleet:
-    """Every engine, tier, scheme of weights and hash key; two versions; three gateways, of which two are Istio's."""
-    models = (_llama_70b(), _embedder(), _mistral(), _quantized(), _on_triton(), _on_tensorrt(), *_in_pools())
-    return replace(fleet(*models, gateways=_gateways()), pools=pools())
+    """Every engine, tier, scheme of weights and hash key; two versions; four gateways, of which three are Istio's; two
+    tenants, one of them with a model that is only Istio's; a pool for each way of sharing GPUs."""
+    bank = replace(tenant("bank", 8), labels=(("cost-centre", "4711"),), annotations=(("example.com/owner", "risk"),))
+    shop = tenant("shop")
+    own = (owned("fraud-7b", bank, version("1", line=140), line=138), owned("cat.7b", shop, _on_the_node(), line=150))
+    models = (_llama_70b(), _embedder(), _mistral(), _quantized(), _on_triton(), _on_tensorrt(), *own, *_in_pools())
+    return replace(fleet(*models, gateways=_gateways(), tenants=(bank, shop)), pools=pools())
+
+
+def _on_the_node() -> Version:
+    own = version("1", line=152)
+    return replace(own, engine=replace(own.engine, model_path=ModelPath(Scheme.HOST, "/data/models/cat")))
 
 
 def _llama_70b() -> Model:
@@ -360,5 +381,5 @@ def _gateways() -> tuple[Gateway, ...]:
         annotations=(("example.com/owner", "edge"),),
     )
     inside = replace(gateway("inside", "llama-70b"), namespace="edge", hosts=(Host("*", Carrier.ISTIO),))
-    own = gateway("own", "qwen-72b", carrier=Carrier.ENVOY)
-    return (inside, mesh, own)
+    own = gateway("own", "cat.7b", "qwen-72b", carrier=Carrier.ENVOY)
+    return (inside, mesh, own, gateway("vault", "fraud-7b"))

@@ -29,6 +29,12 @@ def test_the_fleet_makes_every_kind(objects: tuple[Object, ...]) -> None:
         "Queue",
         "DaemonSet",
         "ConfigMap",
+        "Namespace",
+        "ResourceQuota",
+        "LimitRange",
+        "NetworkPolicy",
+        "PeerAuthentication",
+        "AuthorizationPolicy",
     }
 
 

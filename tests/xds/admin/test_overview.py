@@ -143,7 +143,9 @@ def test_the_policy_comes_first_with_its_problems() -> None:
     found = {"code": "P202", "severity": "error", "file": "policies/chat.yaml", "line": 11, "column": 13}
     policy = {"state": "broken", "digest": "d1", "loaded_at": "2026-01-02T03:04:05.000+00:00"}
     diagnostics = [{**found, "message": "weights add up to 110", "hint": "set this weight to 20"}]
-    document = overview({"policy": {**policy, "diagnostics": diagnostics}, "envoys": []})
+    document = overview(
+        {"policy": {**policy, "diagnostics": diagnostics}, "overrides": [], "envoys": [], "turned_away": []}
+    )
     assert text(document) == (
         "policy broken, 1 error, serving d1 since 2026-01-02T03:04:05.000+00:00\n"
         "policies/chat.yaml:11:13: P202 weights add up to 110\n"

@@ -39,6 +39,7 @@ def test_before_a_policy_is_loaded_there_is_a_document_too() -> None:
         "models": [],
         "overrides": [],
         "envoys": [],
+        "turned_away": [],
     }
 
 

@@ -82,6 +82,15 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: py
     assert [file.name for file in tmp_path.iterdir()] == [NAME]
 
 
+def test_a_folder_is_one_servers_at_a_time(tmp_path: Path) -> None:
+    first, second = StateFile(tmp_path), StateFile(tmp_path)
+    first.prepare()
+    with pytest.raises(OSError, match="another server has it"):
+        second.prepare()
+    del first
+    StateFile(tmp_path).prepare()
+
+
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = StateFile(tmp_path / "file" / "state")

@@ -33,6 +33,7 @@ from compiler.fleet import (
     SlowStart,
     Strategy,
     Target,
+    Tenant,
     Tier,
     Timeouts,
     Version,
@@ -132,10 +133,17 @@ def orchestrator(name: str, *targets: tuple[str, int]) -> Orchestrator:
     )
 
 
-def fleet(*models: Model, gateways: tuple[Gateway, ...] = (), **changes: Any) -> Fleet:
+def tenant(name: str) -> Tenant:
+    return Tenant(name, f"ai-inference-{name}", None, labels=(), annotations=(), origin=ORIGIN)
+
+
+def fleet(
+    *models: Model, gateways: tuple[Gateway, ...] = (), tenants: tuple[Tenant, ...] = (), **changes: Any
+) -> Fleet:
     """With one gateway for all of `models`, changed by `changes`, unless `gateways` are given."""
     names = tuple(model.name for model in models)
     return Fleet(
         models=tuple(sorted(models, key=lambda model: model.name)),
         gateways=gateways or (gateway(names, **changes),),
+        tenants=tenants,
     )

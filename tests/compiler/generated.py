@@ -1,0 +1,169 @@
+"""Policies made up: all that policy can ask of a cluster, in every mixture, and valid as far as a draw can tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from hypothesis import strategies as st
+
+Document = dict[str, Any]
+
+FRAMEWORKS = ("vllm", "sglang", "tgi", "triton", "tensorrt-llm")
+PATHS = (
+    "hf://org/name",
+    "s3://models/some",
+    "gs://models/some",
+    "pvc://weights/some",
+    "host:///data/some",
+)
+ZONES = ("az-1", "az-2", "az-3")
+METRICS = ("qps", "latency", "gpu_utilization", "queue_length", "running_requests", "kv_usage")
+CARRIERS = ("envoy", "istio", "gatewayApi")
+HOSTS = ("a.example.com", "*.b.example.com", "c.example.com")
+
+
+def document(kind: str, name: str, spec: Document, **metadata: Any) -> Document:
+    return {"apiVersion": "turnout.dev/v1", "kind": kind, "metadata": {"name": name, **metadata}, "spec": spec}
+
+
+def some(draw: st.DrawFn, spec: Document) -> Document:
+    """Each entry of `spec`, or not."""
+    return {key: draw(value) for key, value in spec.items() if draw(st.booleans())}
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> list[Document]:
+    tenants = [f"team-{n}" for n in range(draw(st.integers(0, 2)))]
+    pools = [f"pool.{n}" for n in range(draw(st.integers(0, 2)))]
+    names = [f"model-{n}.x" for n in range(draw(st.integers(1, 3)))]
+    documents = [draw(platform())]
+    documents += [draw(pool(name)) for name in pools]
+    documents += [draw(tenant(name)) for name in tenants]
+    documents += [draw(model(name, pools, tenants)) for name in names]
+    if draw(st.booleans()):
+        documents.append(draw(recovery(names)))
+    if draw(st.booleans()):
+        documents.append(draw(gateway(names)))
+    if draw(st.booleans()):
+        documents.append(draw(orchestrator(names)))
+    return documents
+
+
+def text(documents: list[Document]) -> str:
+    return yaml.safe_dump_all(documents, sort_keys=False)
+
+
+@st.composite
+def platform(draw: st.DrawFn) -> Document:
+    spec = some(
+        draw,
+        {
+            "namespace": st.sampled_from(("serving", "ai")),
+            "autoscaler": st.sampled_from(("hpa", "keda")),
+            "prometheus": st.just({"address": "http://prometheus.monitoring.svc:9090"}),
+            "tracing": st.fixed_dictionaries(
+                {"otlp": st.just("http://collector.monitoring.svc:4318")}, optional={"percent": st.integers(0, 100)}
+            ),
+            "argocd": st.just({"repoURL": "https://git.example.com/policy.git"}),
+        },
+    )
+    carriers = some(draw, {"default": st.sampled_from(CARRIERS)})
+    if carriers:
+        spec["dataPlane"] = carriers
+    return document("Platform", "platform", spec)
+
+
+@st.composite
+def pool(draw: st.DrawFn, name: str) -> Document:
+    nodes = [
+        {"name": f"{name.replace('.', '-')}-{zone}", "zone": zone, "count": draw(st.integers(1, 40)),
+         "gpuType": "a100-80g", "gpuCount": 8, "cpu": 256, "memory": "2Ti"}
+        for zone in ZONES
+    ]  # fmt: skip
+    spec = some(
+        draw,
+        {
+            "strategy": st.sampled_from(("binpack", "spread", "affinity")),
+            "queue": st.fixed_dictionaries({}, optional={"weight": st.integers(1, 10), "reclaimable": st.booleans()}),
+        },
+    )
+    return document("GPUPool", name, {"nodes": nodes, **spec})
+
+
+@st.composite
+def tenant(draw: st.DrawFn, name: str) -> Document:
+    return document("Tenant", name, some(draw, {"gpuQuota": st.just(400)}))
+
+
+@st.composite
+def model(draw: st.DrawFn, name: str, pools: list[str], tenants: list[str]) -> Document:
+    spec: Document = {"modelName": f"org/{name}-7b", "framework": draw(st.sampled_from(FRAMEWORKS))}
+    spec |= some(
+        draw,
+        {
+            "modelPath": st.sampled_from(PATHS),
+            "type": st.sampled_from(("llm", "embedding", "multimodal")),
+            "resources": st.fixed_dictionaries(
+                {"gpuCount": st.sampled_from((1, 2, 4))}, optional={"memory": st.just("64Gi"), "cpu": st.just(12)}
+            ),
+            "coldStart": st.fixed_dictionaries({}, optional={"cold": st.sampled_from(("61s", "10m"))}),
+            "config": st.fixed_dictionaries(
+                {}, optional={"maxBatchSize": st.integers(1, 256), "shm": st.sampled_from((0, "1Gi"))}
+            ),
+            "expectedQps": st.just({"typical": 20, "min": 2}),
+        },
+    )
+    if pools:
+        spec["pool"] = draw(st.sampled_from(pools))
+    if tenants and draw(st.booleans()):
+        spec["tenant"] = draw(st.sampled_from(tenants))
+    scaled = draw(st.booleans())
+    if scaled:
+        named = draw(st.lists(st.sampled_from(METRICS), unique=True, max_size=3))
+        spec["autoscaling"] = {"minReplicas": draw(st.integers(1, 3)), "maxReplicas": draw(st.integers(3, 5))}
+        if named:
+            spec["autoscaling"]["metrics"] = [{"name": metric, "target": draw(st.integers(1, 99))} for metric in named]
+    elif draw(st.booleans()):
+        spec["replicas"] = draw(st.integers(1, 4))
+    if draw(st.booleans()):
+        share = draw(st.integers(0, 100))
+        spec["versions"] = [{"name": "1.0", "weight": share}, {"name": "1.1", "weight": 100 - share}]
+    labels = draw(st.sampled_from(({}, {"labels": {"team": "chat"}}, {"annotations": {"example.com/note": "on: it"}})))
+    return document("InferenceModel", name, spec, **labels)
+
+
+@st.composite
+def recovery(draw: st.DrawFn, names: list[str]) -> Document:
+    priorities = st.sampled_from(("critical", "high", "normal", "low"))
+    standbys = [
+        {"name": name, "priority": draw(priorities), "hotStandby": draw(st.integers(0, 2)),
+         "coldStandby": draw(st.integers(0, 2))}
+        for name in names
+    ]  # fmt: skip
+    zones = st.sampled_from(
+        ({}, {"strategy": "active-passive", "activeZones": ["az-1", "az-2"], "standbyZone": "az-3"})
+    )
+    return document("DisasterRecovery", "recovery", {"models": standbys, "azFailover": draw(zones)})
+
+
+@st.composite
+def gateway(draw: st.DrawFn, names: list[str]) -> Document:
+    spec = some(
+        draw,
+        {
+            "hosts": st.lists(st.sampled_from(HOSTS), unique=True, min_size=1),
+            "models": st.lists(st.sampled_from(names), unique=True, min_size=1),
+            "replicas": st.integers(1, 5),
+            "resources": st.just({"cpu": 2, "memory": "4Gi"}),
+            "listeners": st.just([{"port": 443, "protocol": "HTTPS", "tls": {"secretRef": {"name": "cert"}}}]),
+        },
+    )
+    return document("Gateway", "edge", spec)
+
+
+@st.composite
+def orchestrator(draw: st.DrawFn, names: list[str]) -> Document:
+    spec: Document = {"models": [{"name": name} for name in names]}
+    spec["routing"] = {"defaultModel": draw(st.sampled_from(names))}
+    return document("ModelOrchestrator", "auto", spec)
