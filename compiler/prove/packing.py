@@ -5,6 +5,8 @@ A scheduler does no better: it takes pods as they come and moves none. So what f
 
 from __future__ import annotations
 
+import heapq
+from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -53,8 +55,6 @@ class Left(NamedTuple):
 
     demand: Demand
     waiting: int
-    why: str
-    """What each node lacks: `2 nodes: other GPU, 1 node: 2 of 4 GPUs free`."""
 
 
 class Packing(NamedTuple):
@@ -69,6 +69,13 @@ class Packing(NamedTuple):
     @property
     def gpus_left(self) -> int:
         return sum(left.waiting * left.demand.gpus for left in self.left)
+
+    def why(self, demand: Demand) -> str:
+        """What each node lacks for one more: `2 nodes: other GPU, 1 node: 2 of 4 GPUs free`."""
+        counted = Counter(_misfit(room, demand) or _shortage(room, demand) for room in self.rooms)
+        if counted[""]:
+            return f"{self.most} shares are left of all"
+        return ", ".join(f"{n} {'node' if n == 1 else 'nodes'}: {why}" for why, n in sorted(counted.items()))
 
 
 _Order = Callable[[Demand], tuple[object, ...]]
@@ -105,21 +112,49 @@ def _unplaced(packing: Packing) -> tuple[int, int]:
 
 
 def _packed(rooms: Sequence[Room], demands: Sequence[Demand], most: int) -> Packing:
-    free = {room.name: room for room in rooms}
+    shelves = _Shelves(rooms)
     placed: list[tuple[str, str]] = []
     left: list[Left] = []
     for demand in demands:
         waiting = demand.count
-        # Spot first where that may be, then fewest free GPUs, then the name: the same every time. What is filled only
-        # becomes fuller.
-        for room in sorted((room for room in free.values() if not _misfit(room, demand)), key=_fullest):
-            while waiting and demand.gpus <= most and not _shortage(free[room.name], demand):
-                free[room.name] = _without(free[room.name], demand)
-                most, waiting = most - demand.gpus, waiting - 1
+        while waiting and demand.gpus <= most and (room := shelves.fullest(demand)) is not None:
+            # What is filled only becomes fuller: it stays the first choice until it is full.
+            taken = room
+            while waiting and demand.gpus <= most and not _shortage(taken, demand):
+                taken, most, waiting = _without(taken, demand), most - demand.gpus, waiting - 1
                 placed.append((demand.what, room.name))
+            shelves.swap(room, taken)
         if waiting:
-            left.append(Left(demand, waiting, _reasons(free.values(), demand, most)))
-    return Packing(tuple(placed), tuple(left), tuple(free.values()), most)
+            left.append(Left(demand, waiting))
+    return Packing(tuple(placed), tuple(left), tuple(shelves.rooms.values()), most)
+
+
+class _Shelves:
+    """Nodes that are alike by how many GPUs they have free, so that the fullest with enough is found at once."""
+
+    def __init__(self, rooms: Iterable[Room]) -> None:
+        self.rooms = {room.name: room for room in sorted(rooms, key=_name)}
+        self._alike: dict[_Kind, dict[int, list[str]]] = {}
+        for room in self.rooms.values():
+            self._shelf(room).append(room.name)
+
+    def fullest(self, demand: Demand) -> Room | None:
+        """Spot first where that may be, then of the fewest free GPUs, then by name: the same every time."""
+        for spot in (True, False):
+            alike = [own for kind, own in self._alike.items() if kind.spot is spot and not _misfit(kind, demand)]
+            for gpus in sorted({gpus for own in alike for gpus in own if gpus >= demand.gpus}):
+                for name in heapq.merge(*(own[gpus] for own in alike if gpus in own)):
+                    if not _shortage(self.rooms[name], demand):
+                        return self.rooms[name]
+        return None
+
+    def swap(self, before: Room, after: Room) -> None:
+        self._shelf(before).remove(before.name)
+        self.rooms[after.name] = after
+        insort(self._shelf(after), after.name)
+
+    def _shelf(self, room: Room) -> list[str]:
+        return self._alike.setdefault(_Kind(room.product, room.zone, room.spot), {}).setdefault(room.gpus, [])
 
 
 def _without(room: Room, demand: Demand) -> Room:
@@ -127,11 +162,17 @@ def _without(room: Room, demand: Demand) -> Room:
     return replace(room, gpus=gpus, cpu=cpu, memory=memory)
 
 
-def _fullest(room: Room) -> tuple[bool, int, str]:
-    return not room.spot, room.gpus, room.name
+def _name(room: Room) -> str:
+    return room.name
 
 
-def _misfit(room: Room, demand: Demand) -> str:
+class _Kind(NamedTuple):
+    product: str
+    zone: str
+    spot: bool
+
+
+def _misfit(room: Room | _Kind, demand: Demand) -> str:
     """Why the node is out of the question for such instances, however empty it is."""
     if demand.product not in ("", room.product):
         return "other GPU"
@@ -148,13 +189,6 @@ def _shortage(room: Room, demand: Demand) -> str:
     if room.cpu < demand.cpu:
         return f"{cores_text(room.cpu)} of {cores_text(demand.cpu)} cores free"
     return ""
-
-
-def _reasons(rooms: Iterable[Room], demand: Demand, most: int) -> str:
-    counted = Counter(_misfit(room, demand) or _shortage(room, demand) for room in rooms)
-    if counted[""]:
-        return f"{most} shares are left of all"
-    return ", ".join(f"{n} {'node' if n == 1 else 'nodes'}: {why}" for why, n in sorted(counted.items()))
 
 
 def _gibibytes(size: int) -> str:

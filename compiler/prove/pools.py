@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -11,9 +11,11 @@ from compiler.diagnostics import Diagnostic, error, info, warning
 from compiler.fleet import Fleet, Model, Pool, SharingMode, weights_on_disk
 from compiler.kept import Kept
 from compiler.prove.needs import Needs, needs, steady
-from compiler.prove.packing import Left, Packing, Room, fits_one_more, pack
+from compiler.prove.packing import Packing, Room, fits_one_more, pack
 
 _GIB = 2**30
+_SHOWN = 5
+"""Of what has no room."""
 _WITHOUT_WALLS = (SharingMode.TIME_SLICING, SharingMode.MPS)
 
 
@@ -101,10 +103,10 @@ def _room(pool: Pool, asked: Sequence[Needs]) -> Iterator[Diagnostic]:
         yield from _surge(pool, asked, packing)
         yield from _zones(pool, asked, rooms)
     elif pack(rooms, [replace(demand, spot=True) for demand in demands], most).left:
-        said = f"{pool.name} lacks {_amount(pool, packing.gpus_left)}: {_listed(packing.left)}"
+        said = f"{pool.name} lacks {_amount(pool, packing.gpus_left)}: {_listed(packing)}"
         yield error("P404", pool.origin, said, "more nodes, or fewer replicas")
     else:
-        said = f"spot nodes carry {_listed(packing.left, why=False)}"
+        said = f"spot nodes carry {_listed(packing, why=False)}"
         yield error("P418", pool.origin, said, "more nodes that stay; spot is for warm and cold standbys")
 
 
@@ -114,7 +116,8 @@ def _surge(pool: Pool, asked: Sequence[Needs], packing: Packing) -> Iterator[Dia
     waiting = [one for one in ones if not fits_one_more(packing, one)]
     if waiting:
         amount = _amount(pool, max(one.gpus for one in waiting))
-        said = f"{pool.name} lacks {amount} for a new instance beside the old: {', '.join(one.what for one in waiting)}"
+        names = _cut([one.what for one in waiting], len(waiting))
+        said = f"{pool.name} lacks {amount} for a new instance beside the old: {names}"
         yield warning("P404", pool.origin, said, "a rollout of these waits for room")
 
 
@@ -129,7 +132,7 @@ def _zones(pool: Pool, asked: Sequence[Needs], rooms: Sequence[Room]) -> Iterato
         for demands, breaks in ((promised, True), (everything, False)) if others else ():
             packing = pack(others, demands, most)
             if packing.left:
-                lost.setdefault((breaks, _listed(packing.left), packing.gpus_left), []).append(zone)
+                lost.setdefault((breaks, _listed(packing), packing.gpus_left), []).append(zone)
                 break
     for (breaks, listed, gpus), zones in lost.items():
         said = f"{pool.name} lacks {_amount(pool, gpus)}, {' or '.join(zones)} lost: {listed}"
@@ -159,7 +162,15 @@ def _amount(pool: Pool, gpus: int) -> str:
     return f"{gpus} {unit}" if gpus == 1 else f"{gpus} {unit}s"
 
 
-def _listed(left: Iterable[Left], why: bool = True) -> str:
-    return ", ".join(
-        f"{n} of {demand.count} × {demand.what}" + (f" ({reason})" if why else "") for demand, n, reason in left
-    )
+def _listed(packing: Packing, why: bool = True) -> str:
+    shown = [
+        f"{left.waiting} of {left.demand.count} × {left.demand.what}"
+        + (f" ({packing.why(left.demand)})" if why else "")
+        for left in packing.left[:_SHOWN]
+    ]
+    return _cut(shown, len(packing.left))
+
+
+def _cut(shown: list[str], count: int) -> str:
+    more = [f"and {count - _SHOWN} more"] if count > _SHOWN else []
+    return ", ".join([*shown[:_SHOWN], *more])

@@ -78,7 +78,7 @@ def test_every_instance_is_placed_or_left_with_a_reason(nodes: list[Room], asked
     packing = pack(nodes, asked, most)
     counted = Counter(what for what, _ in packing.placed)
     for left in packing.left:
-        assert left.why
+        assert packing.why(left.demand)
         counted[left.demand.what] += left.waiting
     assert counted == Counter({demand.what: demand.count for demand in asked if demand.count})
 
@@ -131,7 +131,7 @@ def test_the_largest_instances_are_placed_first() -> None:
 
 def test_an_instance_is_never_on_two_nodes() -> None:
     packing = pack([room("a", 4), room("b", 4)], [demand("m", 1, 8)], 99)
-    assert [(left.waiting, left.why) for left in packing.left] == [(1, "2 nodes: 4 of 8 GPUs free")]
+    assert [(left.waiting, packing.why(left.demand)) for left in packing.left] == [(1, "2 nodes: 4 of 8 GPUs free")]
 
 
 def test_a_zone_that_only_some_may_use_is_kept_for_them() -> None:
@@ -142,18 +142,18 @@ def test_a_zone_that_only_some_may_use_is_kept_for_them() -> None:
 
 def test_memory_and_cores_are_taken_too() -> None:
     packing = pack([room("a", 8, memory=3 * 2**30)], [demand("m", 4, 1, memory=2**30)], 99)
-    assert [(left.waiting, left.why) for left in packing.left] == [(1, "1 node: 0 of 1Gi memory free")]
+    assert [(left.waiting, packing.why(left.demand)) for left in packing.left] == [(1, "1 node: 0 of 1Gi memory free")]
     packing = pack([room("a", 8, cpu=2500)], [demand("m", 4, 1)], 99)
-    assert [(left.waiting, left.why) for left in packing.left] == [(2, "1 node: 500m of 1 cores free")]
+    assert [(left.waiting, packing.why(left.demand)) for left in packing.left] == [(2, "1 node: 500m of 1 cores free")]
 
 
 def test_each_reason_is_told_with_its_nodes() -> None:
     nodes = [room("a", 2), room("b", 8, product="L4"), room("c", 8, zone="az-9"), room("d", 8, spot=True)]
     packing = pack([*nodes, room("e", 8, product="L4")], [demand("m", 1, 4, zones=("az-1",))], 99)
     (left,) = packing.left
-    assert left.why == "1 node: 2 of 4 GPUs free, 2 nodes: other GPU, 1 node: other zone, 1 node: spot"
+    assert packing.why(left.demand) == "1 node: 2 of 4 GPUs free, 2 nodes: other GPU, 1 node: other zone, 1 node: spot"
 
 
 def test_a_pool_that_may_be_shared_only_so_far_stops_there() -> None:
     packing = pack([room("a", 8)], [demand("m", 8, 1)], 6)
-    assert [(left.waiting, left.why) for left in packing.left] == [(2, "0 shares are left of all")]
+    assert [(left.waiting, packing.why(left.demand)) for left in packing.left] == [(2, "0 shares are left of all")]
