@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.decode import Policies, decode
 from compiler.diagnostics import Diagnostic, has_errors
-from compiler.emit import EMITTERS
+from compiler.emit import EMITTERS, argocd
+from compiler.emit.object import Object
 from compiler.environments import overlaid, unfit_environment
 from compiler.fleet import Fleet
 from compiler.kept import Kept
 from compiler.link import link
+from compiler.ownership import conflicts
 from compiler.prove import prove
 from compiler.render import rendered_files
 from compiler.source import Sources, load_sources
@@ -53,9 +55,17 @@ def compile_environments(root: Path, environment: str = "") -> Mapping[str, Comp
     sources, kept = load_sources(root), None
     result: dict[str, Compiled] = {}
     for name in (environment,) if environment else sources.environments or ("",):
-        result[name] = _compiled(sources, root, name, kept)
+        result[name] = _owned(_compiled(sources, root, name, kept))
         kept = result[name].kept  # what environments have in common is worked out once
     return result
+
+
+def _owned(compiled: Compiled) -> Compiled:
+    """With what is found only once all objects are there."""
+    if compiled.fleet is None:
+        return compiled
+    found = tuple(conflicts(objects(compiled.fleet, compiled.environment, compiled.kept)))
+    return replace(compiled, fleet=None, diagnostics=_ordered([*compiled.diagnostics, *found])) if found else compiled
 
 
 def _compiled(every: Sources, root: Path, environment: str, before: Kept | None) -> Compiled:
@@ -75,29 +85,37 @@ def _compiled(every: Sources, root: Path, environment: str, before: Kept | None)
     if fleet is not None:
         found.extend(prove(fleet, kept))
         found.extend(finding for emitter in EMITTERS for finding in emitter.diagnostics(fleet, kept))
-    ordered = tuple(sorted(dict.fromkeys(found), key=lambda d: (d.position, d.code, d.message)))
+    ordered = _ordered(found)
     if has_errors(ordered):
         # What was made of policies that are wrong may follow from the wrong ones among them.
         return Compiled(environment, None, ordered, every, policies, before or Kept())
     return Compiled(environment, fleet, ordered, every, policies, kept.closed())
 
 
-def manifests(fleet: Fleet, kept: Kept | None = None) -> Mapping[str, bytes]:
+def _ordered(found: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+    return tuple(sorted(dict.fromkeys(found), key=lambda d: (d.position, d.code, d.message)))
+
+
+def objects(fleet: Fleet, environment: str, kept: Kept) -> tuple[Object, ...]:
+    """All that is rendered of `fleet`. `kept` is that of an earlier run of this function."""
+    made = tuple(item for emitter in EMITTERS for item in emitter.objects(fleet, kept))
+    return (*made, *argocd.objects(fleet.platform, environment, made, kept))
+
+
+def manifests(fleet: Fleet, kept: Kept | None = None, environment: str = "") -> Mapping[str, bytes]:
     """The files of `rendered/`, or of `rendered/<environment>/`, by their path in it.
 
     `kept` is that of an earlier run of this function.
     """
     kept = kept or Kept()
-    return rendered_files((made for emitter in EMITTERS for made in emitter.objects(fleet, kept)), kept)
+    return rendered_files(objects(fleet, environment, kept), kept)
 
 
 def rendered(compiled: Mapping[str, Compiled], alone: bool = False) -> Mapping[str, bytes]:
     """The files of `rendered/`, for environments without errors; of one that stands `alone`, those of its folder."""
     files: dict[str, bytes] = {}
-    kept = Kept()
     for name, each in compiled.items():
         assert each.fleet is not None
         prefix = f"{name}/" if name and not alone else ""
-        files |= {f"{prefix}{file}": data for file, data in manifests(each.fleet, kept).items()}
-        kept = Kept(kept.closed())
+        files |= {f"{prefix}{file}": data for file, data in manifests(each.fleet, each.kept, name).items()}
     return files

@@ -13,13 +13,16 @@ from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from compiler.emit.argocd import FOLDER as ARGOCD
 from compiler.emit.object import Object, place
 from compiler.kept import Kept
+from compiler.ownership import Row, ledger, ledger_text
 from compiler.yaml_text import yaml_text
 
 HEADER = "# Rendered by turnout; do not edit."
 KUSTOMIZATION = "kustomization.yaml"
 INDEX = "index.json"
+OWNERSHIP = "ownership.json"
 STAGING = ".turnout-staging"
 """Where files wait until all are written: within the folder, because that may be a mount point."""
 
@@ -39,8 +42,10 @@ def rendered_files(objects: Iterable[Object], kept: Kept | None = None) -> dict[
     if len(rows) < sum(len(file.rows) for file in made):
         _refuse_twins(by_file)
     texts = {file: made.text for file, made in zip(by_file, made, strict=True)}
-    texts[KUSTOMIZATION] = _kustomization(by_file).encode()
+    for folder, listed in _kustomized(by_file).items():
+        texts[f"{folder}{KUSTOMIZATION}"] = _kustomization(listed).encode()
     texts[INDEX] = _index(rows).encode()
+    texts[OWNERSHIP] = ledger_text(chain.from_iterable(file.ledger for file in made)).encode()
     return {file: texts[file] for file in sorted(texts)}
 
 
@@ -48,12 +53,13 @@ class _File(NamedTuple):
     text: bytes
     rows: tuple[tuple[str, str], ...]
     """Of the index, by the keys of the objects."""
+    ledger: tuple[Row, ...]
 
 
 def _file(items: Iterable[Object]) -> _File:
     keyed = sorted((((item.wave, item.body["kind"], item.key), item) for item in items), key=itemgetter(0))
     text = f"{HEADER}\n" + "---\n".join(yaml_text(item.body) for _, item in keyed)
-    return _File(text.encode(), tuple((key, _row(key, item)) for (*_, key), item in keyed))
+    return _File(text.encode(), tuple((key, _row(key, item)) for (*_, key), item in keyed), ledger(items))
 
 
 def _row(key: str, item: Object) -> str:
@@ -127,6 +133,16 @@ def drift(files: Mapping[str, bytes], directory: Path) -> str:
     )
 
 
+def _kustomized(files: Iterable[str]) -> dict[str, list[str]]:
+    """What stands in the kustomization of the folder itself, and in that of the folder for Argo CD's own cluster."""
+    inside = f"{ARGOCD}/"
+    found: dict[str, list[str]] = {"": []}
+    for file in files:
+        folder = inside if file.startswith(inside) else ""
+        found.setdefault(folder, []).append(file.removeprefix(folder))
+    return found
+
+
 def _kustomization(files: Iterable[str]) -> str:
     body = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": sorted(files)}
     return f"{HEADER}\n{yaml_text(body)}"
@@ -147,13 +163,14 @@ def _rendered_earlier(directory: Path) -> Iterator[str]:
                 if file.read(len(first_line)) != first_line:
                     continue
             yield path.relative_to(directory).as_posix()
-            if path.name == KUSTOMIZATION and (index := path.with_name(INDEX)).is_file():
-                yield index.relative_to(directory).as_posix()
+            if path.name == KUSTOMIZATION:
+                beside = (path.with_name(name) for name in (INDEX, OWNERSHIP))
+                yield from (index.relative_to(directory).as_posix() for index in beside if index.is_file())
 
 
 def _is_foreign(file: str, found: bytes | None) -> bool:
     """What carries no mark of ours anywhere: a file with conflict markers of a merge above our header is ours."""
-    mark = b'"object":' if PurePosixPath(file).name == INDEX else HEADER.encode()
+    mark = b'"object":' if PurePosixPath(file).name in (INDEX, OWNERSHIP) else HEADER.encode()
     return bool(found and found.strip(b"[] \n") and mark not in found)
 
 

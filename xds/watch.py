@@ -25,7 +25,7 @@ async def watch(root: Path, output: Path, colour: bool, environment: str = "") -
             print(f"{output} stays as it was: the policies have errors", flush=True)
             continue
         making = Kept(kept)
-        files = manifests(read.fleet, making)
+        files = manifests(read.fleet, making, environment)
         kept = making.closed()
         done = _done(files, write(files, output))
         print(f"{output}: {done} in {(read.seconds + time.monotonic() - began) * 1000:.0f} ms", flush=True)

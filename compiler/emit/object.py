@@ -51,6 +51,8 @@ class Handover:
     """The writer's field manager, as the API server records it: `kube-controller-manager`."""
     origin: Position
     """Of the policy that hands it over."""
+    initial: bool = False
+    """Whether the manifest says what the field begins with, for when the object is made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from compiler.fleet.model import (
     longest_context,
 )
 from compiler.fleet.names import cluster_name, slug
-from compiler.fleet.platform import Platform
+from compiler.fleet.platform import Argocd, Platform
 from compiler.fleet.pool import Node, Pool, PoolStrategy, Queue, Sharing, SharingMode, ShmCache
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
@@ -61,6 +61,7 @@ from compiler.fleet.weights import FILLER_CPU, kept_memory, weights_on_disk
 
 __all__ = [
     "FILLER_CPU",
+    "Argocd",
     "Backend",
     "Carrier",
     "ColdStart",

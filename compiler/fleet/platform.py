@@ -8,6 +8,22 @@ from compiler.diagnostics import BUILT_IN, Position
 
 
 @dataclass(frozen=True, slots=True)
+class Argocd:
+    """How Argo CD syncs what is rendered."""
+
+    repo_url: str
+    target_revision: str
+    path: str
+    """Of the rendered folder in the repository."""
+    project: str
+    namespace: str
+    """Where Argo CD looks for Applications."""
+    server: str
+    """The API server of the cluster that is synced."""
+    origin: Position
+
+
+@dataclass(frozen=True, slots=True)
 class Platform:
     namespace: str = "ai-inference"
     """Of every object whose policy names none, and of the control server."""
@@ -17,6 +33,7 @@ class Platform:
     labels: tuple[tuple[str, str], ...] = ()
     """The owner's own, sorted; on every object that no other policy is the origin of."""
     annotations: tuple[tuple[str, str], ...] = ()
+    argocd: Argocd | None = None
 
 
 BUILT_IN_PLATFORM = Platform()

@@ -11,6 +11,9 @@ from compiler.kinds.part import Document, Part, later
 from compiler.kinds.values import HostName, LabelValue, Name, Namespace, Shape, Text
 
 ReleaseText = Annotated[str, Shape(r"^[0-9]{1,4}\.[0-9]{1,4}\Z", "no release: major.minor", '"1.34"')]
+RepositoryText = Annotated[
+    Text, Shape(r"^[!-~]+\Z", "no address of a repository", "https://git.example.com/policy.git")
+]
 CarrierText = Literal["envoy", "istio"]
 
 
@@ -48,6 +51,23 @@ class GpuSpec(Part):
     """Of one GPU, in GiB."""
 
 
+class ArgocdSpec(Part):
+    repo_url: RepositoryText = Field(alias="repoURL")
+    """The repository that holds what is rendered, as Argo CD knows it."""
+    target_revision: Text = "main"
+    """The branch, tag or commit to sync."""
+    path: Annotated[str, Shape(r"^(?!/)(?!.*\.\.)[!-~]+\Z", "no path within a repository", "rendered")] = "rendered"
+    """Of the rendered folder in the repository."""
+    project: Name = "turnout"
+    """Of the AppProject and of the Application; with environments, `<project>-<environment>`."""
+    namespace: Namespace = "argocd"
+    """Where Argo CD looks for Applications."""
+    server: Annotated[
+        Text, Shape(r"^https?://[!-~]+\Z", "no address of an API server", "https://kubernetes.default.svc")
+    ] = "https://kubernetes.default.svc"
+    """The cluster to sync to, by its API server; the default is the one in which Argo CD runs."""
+
+
 class PlatformSpec(Part):
     namespace: Namespace = "ai-inference"
     """Of every rendered object whose policy names none."""
@@ -66,7 +86,8 @@ class PlatformSpec(Part):
     autoscaler: Literal["hpa", "keda"] | None = later("What scales replicas.")
     prometheus: dict[str, Any] | None = later("Where metrics are read.")
     tracing: dict[str, Any] | None = later("Where spans go.")
-    argocd: dict[str, Any] | None = later("The Application that syncs rendered/.")
+    argocd: ArgocdSpec | None = None
+    """With it, the Argo CD Applications that sync what is rendered are rendered too."""
     signed_commits: dict[str, Any] | None = later("Whose commits are served.")
     staged_config: Literal["disabled", "enabled", "automatic"] | None = later("Whether a few Envoys go first.")
 

@@ -51,4 +51,5 @@ def _platform(policies: Policies, platform: Settings) -> Platform:
         kubernetes=".".join(map(str, platform.kubernetes)),
         labels=tuple(sorted(metadata.labels.items())) if metadata else (),
         annotations=tuple(sorted(metadata.annotations.items())) if metadata else (),
+        argocd=platform.argocd,
     )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from compiler.catalogue import FOREIGN_GPU_PREFIX, GPUS, Gpu
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error, warning
-from compiler.fleet import Carrier
-from compiler.kinds import Gateway, InferenceModel
+from compiler.fleet import Argocd, Carrier
+from compiler.kinds import Gateway, InferenceModel, Platform
 from compiler.kinds.platform import PlatformSpec
 from compiler.kinds.values import quoted
 from compiler.link.references import dangling
@@ -27,6 +27,7 @@ class Settings:
     istio: tuple[int, int]
     registries: tuple[str, ...]
     require_digest: bool
+    argocd: Argocd | None
 
     def carrier(self, host: str) -> Carrier:
         return self.carriers.get(host, self.default_carrier)
@@ -55,6 +56,7 @@ def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
         istio=_release(spec.versions.istio),
         registries=spec.images.registries,
         require_digest=spec.images.require_digest,
+        argocd=None if policy is None else _argocd(policy),
     )
     if policy is not None:
         if result.istio < OLDEST_ISTIO:
@@ -66,6 +68,21 @@ def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
             found.append(too_old(place, sleep, "Kubernetes", OLDEST_KUBERNETES, result.kubernetes))
         _check_hosts(policies, found)
     return result
+
+
+def _argocd(policy: Policy[Platform]) -> Argocd | None:
+    spec = policy.body.spec.argocd
+    if spec is None:
+        return None
+    return Argocd(
+        repo_url=spec.repo_url,
+        target_revision=spec.target_revision,
+        path=spec.path.rstrip("/"),
+        project=spec.project,
+        namespace=spec.namespace,
+        server=spec.server,
+        origin=policy.key("spec", "argocd"),
+    )
 
 
 def gpu(policy: Policy[InferenceModel], platform: Settings, found: list[Diagnostic]) -> Gpu:

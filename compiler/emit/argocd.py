@@ -1,0 +1,145 @@
+"""The Argo CD Applications that sync what is rendered, no wider than it is.
+
+Argo CD applies the fleet, and what it must leave to others follows from the ownership ledger. So the Applications are
+made of the other objects, and come last. They stand in a folder of their own: it belongs to the cluster in which
+Argo CD runs, which need not be the fleet's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from compiler.emit.object import Object, Owner, Wave, metadata
+from compiler.fleet import Platform
+from compiler.kept import Kept
+from compiler.ownership import Row, group, ledger
+
+FOLDER = "argocd"
+_API_VERSION = "argoproj.io/v1alpha1"
+_RETRY = {"limit": 5, "backoff": {"duration": "5s", "factor": 2, "maxDuration": "3m"}}
+_IN_CLUSTER = "https://kubernetes.default.svc"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Of what is rendered, that which an Application depends on."""
+
+    rows: tuple[Row, ...]
+    namespaces: tuple[str, ...]
+    """Sorted."""
+    cluster_kinds: tuple[tuple[str, str], ...]
+    """Group and kind of objects of the whole cluster, sorted."""
+    namespaced_kinds: tuple[tuple[str, str], ...]
+
+
+def objects(platform: Platform, environment: str, made: Iterable[Object], kept: Kept) -> tuple[Object, ...]:
+    """Nothing unless Platform names a repository. `made` is all else of the environment."""
+    if platform.argocd is None:
+        return ()
+    contents = kept.same(("argocd", environment), _contents(tuple(made)))
+    return kept.by(_objects, (platform, environment, contents), _objects, (platform, environment, contents))
+
+
+def _contents(made: tuple[Object, ...]) -> Contents:
+    spaces: set[str] = set()
+    whole: set[tuple[str, str]] = set()
+    namespaced: set[tuple[str, str]] = set()
+    for item in made:
+        namespace = item.body["metadata"].get("namespace")
+        kind = group(item.body["apiVersion"]), item.body["kind"]
+        if namespace is None:
+            whole.add(kind)
+        else:
+            spaces.add(namespace)
+            namespaced.add(kind)
+    return Contents(ledger(made), tuple(sorted(spaces)), tuple(sorted(whole)), tuple(sorted(namespaced)))
+
+
+def _objects(platform: Platform, environment: str, contents: Contents) -> tuple[Object, ...]:
+    argocd = platform.argocd
+    assert argocd is not None
+    name = f"{argocd.project}-{environment.replace('.', '-')}" if environment else argocd.project
+    path = f"{argocd.path}/{environment}" if environment else argocd.path
+    fleet = {"namespace": platform.namespace, "server": argocd.server}
+    itself = {"namespace": argocd.namespace, "server": _IN_CLUSTER}
+    own = [{"group": "argoproj.io", "kind": kind} for kind in ("AppProject", "Application")]
+    return (
+        _project(platform, name, [{"namespace": n, "server": argocd.server} for n in contents.namespaces], contents),
+        _application(platform, name, name, path, fleet, _ignored(contents.rows)),
+        _project(platform, f"{name}-argocd", [itself], None, own),
+        _application(platform, f"{name}-argocd", f"{name}-argocd", f"{path}/{FOLDER}", itself, []),
+    )
+
+
+def _project(
+    platform: Platform,
+    name: str,
+    destinations: list[dict[str, str]],
+    contents: Contents | None,
+    kinds: list[dict[str, str]] | None = None,
+) -> Object:
+    """What its Application may touch: the namespaces and kinds that are rendered, and no other."""
+    argocd = platform.argocd
+    assert argocd is not None
+    spec = {
+        "description": "Rendered by turnout",
+        "sourceRepos": [argocd.repo_url],
+        "destinations": destinations,
+        "clusterResourceWhitelist": _kinds(contents.cluster_kinds) if contents else [],
+        "namespaceResourceWhitelist": kinds if contents is None else _kinds(contents.namespaced_kinds),
+    }
+    return _object(platform, "AppProject", name, Wave.FOUNDATION, spec)
+
+
+def _application(
+    platform: Platform, name: str, project: str, path: str, destination: dict[str, str], ignored: list[dict[str, Any]]
+) -> Object:
+    argocd = platform.argocd
+    assert argocd is not None
+    spec: dict[str, Any] = {
+        "project": project,
+        "source": {"repoURL": argocd.repo_url, "targetRevision": argocd.target_revision, "path": path},
+        "destination": destination,
+        "syncPolicy": {
+            "automated": {"prune": True, "selfHeal": True},
+            "retry": _RETRY,
+            # With the second, what others write is left to them when Argo CD syncs, and not only when it compares.
+            "syncOptions": ["ServerSideApply=true", "RespectIgnoreDifferences=true", "PruneLast=true"],
+        },
+    }
+    if ignored:
+        spec["ignoreDifferences"] = ignored
+    return _object(platform, "Application", name, Wave.ACCESS, spec)
+
+
+def _ignored(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
+    """One entry for each object, with the very fields that others write."""
+    return [_ignoring(list(those)) for _, those in groupby(rows, key=attrgetter("object"))]
+
+
+def _ignoring(rows: list[Row]) -> dict[str, Any]:
+    row = rows[0]
+    named = {"group": row.group, "kind": row.kind, "namespace": row.namespace, "name": row.name}
+    fields = list(dict.fromkeys(row.handover.field for row in rows))
+    return {**{key: value for key, value in named.items() if value}, "jsonPointers": fields}
+
+
+def _kinds(kinds: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"group": of, "kind": kind} for of, kind in kinds]
+
+
+def _object(platform: Platform, kind: str, name: str, wave: Wave, spec: dict[str, Any]) -> Object:
+    argocd = platform.argocd
+    assert argocd is not None
+    owner = Owner("turnout", argocd.namespace, (), ())
+    body = {
+        "apiVersion": _API_VERSION,
+        "kind": kind,
+        "metadata": metadata(name, owner, argocd.origin, wave),
+        "spec": spec,
+    }
+    return Object(f"{FOLDER}/{kind.lower()}s.yaml", body, argocd.origin)

@@ -1,0 +1,94 @@
+"""Who writes which field of which object: one writer for each, or a finding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from compiler.diagnostics import Diagnostic, error
+from compiler.emit.object import Handover, Object, place
+
+GIT = "git"
+
+
+class Row(NamedTuple):
+    """A field that git does not write."""
+
+    object: str
+    """Its key: `apps/v1/Deployment/ai-inference/llama-70b-1-0`."""
+    group: str
+    """Empty for the core's."""
+    kind: str
+    namespace: str | None
+    """None for an object of the whole cluster."""
+    name: str
+    handover: Handover
+
+
+def ledger(objects: Iterable[Object]) -> tuple[Row, ...]:
+    """By object and field."""
+    rows = (_row(item, handover) for item in objects for handover in item.handovers)
+    return tuple(sorted(rows, key=lambda row: (row.object, row.handover.field, row.handover.writer)))
+
+
+def _row(item: Object, handover: Handover) -> Row:
+    metadata = item.body["metadata"]
+    names = metadata.get("namespace"), metadata["name"]
+    return Row(item.key, group(item.body["apiVersion"]), item.body["kind"], *names, handover)
+
+
+def group(api_version: str) -> str:
+    """`apps` of `apps/v1`; empty for the core's `v1`."""
+    return api_version.rpartition("/")[0]
+
+
+def ledger_text(rows: Iterable[Row]) -> str:
+    """JSON with one row a line, so that a changed owner is a changed line."""
+    lines = [
+        json.dumps(
+            {
+                "object": row.object,
+                "field": row.handover.field,
+                "writer": row.handover.writer,
+                "manager": row.handover.manager,
+                "origin": place(row.handover.origin),
+            }
+        )
+        for row in rows
+    ]
+    return "[\n" + ",\n".join(f"  {line}" for line in lines) + "\n]\n" if lines else "[]\n"
+
+
+def conflicts(objects: Iterable[Object]) -> Iterator[Diagnostic]:
+    """P450 for every field that two write.
+
+    Git writes what the manifest says, unless that is only what the object begins with.
+    """
+    for item in objects:
+        first: dict[str, Handover] = {}
+        for handover in item.handovers:
+            other = first.setdefault(handover.field, handover)
+            if other is not handover:
+                places = f"{place(other.origin)}, {place(handover.origin)}"
+                yield _conflict(item, handover, other.writer, places)
+            elif not handover.initial and _says(item.body, handover.field):
+                yield _conflict(item, handover, GIT, f"{place(item.origin)}, {place(handover.origin)}")
+
+
+def _conflict(item: Object, handover: Handover, other: str, places: str) -> Diagnostic:
+    said = f"{item.key}{handover.field} is written by {other} and {handover.writer} ({places})"
+    return error("P450", handover.origin, said, "one of them")
+
+
+def _says(body: Mapping[str, Any], pointer: str) -> bool:
+    """Whether there is a value at `pointer`. https://www.rfc-editor.org/rfc/rfc6901"""
+    value: Any = body
+    for step in (part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]):
+        if isinstance(value, Mapping) and step in value:
+            value = value[step]
+        elif isinstance(value, list | tuple) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return False
+    return True
