@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from compiler.emit.cache import as_loaded
 from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
 from compiler.emit.fetch import init_containers
@@ -18,13 +19,13 @@ from compiler.emit.names import (
     version_annotations,
     weights_labels,
 )
+from compiler.emit.placement import GPU, gpu_request, in_pool, pool_annotations, pool_labels, zones_of
 from compiler.emit.scrape import scrape_annotations, scrape_labels
 from compiler.emit.spread import spread
 from compiler.emit.volumes import volume_mounts, volumes
 from compiler.fleet import Model, Tier, Version, slug
 from compiler.quantity import bytes_text, cores_text
 
-_GPU = "nvidia.com/gpu"
 _STARTUP_PERIOD = timedelta(seconds=5)
 _PATIENCE = 5
 """Seconds a probe that restarts an instance waits for an answer, however short the policy's own timeout is."""
@@ -35,10 +36,13 @@ _MOST_GRACE = timedelta(seconds=600)
 
 def pod_template(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
     """Owner's labels stay off it: a new cost-centre label must not restart every instance."""
+    version = as_loaded(model, version)
     return {
         "metadata": {
             "labels": dict(sorted(_labels(model, version, tier).items())),
-            "annotations": scrape_annotations(version) | version_annotations(version),
+            "annotations": dict(
+                sorted((scrape_annotations(version) | version_annotations(version) | pool_annotations(model)).items())
+            ),
         },
         "spec": _pod_spec(model, version, tier),
     }
@@ -59,6 +63,7 @@ def _labels(model: Model, version: Version, tier: Tier) -> dict[str, str]:
         **tier_labels(model, version, tier),
         **scrape_labels(version),
         **failover_labels(tier),
+        **pool_labels(model, version),
         **weights_labels(version),
     }
 
@@ -73,7 +78,7 @@ def _pod_spec(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
         # The images run as root and write caches into their own file system: neither is forbidden here.
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "priorityClassName": priority_class(model.priority),
-        **_placement(model, version, tier),
+        **in_pool(_placement(model, version, tier), model, version, tier),
         "topologySpreadConstraints": spread(model, version, tier),
         **({"initContainers": fetching} if (fetching := init_containers(version)) else {}),
         "containers": [_container(model, version, tier)],
@@ -86,19 +91,13 @@ def _placement(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
     placement: dict[str, Any] = {}
     if version.resources.gpu_count:
         placement["nodeSelector"] = {"nvidia.com/gpu.product": version.resources.gpu_product}
-        placement["tolerations"] = [{"key": _GPU, "operator": "Exists", "effect": "NoSchedule"}]
-    zones = _zones(model, tier)
+        placement["tolerations"] = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
+    zones = zones_of(model, tier)
     if zones:
         term = {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": list(zones)}]}
         required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
         placement["affinity"] = {"nodeAffinity": required}
     return placement
-
-
-def _zones(model: Model, tier: Tier) -> tuple[str, ...]:
-    if tier is not Tier.ACTIVE and model.zones.standby is not None:
-        return (model.zones.standby,)
-    return model.zones.active
 
 
 def _container(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
@@ -109,7 +108,7 @@ def _container(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
     container |= {
         "args": list(started.args),
         "ports": [{"name": "http", "containerPort": CONTAINER_PORT}],
-        "resources": _resources(version),
+        "resources": _resources(model, version),
         **_probes(version),
         # Endpoints are withdrawn while it sleeps; only then the engine is told to stop.
         "lifecycle": {"preStop": {"sleep": {"seconds": _PRE_STOP // timedelta(seconds=1)}}},
@@ -119,11 +118,11 @@ def _container(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
     return {**container, "volumeMounts": mounts} if mounts else container
 
 
-def _resources(version: Version) -> dict[str, Any]:
+def _resources(model: Model, version: Version) -> dict[str, Any]:
     resources = version.resources
     # /dev/shm is charged to the container.
     memory = bytes_text(resources.memory + resources.shm)
-    gpus = {_GPU: str(resources.gpu_count)} if resources.gpu_count else {}
+    gpus = gpu_request(model.pool, resources)
     # No CPU limit: a throttled engine leaves its GPUs idle between steps, and idle cores are nobody's gain.
     return {
         "requests": {"cpu": cores_text(resources.cpu), "memory": memory, **gpus},

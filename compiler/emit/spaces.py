@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from compiler.diagnostics import Position
+from compiler.emit.cache import cached
 from compiler.fleet import Carrier, Fleet, Gateway, Model, Route, Scheme, Tenant, Version, routes
 from compiler.fleet.names import CLUSTERS_NAMESPACES
 from compiler.kept import Kept
@@ -75,7 +76,7 @@ def spaces(fleet: Fleet, found: Reaches, kept: Kept) -> tuple[Space, ...]:
             origin=origin,
             has_models=bool(own),
             schemes=tuple(sorted({version.engine.model_path.scheme for model in own for version in model.versions})),
-            mounts_node=any(_mounts_node(version) for model in own for version in model.versions),
+            mounts_node=any(_mounts_node(model, version) for model in own for version in model.versions),
             gateways=tuple(sorted({gateway.namespace for gateway, carried in askers if Carrier.ENVOY in carried})),
             in_mesh=name not in CLUSTERS_NAMESPACES and any(Carrier.ISTIO in carried for _, carried in askers),
         )
@@ -83,8 +84,8 @@ def spaces(fleet: Fleet, found: Reaches, kept: Kept) -> tuple[Space, ...]:
     return tuple(kept.same(("space", name), space(name, at)) for name, at in sorted(_origins(fleet, models).items()))
 
 
-def _mounts_node(version: Version) -> bool:
-    return version.engine.model_path.scheme is Scheme.HOST
+def _mounts_node(model: Model, version: Version) -> bool:
+    return version.engine.model_path.scheme is Scheme.HOST or cached(model, version) is not None
 
 
 def _origins(fleet: Fleet, models: Mapping[str, list[Model]]) -> dict[str, Position]:

@@ -39,6 +39,7 @@ from compiler.fleet.model import (
 )
 from compiler.fleet.names import cluster_name, slug
 from compiler.fleet.platform import Argocd, OtlpProtocol, Platform, Tracing
+from compiler.fleet.pool import Node, Pool, PoolStrategy, Queue, Sharing, SharingMode, ShmCache
 from compiler.fleet.rollout import (
     Analysis,
     AnalysisSource,
@@ -66,8 +67,10 @@ from compiler.fleet.traffic import (
     Strategy,
     Timeouts,
 )
+from compiler.fleet.weights import FILLER_CPU, kept_memory, weights_on_disk
 
 __all__ = [
+    "FILLER_CPU",
     "Analysis",
     "AnalysisSource",
     "Argocd",
@@ -105,6 +108,7 @@ __all__ = [
     "Model",
     "ModelPath",
     "ModelType",
+    "Node",
     "OnExplicitModel",
     "Operator",
     "Orchestrator",
@@ -112,9 +116,12 @@ __all__ = [
     "OutlierDetection",
     "Pace",
     "Platform",
+    "Pool",
+    "PoolStrategy",
     "Priority",
     "Protocol",
     "Quantization",
+    "Queue",
     "Resources",
     "Retries",
     "Rollout",
@@ -125,6 +132,9 @@ __all__ = [
     "Rule",
     "Scheme",
     "Share",
+    "Sharing",
+    "SharingMode",
+    "ShmCache",
     "SlowStart",
     "Strategy",
     "Target",
@@ -135,7 +145,9 @@ __all__ = [
     "Version",
     "Zones",
     "cluster_name",
+    "kept_memory",
     "longest_context",
     "routes",
     "slug",
+    "weights_on_disk",
 ]

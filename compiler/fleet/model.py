@@ -9,6 +9,7 @@ from enum import StrEnum
 from compiler.diagnostics import BUILT_IN, Position
 from compiler.fleet.gateway import Gateway
 from compiler.fleet.platform import BUILT_IN_PLATFORM, Platform
+from compiler.fleet.pool import Pool
 from compiler.fleet.rollout import Rollout, RolloutEngine
 from compiler.fleet.scaling import Autoscaling
 from compiler.fleet.tenant import Tenant
@@ -105,6 +106,8 @@ class Engine:
     """Share of each GPU's memory that the engine may take, 0.1-1."""
     extra_args: tuple[str, ...]
     """Passed last, as they stand."""
+    parameters: int | None = None
+    """How many numbers the weights are; None where neither policy nor a name says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,8 @@ class Resources:
 class ColdStart:
     cold: timedelta
     """Load time from storage: what the start-up probe must allow."""
+    preload: bool = False
+    """Whether the pool keeps the weights in its nodes' memory, and the engine loads them from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +215,8 @@ class Model:
     fault: Fault | None = None
     expected_qps: float | None = None
     """Requests a second on an ordinary day, all versions together."""
+    pool: Pool | None = None
+    """Where its instances run; None: wherever the cluster has such GPUs."""
     tenant: str | None = None
     """The name of the tenant for whom alone it runs."""
     rto: timedelta | None = None
@@ -249,6 +256,8 @@ class Fleet:
     """Sorted by name; at least one: without a Gateway in policy there is `default`."""
     platform: Platform = BUILT_IN_PLATFORM
     tenants: tuple[Tenant, ...] = ()
+    """Sorted by name."""
+    pools: tuple[Pool, ...] = ()
     """Sorted by name."""
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from compiler.kinds.disaster_recovery import DisasterRecovery
 from compiler.kinds.gateway import Gateway
+from compiler.kinds.gpu_pool import GPUPool
 from compiler.kinds.inference_model import InferenceModel
 from compiler.kinds.model_orchestrator import ModelOrchestrator
 from compiler.kinds.part import Part
@@ -20,6 +21,7 @@ KINDS: tuple[type[Part], ...] = (
     DisasterRecovery,
     Gateway,
     Tenant,
+    GPUPool,
     Rollout,
 )
 """In the order in which they are decoded: Platform's defaults come before the models they complete."""
@@ -28,6 +30,7 @@ __all__ = [
     "API_VERSION",
     "KINDS",
     "DisasterRecovery",
+    "GPUPool",
     "Gateway",
     "InferenceModel",
     "ModelOrchestrator",

@@ -34,8 +34,9 @@ class ResourcesSpec(Part):
 
 class ConfigSpec(Part):
     parameters: Annotated[str, Shape(r"^[0-9]+(\.[0-9]+)?[MBT]\Z", "no size: a number and M, B or T", "7B")] | None = (
-        later("Size, `7B`, where modelName does not say it; for the memory proof.")
+        None
     )
+    """Size, `7B`, where neither modelName nor the model's own name says it; for sums of memory."""
     max_seq_len: Annotated[int, Field(ge=1, le=2**24)] = 4096
     """Tokens of prompt and answer together."""
     max_batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
@@ -58,7 +59,8 @@ class ColdStartSpec(Part):
     warm: PositiveUpToADay | None = later("Load time from host memory; for the recovery proof (30s).")
     cold: PositiveUpToADay = timedelta(seconds=300)
     """Load time from storage, at the worst; the start-up probe allows a quarter more."""
-    preload_to_shm: bool | None = later("Keeps the weights in the node's shared memory.")
+    preload_to_shm: bool = False
+    """Keeps the weights in the memory of the pool's nodes (GPUPool.shmCache), and loads them from there."""
 
 
 class MetricSpec(Part):
@@ -150,7 +152,8 @@ class DefaultsSpec(WorkloadSpec):
 
     type: Literal["llm", "embedding", "multimodal", "specialized"] = "llm"
     """What the model does; an embedding model's engine is started as one."""
-    pool: Name | None = later("The GPU pool it runs in.")
+    pool: Name | None = None
+    """The GPUPool it runs in. Default: the only one; for a model without GPUs, and where there are no pools, none."""
     tenant: Name | None = None
     """For whom alone it runs, in that tenant's namespace. Default: for nobody in particular."""
     capabilities: tuple[Name, ...] = ()

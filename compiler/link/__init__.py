@@ -10,6 +10,7 @@ from compiler.link.gateways import gateways
 from compiler.link.models import models
 from compiler.link.names import check_names
 from compiler.link.platform import Settings, settings
+from compiler.link.pools import pools
 from compiler.link.recovery import recoveries
 from compiler.link.rollouts import with_rollouts
 from compiler.link.tenants import check_namespaces, tenants, tenants_of_models
@@ -29,7 +30,8 @@ def link(policies: Policies, kept: Kept | None = None) -> tuple[Fleet | None, li
     check_names(policies, kept, found)
     fleet_tenants = tenants(policies, platform, kept, found)
     theirs = tenants_of_models(policies, fleet_tenants, kept, found)
-    fleet_models = models(policies, platform, recovery, theirs, kept, found)
+    fleet_pools = pools(policies, platform, kept, found)
+    fleet_models = models(policies, platform, recovery, theirs, fleet_pools, kept, found)
     fleet_models = with_rollouts(fleet_models, policies, platform, kept, found)
     fleet_gateways = gateways(policies, platform, fleet_models, kept, found)
     if policies.platform_known:
@@ -38,7 +40,8 @@ def link(policies: Policies, kept: Kept | None = None) -> tuple[Fleet | None, li
         found = [d for d in found if d.code != "P203"]
     if has_errors(found) or not (policies.complete and policies.platform_known):
         return None, found
-    return Fleet(fleet_models, fleet_gateways, _platform(policies, platform), tenants=fleet_tenants), found
+    fleet_platform = _platform(policies, platform)
+    return Fleet(fleet_models, fleet_gateways, fleet_platform, tenants=fleet_tenants, pools=fleet_pools.valid), found
 
 
 def _platform(policies: Policies, platform: Settings) -> Platform:

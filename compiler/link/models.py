@@ -11,7 +11,7 @@ from typing import NamedTuple
 from compiler.catalogue import SLEEPING_ENGINES
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import BUILT_IN, Diagnostic, Position, error
-from compiler.fleet import Endpoint, Framework, Model, ModelType, Priority, Tenant, Version, Zones
+from compiler.fleet import Endpoint, Framework, Model, ModelType, Pool, Priority, Tenant, Version, Zones
 from compiler.kept import Kept
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import InferenceModelSpec
@@ -25,6 +25,7 @@ from compiler.link.endpoints import (
     instances_of,
 )
 from compiler.link.platform import Settings, gpu
+from compiler.link.pools import Pools, pool_of
 from compiler.link.recovery import Recovery
 from compiler.link.references import weights_sum
 from compiler.link.scaling import autoscaling, check_autoscaling, scales
@@ -73,6 +74,7 @@ def models(
     platform: Settings,
     recovery: Mapping[str, Recovery],
     tenants: Mapping[str, Tenant],
+    pools: Pools,
     kept: Kept,
     found: list[Diagnostic],
 ) -> tuple[Model, ...]:
@@ -91,7 +93,9 @@ def models(
         theirs = tuple(more[name] for name, _ in own if name in more) if more else ()
         slot = "linked", own[0][0]
         linked.append(
-            kept.last(slot, (own, versions, platform, *theirs), _linked, (own, versions, more, platform, kept))
+            kept.last(
+                slot, (own, versions, platform, pools, *theirs), _linked, (own, versions, more, platform, pools, kept)
+            )
         )
     for some in linked:
         found.extend(some.found)
@@ -108,6 +112,7 @@ def _linked(
     versions: tuple[tuple[str, tuple[Policy[InferenceModel], ...]], ...],
     more: Mapping[str, _More],
     platform: Settings,
+    pools: Pools,
     kept: Kept,
 ) -> _Linked:
     found: list[Diagnostic] = []
@@ -119,11 +124,19 @@ def _linked(
         alternatives = kept.reported(found, _alternatives, policy, views.get(name, ()))
         recovery, more_names, tenant = more.get(name, (None, (), None))
         if alternatives:
-            parts = (policy, alternatives, platform, recovery, more_names, tenant)
+            pool = kept.reported(found, _pool, policy, alternatives, pools)
+            parts = (policy, alternatives, platform, pool, recovery, more_names, tenant)
             models.append((name, kept.reported(unfit, _model, *parts)))
         instances.append((name, kept.of(_instances, alternatives)))
     mirroring = tuple(name for name, policy in own if policy.body.spec.traffic.mirror is not None)
     return _Linked(tuple(models), tuple(instances), mirroring, tuple(found), tuple(unfit))
+
+
+def _pool(
+    policy: Policy[InferenceModel], alternatives: tuple[Alternative, ...], pools: Pools, found: list[Diagnostic]
+) -> Pool | None:
+    has_gpus = any(alternative.policy.body.spec.resources.gpu_count for alternative in alternatives)
+    return pool_of(policy, has_gpus, pools, found)
 
 
 def _instances(alternatives: tuple[Alternative, ...]) -> Instances:
@@ -151,6 +164,7 @@ def _model(
     policy: Policy[InferenceModel],
     alternatives: tuple[Alternative, ...],
     platform: Settings,
+    pool: Pool | None,
     recovery: Recovery | None,
     more_names: tuple[str, ...],
     tenant: Tenant | None,
@@ -191,6 +205,7 @@ def _model(
         labels=tuple(sorted(metadata.labels.items())),
         annotations=tuple(sorted(metadata.annotations.items())),
         origin=policy.at("metadata", "name"),
+        pool=pool,
         tenant=tenant.name if tenant else None,
         priority=recovery.priority if recovery else Priority.NORMAL,
     )
@@ -208,7 +223,7 @@ def _version(
         name=str(spec.version),
         weight=alternative.weight,
         model_name=spec.model_name,
-        engine=engine(spec),
+        engine=engine(spec, alternative.policy.body.metadata.name),
         resources=resources(spec, gpu(alternative.policy, platform, [])),
         cold_start=cold_start(spec),
         replicas=replicas(spec),

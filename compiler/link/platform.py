@@ -94,12 +94,16 @@ def _argocd(policy: Policy[Platform]) -> Argocd | None:
 
 def gpu(policy: Policy[InferenceModel], platform: Settings, found: list[Diagnostic]) -> Gpu:
     """The catalogue's entry for the model's gpuType; reports P226 where it is read as another name, P103 if unknown."""
-    written = policy.body.spec.resources.gpu_type
     place = policy.at("spec", "resources", "gpuType")
+    return catalogued("spec.resources.gpuType", policy.body.spec.resources.gpu_type, place, platform, found)
+
+
+def catalogued(field: str, written: str, place: Position, platform: Settings, found: list[Diagnostic]) -> Gpu:
+    """The catalogue's entry for a type as it is written in `field`."""
     name = written.removeprefix(FOREIGN_GPU_PREFIX)
     if name not in platform.gpus:
         known = ", ".join(sorted(platform.gpus))
-        said = f"spec.resources.gpuType: {quoted(written)} is not one of {known}"
+        said = f"{field}: {quoted(written)} is not one of {known}"
         found.append(error("P103", place, said, nearest(name, platform.gpus) or "Platform.gpuCatalogue adds types"))
         return Gpu(written, 0)
     if name != written:

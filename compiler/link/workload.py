@@ -12,13 +12,15 @@ from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import EndpointSpec, InferenceModelSpec
 from compiler.kinds.values import MODEL_PATH
 from compiler.link.effective import GIB
+from compiler.link.parameters import parameters
 from compiler.link.platform import KUBERNETES_OF_IMAGE_VOLUMES, Settings, gpu, too_old
 from compiler.quantity import bytes_text
 
 T = TypeVar("T")
 
 
-def engine(spec: InferenceModelSpec) -> Engine:
+def engine(spec: InferenceModelSpec, name: str) -> Engine:
+    """`name` is the model's."""
     config = spec.config
     return Engine(
         framework=Framework(spec.framework),
@@ -31,6 +33,7 @@ def engine(spec: InferenceModelSpec) -> Engine:
         dtype=config.dtype,
         gpu_memory_utilization=config.gpu_memory_utilization,
         extra_args=config.extra_args,
+        parameters=parameters(config.parameters, spec.model_name, name),
     )
 
 
@@ -50,7 +53,7 @@ def resources(spec: InferenceModelSpec, each: Gpu) -> Resources:
 
 
 def cold_start(spec: InferenceModelSpec) -> ColdStart:
-    return ColdStart(spec.cold_start.cold)
+    return ColdStart(spec.cold_start.cold, spec.cold_start.preload_to_shm)
 
 
 def endpoint(spec: EndpointSpec, origin: Position) -> Endpoint:

@@ -30,13 +30,13 @@ FLEET = {
     "Gateway": document("Gateway", "public", "hosts: [inference.example.com]"),
     "Platform": document("Platform", "platform", "defaults: {}"),
     "Tenant": document("Tenant", "studio", "gpuQuota: 1"),
+    "GPUPool": document(
+        "GPUPool", "shared", "nodes: [{name: node, zone: az-1, gpuCount: 8, cpu: 64, memory: 512Gi}]\nqueue: {}"
+    ),
 }
 EXAMPLES: dict[str, Any] = {
-    "pool": "a100",
     "min": 10,
-    "parameters": "7B",
     "warm": "30s",
-    "preloadToShm": True,
     "rpo": "0s",
     "healthCheckInterval": "10s",
     "failoverThreshold": 3,
@@ -86,7 +86,7 @@ LATER = sorted(later_fields(), key=str)
 
 
 def test_there_are_later_fields_in_every_part_of_the_language_but_one() -> None:
-    assert {kind for kind, _ in LATER} == set(FLEET) - {"ModelOrchestrator"}
+    assert {kind for kind, _ in LATER} == set(FLEET) - {"ModelOrchestrator", "GPUPool"}
     assert {path[-1] for _, path in LATER} == set(EXAMPLES)
 
 
@@ -126,7 +126,7 @@ def without_origins(value: Any) -> Any:
 
 
 def test_a_field_of_later_in_the_defaults_is_told_once_however_many_models_there_are() -> None:
-    platform = document("Platform", "platform", "defaults: {pool: a100}")
+    platform = document("Platform", "platform", "defaults: {coldStart: {warm: 20s}}")
     assert codes(platform, model("a"), model("b")) == ["P116"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -31,14 +32,18 @@ from compiler.fleet import (
     Model,
     ModelPath,
     ModelType,
+    Node,
     Orchestrator,
     OtlpProtocol,
     OutlierDetection,
     Pace,
     Platform,
+    Pool,
+    PoolStrategy,
     Priority,
     Protocol,
     Quantization,
+    Queue,
     Resources,
     Retries,
     Rollout,
@@ -46,6 +51,9 @@ from compiler.fleet import (
     RolloutMetric,
     RolloutStrategy,
     Scheme,
+    Sharing,
+    SharingMode,
+    ShmCache,
     SlowStart,
     Strategy,
     Target,
@@ -157,16 +165,25 @@ def fleet(*models: Model, gateways: tuple[Gateway, ...] = (), tenants: tuple[Ten
 
 def rich_fleet() -> Fleet:
     """Every engine, tier, scheme of weights and hash key; two versions; a rollout; five gateways, of which four are
-    Istio's; two tenants, one of them with a model that is only Istio's."""
+    Istio's; two tenants, one of them with a model that is only Istio's; a pool for each way of sharing GPUs."""
     bank = replace(tenant("bank", 8), labels=(("cost-centre", "4711"),), annotations=(("example.com/owner", "risk"),))
     shop = tenant("shop")
     own = (owned("fraud-7b", bank, version("1", line=140), line=138), owned("cat.7b", shop, _on_the_node(), line=150))
-    models = (_llama_70b(), _embedder(), _mistral(), _quantized(), _on_triton(), _on_tensorrt(), _moved(), *own)
+    models = (
+        _llama_70b(),
+        _embedder(),
+        _mistral(),
+        _quantized(),
+        _on_triton(),
+        _on_tensorrt(),
+        _moved(),
+    )
     tracing = Tracing(OtlpProtocol.GRPC, "otel-collector.monitoring.svc", 4317, 1.0, at(8, "policies/platform.yaml"))
     platform = Platform(
         origin=at(3, "policies/platform.yaml"), prometheus="http://prometheus.monitoring.svc:9090", tracing=tracing
     )
-    return replace(fleet(*models, gateways=_gateways(), tenants=(bank, shop)), platform=platform)
+    whole = fleet(*models, *own, *_in_pools(), gateways=_gateways(), tenants=(bank, shop))
+    return replace(whole, platform=platform, pools=pools())
 
 
 def _on_the_node() -> Version:
@@ -353,6 +370,78 @@ def _moved() -> Model:
     judged = (metric("success-rate", 99), metric("duration", None, 500), metric("ttft", None, 2000))
     waiting = metric("waiting", None, 50, 'max(vllm:num_requests_waiting{namespace="{{ namespace }}"})')
     return moved_model(rollout(*judged, waiting, line=1))
+
+
+def pools() -> tuple[Pool, ...]:
+    """One for each way of sharing, each with another strategy and its nodes found in another way."""
+    whole = Pool(
+        name="h100",
+        nodes=(node("gpu-1", "az-1"), node("gpu-2", "az-2"), node("gpu-3", "az-3", spot=True)),
+        strategy=PoolStrategy.AFFINITY,
+        queue=Queue(5, True),
+        sharing=Sharing(SharingMode.NONE, 1),
+        shm_cache=ShmCache(128 * GI, "/dev/shm/model_cache"),
+        labels=(("team", "platform"),),
+        annotations=(("example.com/owner", "platform"),),
+        origin=at(3, "policies/pools.yaml"),
+    )
+    labelled = (node("a", "az-1", labels=(("group", "a"),)), node("b", "az-2", labels=(("group", "b"),)))
+    sliced = tuple(replace(each, gpu_product="NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", gpus=28) for each in labelled)
+    return (
+        replace(whole, name="0.slices", nodes=sliced, queue=None, sharing=Sharing(SharingMode.MIG, 1)),
+        whole,
+        replace(
+            whole,
+            name="mps",
+            nodes=labelled,
+            queue=None,
+            strategy=PoolStrategy.SPREAD,
+            sharing=Sharing(SharingMode.MPS, 3),
+        ),
+        replace(whole, name="turns", strategy=PoolStrategy.BINPACK, sharing=Sharing(SharingMode.TIME_SLICING, 1.5)),
+        replace(whole, name="vgpu", nodes=labelled, queue=Queue(1, False), sharing=Sharing(SharingMode.VGPU, 4)),
+    )
+
+
+def node(name: str, zone: str, labels: tuple[tuple[str, str], ...] = (), spot: bool = False) -> Node:
+    return Node(
+        name=name,
+        zone=zone,
+        gpu_product="NVIDIA-A100-SXM4-80GB",
+        gpu_memory_gib=80,
+        gpus=4,
+        cpu=64000,
+        memory=512 * GI,
+        labels=labels,
+        spot=spot,
+    )
+
+
+def _in_pools() -> Iterator[Model]:
+    """A model in each pool; in the first, weights of every kind that can be kept in its nodes' memory."""
+    slices, whole, mps, turns, vgpu = pools()
+    kept = {
+        "kept-bucket": ModelPath(Scheme.S3, "models/kept"),
+        "kept-claim": ModelPath(Scheme.PVC, "weights/kept"),
+        "kept-hub": ModelPath(Scheme.HF, "example/kept-7b"),
+        "kept-on-host": ModelPath(Scheme.HOST, "/data/kept"),
+    }
+    for line, (name, path) in enumerate(kept.items(), 140):
+        own = version(line=line)
+        parameters = None if path.scheme is Scheme.HOST else 7 * 10**9
+        own = replace(
+            own,
+            engine=replace(own.engine, model_path=path, parameters=parameters),
+            cold_start=ColdStart(seconds(300), preload=True),
+            hot=1,
+            cold=1,
+        )
+        yield replace(model(name, own, line=line), pool=whole, zones=Zones(("az-1",), "az-3"))
+    for line, pool in enumerate((slices, mps, turns, vgpu), 150):
+        own = version(line=line)
+        product = pool.nodes[0].gpu_product
+        own = replace(own, resources=replace(own.resources, gpu_product=product))
+        yield replace(model(f"in-{pool.name}", own, line=line), pool=pool)
 
 
 def _gateways() -> tuple[Gateway, ...]:

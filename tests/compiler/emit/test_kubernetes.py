@@ -342,7 +342,7 @@ def test_a_node_selector_names_a_gpu_as_its_label_does(objects: tuple[Object, ..
     """`nvidia.com/gpu.product: nvidia.com/a100-80g` fits no node."""
     pods = [item.body["spec"]["template"]["spec"] for item in objects if item.body["kind"] == "Deployment"]
     products = {spec["nodeSelector"]["nvidia.com/gpu.product"] for spec in pods if "nodeSelector" in spec}
-    assert products == {"NVIDIA-A100-SXM4-80GB", "NVIDIA-L40S"}
+    assert products == {"NVIDIA-A100-SXM4-80GB", "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", "NVIDIA-L40S"}
 
 
 def test_the_image_is_the_one_that_policy_pins() -> None:

@@ -21,12 +21,15 @@ def test_an_object_is_named_by_version_kind_namespace_and_name(objects: tuple[Ob
 
 def test_every_object_names_its_policy_line_and_its_wave(objects: tuple[Object, ...]) -> None:
     waves = {
+        "Queue": -5,
+        "ConfigMap": -5,
         "Namespace": -5,
         "ResourceQuota": -5,
         "LimitRange": -5,
         "NetworkPolicy": -4,
         "PriorityClass": -5,
         "ServiceAccount": -4,
+        "DaemonSet": -3,
         "Service": 0,
         "Deployment": 0,
         "HorizontalPodAutoscaler": 0,

@@ -30,6 +30,8 @@ def test_the_fleet_makes_every_kind(objects: tuple[Object, ...]) -> None:
         "Gateway",
         "VirtualService",
         "EnvoyFilter",
+        "Queue",
+        "DaemonSet",
         "Namespace",
         "ResourceQuota",
         "LimitRange",

@@ -1,0 +1,34 @@
+"""How much memory a model's files take where they are kept."""
+
+from __future__ import annotations
+
+from compiler.fleet.model import Engine, Framework, Quantization
+from compiler.fleet.pool import ShmCache
+
+GIB = 2**30
+FILLER_CPU = 1000
+"""Thousandths of a core that who copies the weights asks for."""
+_FILLER_MEMORY = 2 * GIB
+
+_HALF_A_BYTE = frozenset({Quantization.AWQ, Quantization.GPTQ, Quantization.INT4})
+
+
+def weights_on_disk(engine: Engine) -> int | None:
+    """Bytes, where the number of parameters is known.
+
+    What the engine quantizes while it loads is 16 bits in its file: fp8 everywhere, int8 with TGI.
+    """
+    if engine.parameters is None:
+        return None
+    if engine.quantization in _HALF_A_BYTE:
+        return engine.parameters // 2
+    if engine.quantization is Quantization.INT8 and engine.framework is not Framework.TGI:
+        return engine.parameters
+    return engine.parameters * (4 if engine.dtype == "float32" else 2)
+
+
+def kept_memory(engine: Engine, cache: ShmCache) -> int:
+    """Bytes of a node's memory that keeping the weights takes, who copies them included; of the whole cache where
+    their size is not known."""
+    size = weights_on_disk(engine)
+    return (cache.size if size is None else -(-size // GIB) * GIB) + _FILLER_MEMORY
