@@ -51,7 +51,6 @@ EXAMPLES: dict[str, Any] = {
     "autoscaler": "keda",
     "prometheus": {"address": "http://prometheus:9090"},
     "tracing": {"otlp": "http://otel:4318"},
-    "argocd": {"repoURL": "https://example.com/policies.git"},
     "signedCommits": {"allowedSigners": []},
     "stagedConfig": "automatic",
     "tier": "pro",
