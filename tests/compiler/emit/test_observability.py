@@ -233,7 +233,7 @@ def test_a_slow_first_token_is_measured_by_the_time_after_which_a_stream_is_begu
 
 
 def test_a_busy_gpu_calls_nobody() -> None:
-    [found] = [r for r in rules(rich_fleet(), "turnout-alerts") if "gpu" in r["expr"]]
+    [found] = [r for r in rules(rich_fleet(), "turnout-alerts") if "turnout_gpu_utilization" in r["expr"]]
     assert found["labels"] == {"severity": "info"}
 
 
