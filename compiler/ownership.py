@@ -29,7 +29,11 @@ class Row(NamedTuple):
 def ledger(objects: Iterable[Object]) -> tuple[Row, ...]:
     """By object and field."""
     rows = (_row(item, handover) for item in objects for handover in item.handovers)
-    return tuple(sorted(rows, key=lambda row: (row.object, row.handover.field, row.handover.writer)))
+    return tuple(sorted(rows, key=_order))
+
+
+def _order(row: Row) -> tuple[str, str, str]:
+    return row.object, row.handover.field, row.handover.writer
 
 
 def _row(item: Object, handover: Handover) -> Row:
@@ -44,7 +48,7 @@ def group(api_version: str) -> str:
 
 
 def ledger_text(rows: Iterable[Row]) -> str:
-    """JSON with one row a line, so that a changed owner is a changed line."""
+    """JSON with one row a line, so that a changed owner is a changed line; in the order of `ledger`, always."""
     lines = [
         json.dumps(
             {
@@ -55,7 +59,7 @@ def ledger_text(rows: Iterable[Row]) -> str:
                 "origin": place(row.handover.origin),
             }
         )
-        for row in rows
+        for row in sorted(rows, key=_order)
     ]
     return "[\n" + ",\n".join(f"  {line}" for line in lines) + "\n]\n" if lines else "[]\n"
 
