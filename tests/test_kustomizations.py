@@ -1,4 +1,4 @@
-"""What plain `kubectl` makes of the rendered folders, with environments and without, and that rendering again is idle."""
+"""What plain `kubectl` makes of the rendered folders, with environments and without; rendering again is idle."""
 
 from __future__ import annotations
 

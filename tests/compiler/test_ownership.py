@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from compiler.emit import argocd
 from compiler.emit.object import Handover, Object, Owner, Wave, Writer, metadata
 from compiler.fleet import Argocd, Platform
 from compiler.kept import Kept
-from compiler.ownership import conflicts, ledger, ledger_text
+from compiler.ownership import conflicts, ledger, ledger_text, line
+from compiler.render import rendered_files
 from tests.manifests.schemas import validate
 
 MODEL = Position("policies/models.yaml", 3, 18)
@@ -79,7 +81,9 @@ def test_a_field_deep_in_an_object_is_found_as_json_pointers_say() -> None:
 
 
 def test_the_ledger_has_a_line_for_each_field_that_git_does_not_write() -> None:
-    text = ledger_text(ledger((deployment(PROMOTION, name="b"), deployment(HPA, name="a"), deployment(name="c"))))
+    text = ledger_text(
+        map(line, ledger((deployment(PROMOTION, name="b"), deployment(HPA, name="a"), deployment(name="c"))))
+    )
     assert text.count("\n") == 4
     assert json.loads(text) == [
         {
@@ -98,6 +102,21 @@ def test_the_ledger_has_a_line_for_each_field_that_git_does_not_write() -> None:
         },
     ]
     assert json.loads(ledger_text(())) == []
+
+
+def test_whoever_writes_a_map_writes_what_is_in_it() -> None:
+    spec = Handover("/spec", Writer.FLAGGER, "flagger", STANDBY)
+    near = Handover("/spec/replicasOfOthers", Writer.TURNOUT, "turnout", STANDBY)
+    (found,) = said(deployment(HPA, spec))[:1]
+    assert "chat-1/spec/replicas is written by autoscaler and flagger (" in found
+    assert said(deployment(HPA, near)) == []
+
+
+def test_the_order_of_objects_decides_nothing_of_the_ledger() -> None:
+    one, other = deployment(HPA, name="b"), replace(deployment(PROMOTION, name="a"), file="models/a.yaml")
+    files = [rendered_files(objects)["ownership.json"] for objects in ((one, other), (other, one))]
+    assert files[0] == files[1]
+    assert [row["object"][-1] for row in json.loads(files[0])] == ["a", "b"]
 
 
 fields = st.sampled_from(("/spec/replicas", "/spec/template/spec/nodeName", "/metadata/labels/a~1b"))
