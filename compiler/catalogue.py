@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from compiler.fleet import Framework
+from compiler.fleet import Framework, Scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,21 @@ HEALTH_PATHS: Mapping[Framework, str] = {
 
 SLEEPING_ENGINES = frozenset({Framework.VLLM})
 """Engines that can put their weights into host memory and wake again, so that a warm standby may run."""
+
+READERS_OF_OBJECT_STORES = frozenset({Framework.VLLM, Framework.TRITON})
+"""Engines that load weights from `s3://` and `gs://` themselves. SGLang does since 0.5.9, which is newer than above."""
+
+FETCHERS: Mapping[Scheme, str] = {
+    Scheme.S3: "docker.io/amazon/aws-cli:2.27.9",
+    Scheme.GS: "gcr.io/google.com/cloudsdktool/google-cloud-cli:549.0.0-slim",
+}
+"""Images that copy them for the others."""
+
+
+def fetched(framework: Framework, scheme: Scheme) -> bool:
+    """Whether weights are copied before the engine starts, so that it finds files."""
+    return scheme in FETCHERS and framework not in READERS_OF_OBJECT_STORES
+
 
 MAINTENANCE_ONLY = frozenset({Framework.TGI})
 
@@ -98,6 +113,7 @@ FLAGS: Mapping[Framework, Mapping[str, Flag]] = {
         "--hostname": Flag(""),
         "--port": Flag("", also=("-p",)),
         "--max-total-tokens": Flag("config.maxSeqLen"),
+        "--max-input-tokens": Flag("config.maxSeqLen", also=("--max-input-length",)),
         "--max-concurrent-requests": Flag("config.maxBatchSize"),
         "--num-shard": Flag("config.tensorParallel"),
         "--dtype": Flag("config.dtype", when=_NAMED_DTYPES),

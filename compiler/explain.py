@@ -20,6 +20,8 @@ from compiler.fleet import (
     MirrorShare,
     Model,
     Retries,
+    Rollout,
+    RolloutEngine,
     Tier,
     Timeouts,
     Version,
@@ -27,6 +29,7 @@ from compiler.fleet import (
 from compiler.fleet.routes import WHOLE
 from compiler.kinds.measures import duration_text
 from compiler.request import Request
+from compiler.rollout_document import rollout_spec
 
 Document = dict[str, Any]
 Place = Callable[[Position], str]
@@ -44,9 +47,9 @@ def document(request: Request, decision: Decision, place: Place, healthy: Health
     """Its keys are an interface:
 
     `{"stage", "rule", "gateway", "targets": [{"model", "version", "share", "tiers", "limits", "fallback", "insteadOf",
-    "origin"}], "unanswered", "mirrors", "fault", "timeouts", "retries", "error", "origin", "steps": [{"stage", "name",
-    "matched", "why", "origin"}], "request"}`. `stage` is explicit, rule, capability, default, fallback, models or none;
-    `share` and `unanswered` are of 1.
+    "rollout", "origin"}], "unanswered", "mirrors", "fault", "timeouts", "retries", "error", "origin",
+    "steps": [{"stage", "name", "matched", "why", "origin"}], "request"}`. `stage` is explicit, rule, capability,
+    default, fallback, models or none; `share` and `unanswered` are of 1.
 
     `healthy` tells of an instance whether it is well; without it nothing is said of health.
     """
@@ -113,8 +116,14 @@ def _target(target: Chosen, place: Place, healthy: Healthy | None) -> Document:
         "limits": _limits(target.limits, place),
         "fallback": [_named(backend) for backend in target.hops],
         "insteadOf": [_named(backend) for backend in target.instead_of],
+        "rollout": _rollout(target.model.rollout, place) if target.model.rollout else None,
         "origin": place(target.version.origin),
     }
+
+
+def _rollout(rollout: Rollout, place: Place) -> Document:
+    """What moves the model: of the shares of its versions, those that policy commits are only the first."""
+    return {"name": rollout.name, **rollout_spec(rollout), "origin": place(rollout.engine_origin)}
 
 
 def _named(backend: Backend) -> Document:
@@ -254,6 +263,15 @@ def _target_lines(target: Document) -> Iterator[str]:
     yield f"{indent}{said}, connect within {limits['connectTimeout']}  ({limits['origin']})"
     if target["fallback"]:
         yield f"{indent}when none is well: {_listed(target['fallback'])}"
+    if target["rollout"]:
+        yield f"{indent}{_rollout_text(target['rollout'])}"
+
+
+def _rollout_text(rollout: Document) -> str:
+    way = "to Flagger's hands" if rollout["from"] == rollout["to"] else f"from {rollout['from']} to {rollout['to']}"
+    flaggers = rollout["engine"] == RolloutEngine.FLAGGER
+    who = "Flagger moves it and says the shares meanwhile" if flaggers else "nothing moves it yet"
+    return f"rollout {rollout['name']}, {way}: {who}  ({rollout['origin']})"
 
 
 def _tier(tier: Document) -> str:

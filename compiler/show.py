@@ -1,4 +1,4 @@
-"""The effective policy of one model, each value with the line or the default it comes from."""
+"""The effective policy of one model or rollout, each value with the line or the default it comes from."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Position
+from compiler.fleet import Rollout
 from compiler.kept import Kept
 from compiler.kinds import InferenceModel
+from compiler.kinds import Rollout as RolloutKind
 from compiler.kinds.inference_model import VersionSpec
 from compiler.link import Settings
 from compiler.link.endpoints import endpoints_of
@@ -19,6 +21,7 @@ from compiler.link.models import Alternative, effective_versions
 from compiler.link.recovery import recoveries
 from compiler.nodes import Loc, Node, at, dotted
 from compiler.report import shown
+from compiler.rollout_document import rollout_spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,13 @@ def model_values(policy: Policy[InferenceModel], policies: Policies, settings: S
         alone = {key: value for key, value in spec.items() if key in own} | _beyond(spec, shared, own | {"version"})
         values += inherited.version(index, version, alone, policy)
     return values
+
+
+def rollout_values(policy: Policy[RolloutKind], rollout: Rollout, policies: Policies, root: Path) -> list[Value]:
+    """Every value of the rollout that `policy` has become, in the schema's order."""
+    metadata = policy.body.metadata.model_dump(by_alias=True, exclude_none=True)
+    tree = {"metadata": metadata, "spec": rollout_spec(rollout)}
+    return list(_Origins(policies, root).values(tree, policy.node, (), ()))
 
 
 def _common(trees: list[dict[str, Any]]) -> dict[str, Any]:
@@ -156,7 +166,7 @@ def _join_items(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return joined
 
 
-def as_json(name: str, values: Iterable[Value]) -> str:
-    """`{"model": name, "values": [{"path", "value", "origin"}, …]}`."""
+def as_json(name: str, values: Iterable[Value], kind: str = "model") -> str:
+    """`{"model": name, "values": [{"path", "value", "origin"}, …]}`; `kind` is its first key."""
     rows = [{"path": dotted(v.loc), "value": v.value, "origin": v.origin} for v in values]
-    return json.dumps({"model": name, "values": rows}, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps({kind: name, "values": rows}, indent=2, ensure_ascii=False) + "\n"

@@ -18,6 +18,8 @@ FILTERS = "type.googleapis.com/envoy.extensions.filters"
 ACTIONS = {"route", "direct_response"}
 
 Json = dict[str, Any]
+NO_DELEGATES: Mapping[str, list[Json]] = {}
+NO_HEADERS: Json = {"response": {"set": {}}}
 
 
 def spec(of: Fleet, kind: str, name: str) -> Any:
@@ -32,9 +34,13 @@ def patches(of: Fleet, name: str, apply_to: str) -> list[Json]:
     return [p for p in spec(of, "EnvoyFilter", f"turnout-{name}")["configPatches"] if p["applyTo"] == apply_to]
 
 
-def virtual_host(of: Fleet, name: str, cluster: str) -> Json:
-    """Of the gateway `name`, whose destinations are all `cluster`; the routes tell their name in `x-test-route`."""
+def virtual_host(of: Fleet, name: str, cluster: str, delegates: Mapping[str, list[Json]] = NO_DELEGATES) -> Json:
+    """Of the gateway `name`, whose destinations are all `cluster`; the routes tell their name in `x-test-route`.
+
+    `delegates` are the routes of VirtualServices without hosts, by namespace and name.
+    """
     service = spec(of, "VirtualService", name)
+    service = {**service, "http": [made for http in service["http"] for made in delegated(http, delegates)]}
     host: Json = {
         "name": f"{service['hosts'][0]}:80",
         "domains": service["hosts"],
@@ -49,6 +55,17 @@ def virtual_host(of: Fleet, name: str, cluster: str) -> Json:
             value, wanted = patch["patch"]["value"], match["route"]["name"]
             host["routes"] = [merged(r, value) if r["name"] == wanted else r for r in host["routes"]]
     return host
+
+
+def delegated(http: Json, delegates: Mapping[str, list[Json]]) -> list[Json]:
+    """After pilot/pkg/model/virtualservice.go: a delegate that is not there takes its route away and no other one; one
+    that is there has its destinations from itself, and from the root what it does not say."""
+    if "delegate" not in http:
+        return [http]
+    found = delegates.get(f"{http['delegate']['namespace']}/{http['delegate']['name']}", [])
+    assert not any("match" in own or "name" in own for own in found), "not needed so far"
+    root = {key: value for key, value in http.items() if key != "delegate"}
+    return [{**root, **own} for own in found]
 
 
 def connection_manager(of: Fleet, names: tuple[str, ...], virtual_hosts: list[Json]) -> Json:
@@ -111,8 +128,10 @@ def _action(http: Json, cluster: str) -> Json:
     weights = [
         {
             "name": cluster,
-            "weight": destination["weight"],
-            "response_headers_to_add": [_header(*pair) for pair in destination["headers"]["response"]["set"].items()],
+            "weight": destination.get("weight", 1),
+            "response_headers_to_add": [
+                _header(*pair) for pair in destination.get("headers", NO_HEADERS)["response"]["set"].items()
+            ],
         }
         for destination in http["route"]
     ]

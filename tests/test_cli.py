@@ -131,6 +131,21 @@ def test_show_prints_each_value_with_its_origin(repo: Path) -> None:
     assert origins["replicas: 1"] == "default"
 
 
+def test_show_prints_a_rollout_that_policies_have(repo: Path) -> None:
+    text = (
+        "apiVersion: turnout.dev/v1\nkind: InferenceModel\nmetadata: {name: moved}\nspec:\n  modelName: org/moved\n"
+        "  versions: [{name: '1', weight: 100}, {name: '2', weight: 0}]\n---\n"
+        "apiVersion: turnout.dev/v1\nkind: Rollout\nmetadata: {name: move}\n"
+        "spec: {model: moved, from: '1', to: '2', interval: 5m}\n"
+    )
+    (repo / "policies" / "rollout.yaml").write_text(text)
+    run = turnout(repo, "show", "rollout/move")
+    assert 'interval: "5m"' in run.stdout
+    assert "rollout.yaml:11:52" in run.stdout
+    assert json.loads(turnout(repo, "show", "rollout/move", "--format", "json").stdout)["rollout"] == "move"
+    assert "did you mean 'move'?" in turnout(repo, "show", "rollout/mvoe").stderr
+
+
 def test_show_helps_with_a_name_that_is_none(repo: Path) -> None:
     assert "did you mean 'chat'?" in turnout(repo, "show", "model/chta").stderr
     unlike = turnout(repo, "show", "model/nope")

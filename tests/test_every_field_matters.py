@@ -33,8 +33,20 @@ REQUESTS = (
     Request(prompt_length=3000, headers={"x-team": "a"}),
     Request(capabilities=frozenset({"chat"})),
     Request(capabilities=frozenset({"code"})),
+    Request(model="moved"),
+    Request(model="rolled"),
 )
-TOLD = ("origin", "value_origins", "priority", "expected_qps")
+_OF_ROLLOUTS = (
+    "model",
+    "from_version",
+    "pause_after",
+    "sticky_by",
+    "drain_timeout",
+    "analysis",
+    "source",
+    "confidence",
+)
+TOLD = ("origin", "engine_origin", "value_origins", "priority", "expected_qps", "webhook", *_OF_ROLLOUTS)
 """Fields that no file and no resource depends on."""
 
 Path_ = tuple[str | int, ...]

@@ -117,11 +117,12 @@ def _show(subparsers: Subparsers) -> None:
         subparsers,
         "show",
         commands.show,
-        "print the effective policy of a model",
-        "turnout show model/llama-70b\nturnout show model/llama-70b policies --format json",
+        "print the effective policy of a model or rollout",
+        "turnout show model/llama-70b\nturnout show model/llama-70b policies --format json\n"
+        "turnout show rollout/llama-70b-1.1",
         "Each value comes with the line it stands on, or the default it comes from.",
     )
-    parser.add_argument("what", metavar="model/NAME")
+    parser.add_argument("what", metavar="KIND/NAME", help="model/NAME or rollout/NAME")
     _policies(parser)
     _format(parser, "text", "json")
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from compiler.explain import Document
     from compiler.pipeline import Compiled
     from compiler.request import Sent
+    from compiler.show import Value
 
 OK, FAILED, USAGE, FAULT, INTERRUPTED, UNREAD = 0, 1, 2, 70, 130, 141
 """Exit statuses: fine; the policies have errors, `rendered/` is stale, or an Envoy is not in sync; wrong usage; a fault
@@ -72,27 +73,40 @@ def _watch(options: argparse.Namespace) -> int:
 
 
 def show(options: argparse.Namespace) -> int:
-    from compiler.kinds import InferenceModel
-    from compiler.link import settings
-    from compiler.show import as_json, as_text, model_values
+    from compiler.kinds import InferenceModel, Rollout
+    from compiler.show import as_json, as_text
     from compiler.spelling import nearest
 
     kind, slash, name = options.what.partition("/")
-    if kind != "model" or not slash:
+    if kind not in ("model", "rollout") or not slash:
         likely = f"; did you mean model/{name or options.what}?"
-        print(f"turnout: '{options.what}' is not model/NAME{likely}", file=sys.stderr)
+        print(f"turnout: '{options.what}' is not model/NAME or rollout/NAME{likely}", file=sys.stderr)
         return USAGE
     compiled = _compiled(options)
-    found = compiled.policies.of(InferenceModel)
-    if name not in found:
+    found = compiled.policies.of(Rollout if kind == "rollout" else InferenceModel)
+    values = _values(compiled, kind, name, options.policies) if name in found else None
+    if values is None:
         if compiled.fleet is None:
             _report([compiled], options, sys.stderr)
-        hint = nearest(name, found) or f"models: {', '.join(found) or 'none'}"
-        print(f"turnout: no valid model '{name}' in {options.policies}; {hint}", file=sys.stderr)
+        hint = nearest(name, found) or f"{kind}s: {', '.join(found) or 'none'}"
+        print(f"turnout: no valid {kind} '{name}' in {options.policies}; {hint}", file=sys.stderr)
         return FAILED
-    values = model_values(found[name], compiled.policies, settings(compiled.policies, []), options.policies)
-    print(as_json(name, values) if options.format == "json" else as_text(values), end="")
+    print(as_json(name, values, kind) if options.format == "json" else as_text(values), end="")
     return OK
+
+
+def _values(compiled: Compiled, kind: str, name: str, root: Path) -> list[Value] | None:
+    """None for a rollout in policies that have errors: what it means depends on the model that it moves."""
+    from compiler.kinds import InferenceModel, Rollout
+    from compiler.link import settings
+    from compiler.show import model_values, rollout_values
+
+    policies = compiled.policies
+    if kind == "model":
+        return model_values(policies.of(InferenceModel)[name], policies, settings(policies, []), root)
+    rollouts = compiled.fleet.rollouts if compiled.fleet is not None else ()
+    moved = next((rollout for rollout in rollouts if rollout.name == name), None)
+    return None if moved is None else rollout_values(policies.of(Rollout)[name], moved, policies, root)
 
 
 def explain(options: argparse.Namespace) -> int:

@@ -141,7 +141,7 @@ class Control:
             self._before = (*self._before, Before(old, live_before, now + GRACE))
         self._snapshots.replace(prepared, self.live, self._before)
         self.policy = Policy(Health.OK, read.digest, datetime.now(UTC), read.diagnostics)
-        self._metrics.serving(read.digest)
+        self._metrics.serving(read.digest, prepared.fleet.models)
         self._publish(read.saved_at)
         models, gateways = len(prepared.fleet.models), len(prepared.fleet.gateways)
         found = f"models={models} gateways={gateways} warnings={_count(read.diagnostics, Severity.WARNING)}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from compiler.diagnostics import Diagnostic
-from compiler.emit import istio, kubernetes, tenancy
+from compiler.emit import autoscaling, flagger, istio, kubernetes, observability, priorities, tenancy
 from compiler.emit.object import Object
 from compiler.fleet import Fleet
 from compiler.kept import Kept
@@ -26,4 +26,4 @@ class Emitter(Protocol):
         """What this target cannot express: codes P3."""
 
 
-EMITTERS: tuple[Emitter, ...] = (kubernetes, istio, tenancy)
+EMITTERS: tuple[Emitter, ...] = (kubernetes, istio, tenancy, autoscaling, priorities, flagger, observability)

@@ -54,7 +54,7 @@ def _sglang(model: Model, engine: Engine, _: Tier) -> Launch:
     return Launch(
         ("python3", "-m", "sglang.launch_server"),
         (
-            *("--model-path", weights_argument(engine.model_path)),
+            *("--model-path", weights_argument(engine.model_path, files_only=True)),
             *_LISTEN,
             # One name only; a request's `model` is not compared with it.
             *("--served-model-name", model.served_names[0]),
@@ -64,6 +64,8 @@ def _sglang(model: Model, engine: Engine, _: Tier) -> Launch:
             *("--dtype", engine.dtype),
             *_quantize_at_load(engine),
             *("--mem-fraction-static", f"{engine.gpu_memory_utilization:g}"),
+            # Without it there is no /metrics.
+            "--enable-metrics",
             *(("--is-embedding",) if model.type is ModelType.EMBEDDING else ()),
         ),
     )
@@ -89,9 +91,11 @@ def _tgi(_: Model, engine: Engine, __: Tier) -> Launch:
     return Launch(
         (),
         (
-            *("--model-id", weights_argument(engine.model_path)),
+            *("--model-id", weights_argument(engine.model_path, files_only=True)),
             *("--hostname", "0.0.0.0", "--port", str(CONTAINER_PORT)),
             *("--max-total-tokens", str(engine.max_seq_len)),
+            # Up to version 2 its default follows the checkpoint; the launcher stops where that is not under the total.
+            *("--max-input-tokens", str(max(1, engine.max_seq_len - 1))),
             *("--max-concurrent-requests", str(engine.max_batch_size)),
             *("--num-shard", str(engine.tensor_parallel)),
             *(("--dtype", engine.dtype) if engine.dtype != "auto" else ()),
@@ -105,7 +109,7 @@ def _tensorrt_llm(_: Model, engine: Engine, __: Tier) -> Launch:
     return Launch(
         ("trtllm-serve",),
         (
-            weights_argument(engine.model_path),
+            weights_argument(engine.model_path, files_only=True),
             *_LISTEN,
             *("--max_seq_len", str(engine.max_seq_len)),
             *("--max_batch_size", str(engine.max_batch_size)),
@@ -119,7 +123,11 @@ def _triton(_: Model, engine: Engine, __: Tier) -> Launch:
     # Sizes, types and parallelism stand in the repository's config.pbtxt files.
     return Launch(
         ("tritonserver",),
-        ("--model-repository", weights_argument(engine.model_path), "--http-port", str(CONTAINER_PORT)),
+        (
+            *("--model-repository", weights_argument(engine.model_path), "--http-port", str(CONTAINER_PORT)),
+            # Otherwise of latencies there are sums only, and no percentiles. It may be given again with other settings.
+            "--metrics-config=summary_latencies=true",
+        ),
     )
 
 
@@ -131,8 +139,6 @@ _LAUNCHES: Mapping[Framework, Callable[[Model, Engine, Tier], Launch]] = {
     Framework.TRITON: _triton,
 }
 
-_MOUNT_IT = "mount the weights by pvc://, oci:// or host://"
-_OBJECT_STORES = {Scheme.S3: _MOUNT_IT, Scheme.GS: _MOUNT_IT}
 _IN_THE_CHECKPOINT = "leave it out: the checkpoint decides"
 _IN_THE_REPOSITORY = "leave it out: the model repository decides"
 _QUANTIZED = tuple(q for q in Quantization if q is not Quantization.NONE)
@@ -150,16 +156,14 @@ class _Lacks:
 
 
 _LACKS = {
-    # SGLang streams from object stores since 0.5.9; the release pinned by default is older.
-    Framework.SGLANG: _Lacks(_OBJECT_STORES, {}, {}, {}),
     Framework.TGI: _Lacks(
-        _OBJECT_STORES,
+        {},
         {},
         {"float32": "auto, float16 or bfloat16"},
         {ModelType.EMBEDDING: "framework vllm or sglang"},
     ),
     Framework.TENSORRT_LLM: _Lacks(
-        _OBJECT_STORES,
+        {},
         dict.fromkeys(_QUANTIZED, _IN_THE_CHECKPOINT),
         dict.fromkeys(_DTYPES, _IN_THE_CHECKPOINT),
         {ModelType.EMBEDDING: "framework vllm or sglang"},

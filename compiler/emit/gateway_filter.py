@@ -12,7 +12,7 @@ from typing import Any
 
 from compiler.emit.durations import envoy_duration
 from compiler.emit.header_matches import copies
-from compiler.emit.names import gateway_owner, service_host
+from compiler.emit.names import gateway_owner, service_hosts
 from compiler.emit.virtual_service import NO_MODEL_ROUTE, stream_route_name, takes_streams
 from compiler.envoy.local_replies import local_reply_config
 from compiler.envoy.request_pass import GATEWAY_HEADER, NO_CLUSTER_HEADER, shared_gateway_source
@@ -36,7 +36,7 @@ def config_patches(
         *(_virtual_host(gateway, domain) for domain in domains),
         *(_no_model_route(domain) for domain in domains),
         *(_stream_route(route) for route in own if takes_streams(route)),
-        *(_cluster(model, version) for model, version in versions),
+        *(_cluster(host) for model, version in versions for host in service_hosts(model, version)),
     ]
 
 
@@ -93,10 +93,10 @@ def _stream_route(route: Route) -> Patch:
     return _patch("HTTP_ROUTE", {"routeConfiguration": match}, "MERGE", {"route": action})
 
 
-def _cluster(model: Model, version: Version) -> Patch:
+def _cluster(host: str) -> Patch:
     """Envoy's default holds changes of instances back for up to a second."""
     value = {"common_lb_config": {"update_merge_window": "0s"}}
-    return _patch("CLUSTER", {"cluster": {"service": service_host(model, version)}}, "MERGE", value)
+    return _patch("CLUSTER", {"cluster": {"service": host}}, "MERGE", value)
 
 
 def _filter_name(gateway: Gateway) -> str:

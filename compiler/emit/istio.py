@@ -35,7 +35,9 @@ _ROOT_NAMESPACE = "istio-system"
 
 
 def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
-    yield from kept.each(_destination_rule, _carried_versions(fleet, kept))
+    # Of a model that Flagger moves, Flagger writes them.
+    own_rules = [(model, version) for model, version in _carried_versions(fleet, kept) if not model.is_flaggers]
+    yield from kept.each(_destination_rule, own_rules)
     for gateway in fleet.gateways:
         hosts = _hosts(gateway)
         if hosts:

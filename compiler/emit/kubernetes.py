@@ -1,4 +1,5 @@
-"""A fleet's workloads: for each model a ServiceAccount, for each version a Service, for each tier a Deployment."""
+"""A fleet's workloads: for each model a ServiceAccount, for each version a Service, for each tier a Deployment and what
+may be taken of it at a time."""
 
 from __future__ import annotations
 
@@ -9,22 +10,30 @@ from typing import Any
 from compiler.catalogue import SLEEPING_ENGINES
 from compiler.diagnostics import Diagnostic
 from compiler.emit import engines
+from compiler.emit.disruption import disruption_budget
 from compiler.emit.names import (
+    APP,
     SERVICE_PORT,
+    app_labels,
     deployment_name,
     model_file,
     model_labels,
     model_owner,
     service_name,
+    tier_labels,
+    tier_origin,
     version_annotations,
     version_labels,
 )
-from compiler.emit.object import Object, Wave, metadata
+from compiler.emit.object import Handover, Object, Wave, Writer, metadata
 from compiler.emit.pods import pod_template, start_budget
 from compiler.fleet import Fleet, Model, Tier, Version, slug
 from compiler.kept import Kept
 
 _IMAGE_PULL = timedelta(minutes=10)
+_REPLICAS = "/spec/replicas"
+_LEAST_TO_BUDGET = 2
+"""Instances that run: with one, a drained node takes it, budget or not."""
 
 
 def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
@@ -37,9 +46,12 @@ def _of_model(model: Model) -> tuple[Object, ...]:
 
 def _model_objects(model: Model) -> Iterator[Object]:
     yield _service_account(model)
-    for version in model.versions:
-        yield _service(model, version)
-        yield from (_deployment(model, version, tier) for tier in Tier if _has(version, tier))
+    for version in model.deployed:
+        yield _apex_service(model, version) if model.is_flaggers else _service(model, version)
+        for tier in (tier for tier in Tier if _has(version, tier)):
+            yield _deployment(model, version, tier)
+            if _running(version, tier) >= _LEAST_TO_BUDGET:
+                yield disruption_budget(model, version, tier)
 
 
 def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
@@ -82,34 +94,71 @@ def _service(model: Model, version: Version) -> Object:
     return Object(model_file(model), body, version.origin)
 
 
+def _apex_service(model: Model, version: Version) -> Object:
+    """Leads to what runs until Flagger has taken over, and then to what it has made of that: no request is lost."""
+    body = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(slug(model.name), model_owner(model), version.origin, Wave.WORKLOAD, model_labels(model)),
+        "spec": {
+            "selector": {APP: slug(model.name)},
+            "ports": [{"name": "http", "port": SERVICE_PORT, "targetPort": "http"}],
+        },
+    }
+    return Object(model_file(model), body, version.origin, _flaggers(model, "/spec/selector"))
+
+
+def _flaggers(model: Model, field: str) -> tuple[Handover, ...]:
+    """`field`, handed over to Flagger where it moves the model: the manifest says what it begins with."""
+    if model.rollout is None or not model.is_flaggers:
+        return ()
+    return (Handover(field, Writer.FLAGGER, "flagger", model.rollout.engine_origin, initial=True),)
+
+
 def _deployment(model: Model, version: Version, tier: Tier) -> Object:
-    labels = {**version_labels(model, version), "turnout.dev/tier": str(tier)}
+    labels, origin = {**app_labels(model), **tier_labels(model, version, tier)}, tier_origin(version, tier)
     body = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": metadata(
             deployment_name(model, version, tier),
             model_owner(model),
-            version.origin,
+            origin,
             Wave.WORKLOAD,
             labels,
             {**version_annotations(version), **_standby_note(version, tier)},
         ),
         "spec": _deployment_spec(model, version, tier, labels),
     }
-    return Object(model_file(model), body, version.origin)
+    return Object(model_file(model), body, origin, _flaggers(model, _REPLICAS) or _handovers(version, tier))
+
+
+def _handovers(version: Version, tier: Tier) -> tuple[Handover, ...]:
+    """How many instances run is for git to say, unless load or a promotion decides it."""
+    if tier is Tier.ACTIVE and version.autoscaling is not None:
+        return (Handover(_REPLICAS, Writer.AUTOSCALER, "kube-controller-manager", version.autoscaling.origin),)
+    if _waits(version, tier):
+        return (Handover(_REPLICAS, Writer.STANDBY, "turnout-standby", version.standby_origin, initial=True),)
+    return ()
 
 
 def _deployment_spec(model: Model, version: Version, tier: Tier, labels: dict[str, str]) -> dict[str, Any]:
     # By default a Deployment has failed after ten minutes, which a large image and a slow load outlast.
     deadline = start_budget(version) + _IMAGE_PULL
     return {
-        "replicas": _running(version, tier),
+        **_replicas(version, tier),
         "progressDeadlineSeconds": deadline // timedelta(seconds=1),
-        "selector": {"matchLabels": labels},
+        # A selector cannot be changed, and the version of what Flagger moves does.
+        "selector": {"matchLabels": {APP: labels[APP]} if model.is_flaggers else labels},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": pod_template(model, version, tier),
     }
+
+
+def _replicas(version: Version, tier: Tier) -> dict[str, int]:
+    """Left out where an autoscaler says it: each sync would undo what it has done. A waiting tier has to begin at 0."""
+    scaled = tier is Tier.ACTIVE and version.autoscaling is not None
+    return {} if scaled else {"replicas": _running(version, tier)}
 
 
 def _count(version: Version, tier: Tier) -> int:
@@ -133,7 +182,11 @@ def _running(version: Version, tier: Tier) -> int:
     return _count(version, tier) if runs else 0
 
 
+def _waits(version: Version, tier: Tier) -> bool:
+    """Whether a standby tier keeps none running until it is promoted."""
+    return tier is not Tier.ACTIVE and _running(version, tier) == 0
+
+
 def _standby_note(version: Version, tier: Tier) -> dict[str, str]:
-    """How many instances a promotion starts, where the tier itself keeps none running."""
-    waits = tier is not Tier.ACTIVE and _running(version, tier) == 0
-    return {"turnout.dev/standby-replicas": str(_count(version, tier))} if waits else {}
+    """How many instances a promotion starts."""
+    return {"turnout.dev/standby-replicas": str(_count(version, tier))} if _waits(version, tier) else {}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from compiler.diagnostics import Position
 from compiler.emit.object import Owner
-from compiler.fleet import Gateway, Model, Platform, Tenant, Tier, Version, slug
+from compiler.fleet import Gateway, Model, Platform, Priority, Tenant, Tier, Version, slug
 from compiler.fleet.names import version_slug
 
+APP = "app.kubernetes.io/name"
+"""Of the labels by which Flagger can tell pods apart, the one that Turnout uses."""
 SERVICE_PORT = 80
 CONTAINER_PORT = 8000
 
@@ -22,6 +25,10 @@ SIDECARS_LABEL = "turnout.dev/sidecars"
 """Of namespaces, set to "true" by whoever runs the cluster: Envoys beside clients there may reach models."""
 ISTIO_INGRESS = {"istio": "ingressgateway"}
 """The pods of Istio's own ingress gateway, as its charts label them."""
+CONTROL_METRICS = "http-metrics"
+"""Name of the control server's port for people and Prometheus; `/metrics`."""
+GATEWAY_METRICS = "stats"
+"""Name of the port at which a gateway's pods tell metrics, `/stats/prometheus`, and whether they are ready."""
 
 _TIERS = tuple(Tier)
 _RANKED = (Tier.WARM, Tier.HOT, Tier.ACTIVE)
@@ -61,6 +68,25 @@ def weights_labels(version: Version) -> dict[str, str]:
     return {WEIGHTS_LABEL: str(version.engine.model_path.scheme)}
 
 
+def app_labels(model: Model) -> dict[str, str]:
+    """What Flagger tells the pods by that are on trial; those that stand get another value: `<slug>-primary`."""
+    return {APP: slug(model.name)} if model.is_flaggers else {}
+
+
+def tier_labels(model: Model, version: Version, tier: Tier) -> dict[str, str]:
+    """What selects a tier's pods and no others."""
+    return {**version_labels(model, version), "turnout.dev/tier": str(tier)}
+
+
+def tier_origin(version: Version, tier: Tier) -> Position:
+    """Of the policy without which the tier would not be there."""
+    return version.origin if tier is Tier.ACTIVE else version.standby_origin
+
+
+def priority_class(priority: Priority) -> str:
+    return f"turnout-{priority}"
+
+
 def version_annotations(version: Version) -> dict[str, str]:
     return {"turnout.dev/model-name": version.model_name}
 
@@ -73,8 +99,21 @@ def service_host(model: Model, version: Version) -> str:
     return f"{service_name(model, version)}.{model.namespace}.svc.cluster.local"
 
 
+def apex_host(model: Model, suffix: str = "") -> str:
+    """Of the Services that Flagger has for a model: all requests', `-primary` and `-canary`."""
+    return f"{slug(model.name)}{suffix}.{model.namespace}.svc.cluster.local"
+
+
+def service_hosts(model: Model, version: Version) -> tuple[str, ...]:
+    """Every host that requests for the version may be sent to."""
+    if model.is_flaggers:
+        return tuple(apex_host(model, of) for of in ("", "-primary", "-canary")) if version in model.deployed else ()
+    return (service_host(model, version),)
+
+
 def deployment_name(model: Model, version: Version, tier: Tier) -> str:
-    name = service_name(model, version)
+    """For a model that Flagger moves it stays the same from version to version."""
+    name = slug(model.name) if model.is_flaggers else service_name(model, version)
     return name if tier is Tier.ACTIVE else f"{name}-{tier}"
 
 

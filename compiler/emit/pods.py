@@ -7,14 +7,19 @@ from typing import Any
 
 from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
+from compiler.emit.fetch import init_containers
 from compiler.emit.names import (
     CONTAINER_PORT,
+    app_labels,
     failover_labels,
     model_owner,
+    priority_class,
+    tier_labels,
     version_annotations,
-    version_labels,
     weights_labels,
 )
+from compiler.emit.scrape import scrape_annotations, scrape_labels
+from compiler.emit.spread import spread
 from compiler.emit.volumes import volume_mounts, volumes
 from compiler.fleet import Model, Tier, Version, slug
 from compiler.quantity import bytes_text, cores_text
@@ -33,7 +38,7 @@ def pod_template(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
     return {
         "metadata": {
             "labels": dict(sorted(_labels(model, version, tier).items())),
-            "annotations": version_annotations(version),
+            "annotations": scrape_annotations(version) | version_annotations(version),
         },
         "spec": _pod_spec(model, version, tier),
     }
@@ -48,8 +53,11 @@ def _labels(model: Model, version: Version, tier: Tier) -> dict[str, str]:
     return {
         "app.kubernetes.io/managed-by": "turnout",
         "app.kubernetes.io/part-of": model_owner(model).slug,
-        **version_labels(model, version),
-        "turnout.dev/tier": str(tier),
+        **app_labels(model),
+        # Flagger's own metrics are those that Istio's proxy beside each instance tells.
+        **({"sidecar.istio.io/inject": "true"} if model.is_flaggers else {}),
+        **tier_labels(model, version, tier),
+        **scrape_labels(version),
         **failover_labels(tier),
         **weights_labels(version),
     }
@@ -64,7 +72,10 @@ def _pod_spec(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
         "terminationGracePeriodSeconds": _grace_period(model) // timedelta(seconds=1),
         # The images run as root and write caches into their own file system: neither is forbidden here.
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "priorityClassName": priority_class(model.priority),
         **_placement(model, version, tier),
+        "topologySpreadConstraints": spread(model, version, tier),
+        **({"initContainers": fetching} if (fetching := init_containers(version)) else {}),
         "containers": [_container(model, version, tier)],
     }
     mounted = volumes(version)

@@ -13,12 +13,12 @@ from typing import Any
 
 from compiler.emit.durations import duration
 from compiler.emit.header_matches import PRESENT, header_matches
-from compiler.emit.names import SERVICE_PORT, service_host
+from compiler.emit.names import SERVICE_PORT, apex_host, service_host
 from compiler.envoy.local_replies import NO_MODEL
 from compiler.envoy.matches import any_of
 from compiler.envoy.replies import CLIENT_FAULT, error_body, listed_names, model_list
 from compiler.envoy.request_pass import MODEL_HEADER, STREAM_HEADER
-from compiler.fleet import Fault, Field, Gateway, MirrorShare, Model, Retries, Route, Share, Version
+from compiler.fleet import Fault, Field, Gateway, MirrorShare, Model, Retries, Route, Share, Version, slug
 
 NONE = timedelta(0)
 NOTHING: Mapping[str, Any] = {}
@@ -28,7 +28,9 @@ NO_MODEL_ROUTE = "no-model"
 
 def http_routes(gateway: Gateway, own: tuple[Route, ...]) -> list[dict[str, Any]]:
     """In the order in which they are tried. `own` are the gateway's routes."""
-    forwarding = [http_route for route in own for http_route in _forwarding(route)]
+    forwarding = [
+        made for route in own for http_route in _forwarding(route) for made in _handed_over(route, http_route)
+    ]
     return [_models(own), *forwarding, *_unknown_model(gateway, own), _no_model()]
 
 
@@ -50,6 +52,33 @@ def _models(own: tuple[Route, ...]) -> dict[str, Any]:
         "match": [{"uri": {"exact": "/v1/models"}, "method": {"exact": "GET"}}],
         **_answer(200, model_list(listed_names(own))),
     }
+
+
+def flaggers_model(route: Route) -> Model | None:
+    """The one model of the route, if Flagger moves it."""
+    taking = {share.model.name: share.model for share in route.shares if share.weight}
+    only = next(iter(taking.values())) if len(taking) == 1 else None
+    return only if only is not None and only.is_flaggers else None
+
+
+def _handed_over(route: Route, http_route: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The route itself; for a model that Flagger moves, one that takes the split from Flagger's VirtualService.
+
+    Istio leaves that one out as long as there is none: Flagger makes it when a first copy of the model is ready, which
+    may take as long as a load. Until then the next one answers. What else a route says, the delegate takes over from
+    here. https://istio.io/latest/docs/reference/config/networking/virtual-service/#Delegate
+    """
+    model = flaggers_model(route)
+    if model is None:
+        yield http_route
+        return
+    answer = {"headers": {"response": {"set": {"x-turnout-model": model.name}}}}
+    split = {"delegate": {"name": slug(model.name), "namespace": model.namespace}}
+    apex = {"route": [{"destination": {"host": apex_host(model), "port": {"number": SERVICE_PORT}}}]}
+    for way in (split, apex):
+        named = {key: value for key, value in http_route.items() if key in ("name", "match")}
+        rest = {key: value for key, value in http_route.items() if key not in ("name", "match", "route")}
+        yield {**named, **way, **answer, **rest}
 
 
 def _forwarding(route: Route) -> Iterator[dict[str, Any]]:

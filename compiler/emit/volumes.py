@@ -4,40 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
-from compiler.fleet import ModelPath, Scheme, Version
+from compiler.catalogue import fetched
+from compiler.fleet import Engine, ModelPath, Scheme, Version
 from compiler.quantity import bytes_text
 
-_MOUNT = "/models"
+MOUNT = "/models"
+"""Where weights stand that the engine does not fetch itself."""
 
 
-def weights_argument(path: ModelPath) -> str:
-    """What the engine is told to load: an id, a URI it fetches itself, or a path under the mount."""
+def weights_argument(path: ModelPath, *, files_only: bool = False) -> str:
+    """What the engine is told to load: an id, a URI it fetches itself, or a path under the mount.
+
+    `files_only`: it does not know object stores, so they have been copied.
+    """
     match path.scheme:
         case Scheme.HF:
             return path.location
-        case Scheme.S3 | Scheme.GS:
+        case Scheme.S3 | Scheme.GS if not files_only:
             return f"{path.scheme}://{path.location}"
         case Scheme.PVC:
             _, _, inside = path.location.partition("/")
-            return f"{_MOUNT}/{inside}".rstrip("/")
-        case Scheme.HOST | Scheme.OCI:
-            return _MOUNT
+            return f"{MOUNT}/{inside}".rstrip("/")
+        case _:
+            return MOUNT
 
 
 def volumes(version: Version) -> list[dict[str, Any]]:
-    return [*_weights(version.engine.model_path), *_shared_memory(version.resources.shm)]
+    return [*_weights(version.engine), *_shared_memory(version.resources.shm)]
 
 
 def volume_mounts(version: Version) -> list[dict[str, Any]]:
     mounts: list[dict[str, Any]] = []
-    if _weights(version.engine.model_path):
-        mounts.append({"name": "weights", "mountPath": _MOUNT, "readOnly": True})
+    if _weights(version.engine):
+        mounts.append({"name": "weights", "mountPath": MOUNT, "readOnly": True})
     if version.resources.shm:
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})
     return mounts
 
 
-def _weights(path: ModelPath) -> list[dict[str, Any]]:
+def _weights(engine: Engine) -> list[dict[str, Any]]:
+    path = engine.model_path
     match path.scheme:
         case Scheme.PVC:
             claim, _, _ = path.location.partition("/")
@@ -46,6 +52,8 @@ def _weights(path: ModelPath) -> list[dict[str, Any]]:
             source = {"image": {"reference": path.location, "pullPolicy": "IfNotPresent"}}
         case Scheme.HOST:
             source = {"hostPath": {"path": path.location, "type": "Directory"}}
+        case scheme if fetched(engine.framework, scheme):
+            source = {"emptyDir": {}}
         case _:
             return []
     return [{"name": "weights", **source}]

@@ -28,6 +28,7 @@ from compiler.fleet.model import (
     Model,
     ModelPath,
     ModelType,
+    Priority,
     Quantization,
     Resources,
     Scheme,
@@ -37,9 +38,18 @@ from compiler.fleet.model import (
     longest_context,
 )
 from compiler.fleet.names import cluster_name, slug
-from compiler.fleet.platform import Argocd, Platform
+from compiler.fleet.platform import Argocd, OtlpProtocol, Platform, Tracing
+from compiler.fleet.rollout import (
+    Analysis,
+    AnalysisSource,
+    Rollout,
+    RolloutEngine,
+    RolloutMetric,
+    RolloutStrategy,
+)
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
+from compiler.fleet.scaling import Autoscaler, Autoscaling, Metric, MetricTarget, Pace
 from compiler.fleet.tenant import GpuQuota, Tenant
 from compiler.fleet.traffic import (
     ConnectionPool,
@@ -58,7 +68,11 @@ from compiler.fleet.traffic import (
 )
 
 __all__ = [
+    "Analysis",
+    "AnalysisSource",
     "Argocd",
+    "Autoscaler",
+    "Autoscaling",
     "Backend",
     "Carrier",
     "ColdStart",
@@ -84,6 +98,8 @@ __all__ = [
     "Listener",
     "LoadBalancing",
     "Member",
+    "Metric",
+    "MetricTarget",
     "Mirror",
     "MirrorShare",
     "Model",
@@ -92,12 +108,19 @@ __all__ = [
     "OnExplicitModel",
     "Operator",
     "Orchestrator",
+    "OtlpProtocol",
     "OutlierDetection",
+    "Pace",
     "Platform",
+    "Priority",
     "Protocol",
     "Quantization",
     "Resources",
     "Retries",
+    "Rollout",
+    "RolloutEngine",
+    "RolloutMetric",
+    "RolloutStrategy",
     "Route",
     "Rule",
     "Scheme",
@@ -108,6 +131,7 @@ __all__ = [
     "Tenant",
     "Tier",
     "Timeouts",
+    "Tracing",
     "Version",
     "Zones",
     "cluster_name",

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from compiler.diagnostics import Position
+from compiler.diagnostics import BUILT_IN, Position
 from compiler.fleet.gateway import Gateway
 from compiler.fleet.platform import BUILT_IN_PLATFORM, Platform
+from compiler.fleet.rollout import Rollout, RolloutEngine
+from compiler.fleet.scaling import Autoscaling
 from compiler.fleet.tenant import Tenant
 from compiler.fleet.traffic import (
+    SAID,
     ConnectionPool,
     Fault,
     HealthCheck,
@@ -62,6 +65,15 @@ class Tier(StrEnum):
     HOT = "hot"
     WARM = "warm"
     COLD = "cold"
+
+
+class Priority(StrEnum):
+    """Whose instances get GPUs when there are not enough for all; the first takes them from the others."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +140,7 @@ class Endpoint:
     tier: Tier
     weight: int
     """Relative, from 1."""
+    origin: Position = SAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +156,7 @@ class Version:
     resources: Resources
     cold_start: ColdStart
     replicas: int
-    """Active instances."""
+    """Active instances; the fewest, where they are scaled."""
     hot: int
     """Standby instances that hold the model on their GPUs, beside the active ones."""
     warm: int
@@ -154,6 +167,14 @@ class Version:
     health_check: HealthCheck
     connection_pool: ConnectionPool
     origin: Position
+    autoscaling: Autoscaling | None = None
+    """`None`: always `replicas`."""
+    standby_origin: Position = BUILT_IN
+    """Of the policy that asks for hot, warm and cold instances."""
+
+    @property
+    def has_standbys(self) -> bool:
+        return self.hot + self.warm + self.cold > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +212,23 @@ class Model:
     """Requests a second on an ordinary day, all versions together."""
     tenant: str | None = None
     """The name of the tenant for whom alone it runs."""
+    rto: timedelta | None = None
+    """Longest time without a healthy instance that is promised."""
+    priority: Priority = Priority.NORMAL
+    rollout: Rollout | None = None
+    """What moves it from version to version, where something does."""
+
+    @property
+    def is_flaggers(self) -> bool:
+        """Whether Flagger moves it: then one Deployment is the cluster's, and Services and shares are Flagger's."""
+        return self.rollout is not None and self.rollout.engine is RolloutEngine.FLAGGER
+
+    @property
+    def deployed(self) -> tuple[Version, ...]:
+        """Versions with workloads of their own: of what Flagger moves the one it is to get to, else all."""
+        if self.rollout is None or not self.is_flaggers:
+            return self.versions
+        return tuple(version for version in self.versions if version.name == self.rollout.to_version)
 
     @property
     def heaviest(self) -> Version:
@@ -212,3 +250,8 @@ class Fleet:
     platform: Platform = BUILT_IN_PLATFORM
     tenants: tuple[Tenant, ...] = ()
     """Sorted by name."""
+
+    @property
+    def rollouts(self) -> tuple[Rollout, ...]:
+        """Sorted by the models that they move."""
+        return tuple(model.rollout for model in self.models if model.rollout is not None)

@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from compiler.diagnostics import BUILT_IN, Position
+from compiler.fleet.scaling import Autoscaler
+
+
+class OtlpProtocol(StrEnum):
+    GRPC = "grpc"
+    HTTP = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Tracing:
+    """Where Envoys send their spans, and of how many requests."""
+
+    protocol: OtlpProtocol
+    host: str
+    port: int
+    percent: float
+    """Of the requests, 0-100."""
+    origin: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +53,10 @@ class Platform:
     """The owner's own, sorted; on every object that no other policy is the origin of."""
     annotations: tuple[tuple[str, str], ...] = ()
     argocd: Argocd | None = None
+    prometheus: str | None = None
+    """Its address; None where nothing is rendered for it, as prometheus-operator may be missing."""
+    autoscaler: Autoscaler = Autoscaler.HPA
+    tracing: Tracing | None = None
 
 
 BUILT_IN_PLATFORM = Platform()

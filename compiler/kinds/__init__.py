@@ -8,11 +8,20 @@ from compiler.kinds.inference_model import InferenceModel
 from compiler.kinds.model_orchestrator import ModelOrchestrator
 from compiler.kinds.part import Part
 from compiler.kinds.platform import Platform
+from compiler.kinds.rollout import Rollout
 from compiler.kinds.tenant import Tenant
 
 API_VERSION = "turnout.dev/v1"
 
-KINDS: tuple[type[Part], ...] = (Platform, InferenceModel, ModelOrchestrator, DisasterRecovery, Gateway, Tenant)
+KINDS: tuple[type[Part], ...] = (
+    Platform,
+    InferenceModel,
+    ModelOrchestrator,
+    DisasterRecovery,
+    Gateway,
+    Tenant,
+    Rollout,
+)
 """In the order in which they are decoded: Platform's defaults come before the models they complete."""
 
 __all__ = [
@@ -23,5 +32,6 @@ __all__ = [
     "InferenceModel",
     "ModelOrchestrator",
     "Platform",
+    "Rollout",
     "Tenant",
 ]

@@ -14,14 +14,16 @@ from compiler.kinds.values import Count, Name
 class RecoverySpec(Part):
     name: Name
     """The InferenceModel."""
-    priority: Literal["critical", "high", "normal", "low"] | None = later("Who gets GPUs first.")
+    priority: Literal["critical", "high", "normal", "low"] = "normal"
+    """Who gets GPUs first, and takes them from lower ones when there are too few. Models with no entry are normal."""
     hot_standby: Count = 0
     """Instances that hold the model on their GPUs. All standbys are in addition to the model's replicas."""
     warm_standby: Count = 0
     """Instances with the weights in host memory."""
     cold_standby: Count = 0
     """Instances that load the weights from storage when they are needed."""
-    rto: Positive | None = later("Longest outage after a fault; the compiler will prove that it holds.")
+    rto: Positive | None = None
+    """Longest time without a healthy instance that is promised. A longer one is an alert, with Platform.prometheus."""
     rpo: Duration | None = later("Accepted requests that may be lost.")
 
 

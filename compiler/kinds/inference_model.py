@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from compiler.kinds.measures import Bytes, Cores, Duration, Positive, PositiveUpToADay
+from compiler.kinds.measures import Bytes, Cores, PositiveUpToADay, PositiveUpToHalfAnHour, UpToAnHour
 from compiler.kinds.part import Document, Part, later
 from compiler.kinds.traffic import TrafficSpec
 from compiler.kinds.values import Address, Count, Image, ModelPathText, Name, Percent, Port, Shape, Text
@@ -64,16 +64,25 @@ class ColdStartSpec(Part):
 class MetricSpec(Part):
     name: Literal["qps", "latency", "gpu_utilization", "queue_length", "running_requests", "kv_usage"]
     """latency is the 95th percentile in milliseconds; utilization and usage are percent."""
-    target: Annotated[float, Field(gt=0)]
-    """For each instance; for latency, of the whole model."""
+    target: Annotated[float, Field(ge=0.001, le=1_000_000)]
+    """For each instance; for latency, of all of a version's together."""
 
 
-class ScaleSpec(Part):
-    stabilization_window: Duration = timedelta(seconds=60)
+class ScaleUpSpec(Part):
+    stabilization_window: UpToAnHour = timedelta(seconds=60)
     """How long a wish to scale must last."""
-    pods: Annotated[int, Field(ge=1)] = 1
+    pods: Annotated[int, Field(ge=1, le=1000)] = 2
     """Instances at a time."""
-    period: Positive = timedelta(seconds=60)
+    period: PositiveUpToHalfAnHour = timedelta(seconds=60)
+    """Between two steps."""
+
+
+class ScaleDownSpec(Part):
+    stabilization_window: UpToAnHour = timedelta(seconds=300)
+    """How long a wish to scale must last."""
+    pods: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Instances at a time."""
+    period: PositiveUpToHalfAnHour = timedelta(seconds=120)
     """Between two steps."""
 
 
@@ -81,14 +90,14 @@ class AutoscalingSpec(Part):
     enabled: bool = True
     """false keeps the settings and does not scale."""
     min_replicas: Count | None = None
-    """Fewest active instances. Default: replicas."""
+    """Fewest active instances. Default: replicas. 0 needs `Platform.autoscaler: keda`."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Most active instances."""
+    """Most active instances. Required where `enabled`."""
     metrics: tuple[MetricSpec, ...] = ()
-    """What is measured; the one that asks for most instances decides."""
-    scale_up: ScaleSpec | None = None
+    """What is measured; who asks for most instances decides. Default: running_requests at 3/4 of maxBatchSize."""
+    scale_up: ScaleUpSpec = ScaleUpSpec()
     """How fast instances are added."""
-    scale_down: ScaleSpec | None = None
+    scale_down: ScaleDownSpec = ScaleDownSpec()
     """How fast instances are taken away."""
 
 
@@ -124,15 +133,16 @@ class WorkloadSpec(Part):
     """Pinned by tag or digest. Default: a release of the framework's own."""
     model_path: ModelPathText | None = None
     """Where the weights lie. Default: `hf://<modelName>`."""
-    replicas: Count = 1
-    """Active instances; standbys (DisasterRecovery) come on top."""
+    replicas: Count | None = None
+    """Active instances; standbys (DisasterRecovery) come on top. Default: autoscaling.minReplicas, else 1."""
     resources: ResourcesSpec = ResourcesSpec()
     """What one instance gets of its node."""
     config: ConfigSpec = ConfigSpec()
     """The engine's own settings."""
     cold_start: ColdStartSpec = ColdStartSpec()
     """How long an instance takes until it can answer."""
-    autoscaling: AutoscalingSpec | None = later("Replicas by load.")
+    autoscaling: AutoscalingSpec | None = None
+    """Active instances by load; without it there are always `replicas`."""
 
 
 class DefaultsSpec(WorkloadSpec):
@@ -172,7 +182,8 @@ class VersionSpec(Part):
     """What differs from the model's, leaf by leaf."""
     config: ConfigSpec | None = None
     """What differs from the model's, leaf by leaf."""
-    autoscaling: AutoscalingSpec | None = later("Replicas by load.")
+    autoscaling: AutoscalingSpec | None = None
+    """What differs from the model's, leaf by leaf."""
     cold_start: ColdStartSpec | None = None
     """What differs from the model's, leaf by leaf."""
     endpoints: tuple[EndpointSpec, ...] | None = None

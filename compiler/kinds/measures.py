@@ -31,6 +31,15 @@ def _at_most(hours: int) -> Callable[[timedelta], timedelta]:
     return checked
 
 
+def _at_most_minutes(minutes: int) -> Callable[[timedelta], timedelta]:
+    def checked(duration: timedelta) -> timedelta:
+        if duration > timedelta(minutes=minutes):
+            raise refuse("P104", f"{duration_text(duration)} is out of range: at most {minutes}m")
+        return duration
+
+    return checked
+
+
 def _positive(duration: timedelta) -> timedelta:
     if not duration:
         raise refuse("P104", "0s is out of range: more than 0s")
@@ -96,6 +105,8 @@ _Span = Annotated[
 Duration = Annotated[_Span, AfterValidator(_at_most(hours=8760))]
 Positive = Annotated[Duration, AfterValidator(_positive)]
 PositiveUpToADay = Annotated[_Span, AfterValidator(_at_most(hours=24)), AfterValidator(_positive)]
+UpToAnHour = Annotated[_Span, AfterValidator(_at_most(hours=1))]
+PositiveUpToHalfAnHour = Annotated[_Span, AfterValidator(_at_most_minutes(30)), AfterValidator(_positive)]
 PositiveUpToAnHour = Annotated[_Span, AfterValidator(_at_most(hours=1)), AfterValidator(_positive)]
 Bytes = Annotated[
     int,

@@ -80,6 +80,32 @@ class ArgocdSpec(Part):
     """The cluster to sync to, by its API server; the default is the one in which Argo CD runs."""
 
 
+class PrometheusSpec(Part):
+    address: Annotated[
+        str,
+        Shape(
+            r"^https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[!-~]*)?\Z",
+            "no address of an HTTP server",
+            "http://prometheus.monitoring.svc:9090",
+        ),
+    ]
+    """Where queries are answered, as pods of the cluster reach it."""
+
+
+class TracingSpec(Part):
+    otlp: Annotated[
+        str,
+        Shape(
+            r"^(grpc|http)://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?:[0-9]{1,5}\Z",
+            "no collector: grpc:// or http://, a host and a port",
+            "grpc://otel-collector.monitoring.svc:4317",
+        ),
+    ]
+    """The collector that takes spans by OTLP: `grpc://host:4317` or `http://host:4318`."""
+    percent: Annotated[float, Field(ge=0, le=100)] = 1
+    """Of the requests, to a hundredth; none whose caller says in its `traceparent` that it is not to be."""
+
+
 class PlatformSpec(Part):
     namespace: Namespace = "ai-inference"
     """Of every rendered object whose policy names none."""
@@ -95,9 +121,12 @@ class PlatformSpec(Part):
     """For all models; a model's own value wins, leaf by leaf."""
     tiers: Annotated[tuple[Name, ...], Field(min_length=1)] = ("free", "pro", "enterprise")
     """Every value that user_tier can have."""
-    autoscaler: Literal["hpa", "keda"] | None = later("What scales replicas.")
-    prometheus: dict[str, Any] | None = later("Where metrics are read.")
-    tracing: dict[str, Any] | None = later("Where spans go.")
+    autoscaler: Literal["hpa", "keda"] = "hpa"
+    """What scales replicas. hpa needs prometheus-adapter, whose rules are rendered; keda asks Prometheus itself."""
+    prometheus: PrometheusSpec | None = None
+    """Where metrics are read. With it, what prometheus-operator and Grafana take in is rendered."""
+    tracing: TracingSpec | None = None
+    """Where spans go. Without it there are none."""
     argocd: ArgocdSpec | None = None
     """With it, the Argo CD Applications that sync what is rendered are rendered too."""
     signed_commits: dict[str, Any] | None = later("Whose commits are served.")

@@ -11,6 +11,7 @@ from compiler.link.models import models
 from compiler.link.names import check_names
 from compiler.link.platform import Settings, settings
 from compiler.link.recovery import recoveries
+from compiler.link.rollouts import with_rollouts
 from compiler.link.tenants import check_namespaces, tenants, tenants_of_models
 
 __all__ = ["Settings", "link", "settings"]
@@ -29,6 +30,7 @@ def link(policies: Policies, kept: Kept | None = None) -> tuple[Fleet | None, li
     fleet_tenants = tenants(policies, platform, kept, found)
     theirs = tenants_of_models(policies, fleet_tenants, kept, found)
     fleet_models = models(policies, platform, recovery, theirs, kept, found)
+    fleet_models = with_rollouts(fleet_models, policies, platform, kept, found)
     fleet_gateways = gateways(policies, platform, fleet_models, kept, found)
     if policies.platform_known:
         check_namespaces(policies, platform, fleet_tenants, fleet_models, fleet_gateways, found)
@@ -49,4 +51,7 @@ def _platform(policies: Policies, platform: Settings) -> Platform:
         labels=tuple(sorted(metadata.labels.items())) if metadata else (),
         annotations=tuple(sorted(metadata.annotations.items())) if metadata else (),
         argocd=platform.argocd,
+        prometheus=platform.prometheus,
+        tracing=platform.tracing,
+        autoscaler=platform.autoscaler,
     )

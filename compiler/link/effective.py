@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from compiler.catalogue import HEALTH_PATHS, IMAGES, Gpu
 from compiler.fleet import Framework
-from compiler.kinds.inference_model import ConfigSpec, EndpointSpec, InferenceModelSpec, ResourcesSpec
+from compiler.kinds.inference_model import (
+    AutoscalingSpec,
+    ConfigSpec,
+    EndpointSpec,
+    InferenceModelSpec,
+    MetricSpec,
+    ResourcesSpec,
+)
 from compiler.kinds.traffic import ConnectionPoolSpec
 
 GIB = 2**30
@@ -22,7 +29,9 @@ def effective(
     `standbys` are the version's, and `endpoints` those of the model that belong to it.
     """
     framework = Framework(spec.framework)
-    instances = max(spec.replicas + standbys, len(endpoints), 1)
+    replicas, scaling = _replicas(spec), spec.autoscaling
+    most = max(replicas, scaling.max_replicas or 0) if scaling and scaling.enabled else replicas
+    instances = max(most + standbys, len(endpoints), 1)
     traffic = spec.traffic
     health_check = traffic.health_check
     path = HEALTH_PATHS[framework] if health_check.path is None else health_check.path
@@ -31,6 +40,8 @@ def effective(
             "version": spec.version or "1",
             "image": spec.image or IMAGES[framework],
             "model_path": spec.model_path or f"hf://{spec.model_name}",
+            "replicas": replicas,
+            "autoscaling": scaling and _autoscaling(scaling, replicas, spec.config.max_batch_size),
             "resources": _resources(spec.resources, gpu),
             "config": _config(spec.config, spec.resources.gpu_count),
             "endpoints": endpoints,
@@ -42,6 +53,20 @@ def effective(
             ),
         }
     )
+
+
+def _replicas(spec: InferenceModelSpec) -> int:
+    if spec.replicas is not None:
+        return spec.replicas
+    scaling = spec.autoscaling
+    return 1 if scaling is None or scaling.min_replicas is None else scaling.min_replicas
+
+
+def _autoscaling(spec: AutoscalingSpec, replicas: int, batch: int) -> AutoscalingSpec:
+    """Beyond a full batch requests wait, and another instance takes a while to load: it is asked for before that."""
+    least = replicas if spec.min_replicas is None else spec.min_replicas
+    metrics = spec.metrics or (MetricSpec(name="running_requests", target=batch * 3 / 4),)
+    return spec.model_copy(update={"min_replicas": least, "metrics": metrics})
 
 
 def _resources(spec: ResourcesSpec, gpu: Gpu) -> ResourcesSpec:

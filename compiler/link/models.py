@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from compiler.catalogue import SLEEPING_ENGINES
 from compiler.decode import Policies, Policy
-from compiler.diagnostics import Diagnostic, Position, error
-from compiler.fleet import Framework, Model, ModelType, Tenant, Version, Zones
+from compiler.diagnostics import BUILT_IN, Diagnostic, Position, error
+from compiler.fleet import Endpoint, Framework, Model, ModelType, Priority, Tenant, Version, Zones
 from compiler.kept import Kept
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import InferenceModelSpec
@@ -27,6 +27,7 @@ from compiler.link.endpoints import (
 from compiler.link.platform import Settings, gpu
 from compiler.link.recovery import Recovery
 from compiler.link.references import weights_sum
+from compiler.link.scaling import autoscaling, check_autoscaling, scales
 from compiler.link.served_names import served_names
 from compiler.link.traffic import (
     check_mirror,
@@ -40,7 +41,7 @@ from compiler.link.traffic import (
     retries,
     timeouts,
 )
-from compiler.link.workload import check_workload, cold_start, endpoint, engine, resources
+from compiler.link.workload import check_workload, cold_start, endpoint, engine, replicas, resources
 
 
 class Alternative(NamedTuple):
@@ -160,7 +161,11 @@ def _model(
     specs = [_effective(policy, a, platform, recovery if a is heaviest else None, found) for a in alternatives]
     shared = specs[alternatives.index(heaviest)]
     for alternative, spec in zip(alternatives, specs, strict=True):
+        if alternative is not heaviest and alternative.weight and spec.replicas == 0 and scales(spec):
+            # The heaviest has the hot standbys; what they are busy with starts no instance of another version.
+            found.append(_nothing_serves(f"{name} version {spec.version}", alternative.policy))
         check_workload(alternative.policy, spec, platform, found)
+        check_autoscaling(alternative.policy, spec, platform, found)
         check_traffic(alternative.policy, spec, found)
     _check_standbys(policy, heaviest, shared, recovery, found)
     aliases, traffic = policy.body.spec.aliases, ("spec", "traffic")
@@ -171,10 +176,11 @@ def _model(
         served_names=(name, *aliases, *more_names),
         type=ModelType(shared.type),
         versions=tuple(
-            _version(a, spec, platform, recovery if a is heaviest else None, found)
+            _version(policy, a, spec, platform, recovery if a is heaviest else None, found)
             for a, spec in zip(alternatives, specs, strict=True)
         ),
         zones=recovery.zones if recovery else Zones((), None),
+        rto=recovery.rto if recovery else None,
         load_balancing=load_balancing(policy, shared.traffic, found),
         outlier_detection=outlier_detection(shared.traffic),
         retries=retries(shared.traffic, policy.said(*traffic, "retries")),
@@ -186,10 +192,12 @@ def _model(
         annotations=tuple(sorted(metadata.annotations.items())),
         origin=policy.at("metadata", "name"),
         tenant=tenant.name if tenant else None,
+        priority=recovery.priority if recovery else Priority.NORMAL,
     )
 
 
 def _version(
+    policy: Policy[InferenceModel],
     alternative: Alternative,
     spec: InferenceModelSpec,
     platform: Settings,
@@ -203,15 +211,22 @@ def _version(
         engine=engine(spec),
         resources=resources(spec, gpu(alternative.policy, platform, [])),
         cold_start=cold_start(spec),
-        replicas=spec.replicas,
+        replicas=replicas(spec),
         hot=recovery.hot if recovery else 0,
         warm=recovery.warm if recovery else 0,
         cold=recovery.cold if recovery else 0,
-        endpoints=tuple(endpoint(e) for e in spec.endpoints),
+        endpoints=_endpoints(policy, alternative.policy),
         health_check=health_check(spec.traffic),
         connection_pool=connection_pool(spec.traffic, alternative.policy.said("spec", "traffic", "connectionPool")),
         origin=alternative.origin,
+        autoscaling=autoscaling(alternative.policy, spec),
+        standby_origin=recovery.place if recovery else BUILT_IN,
     )
+
+
+def _endpoints(policy: Policy[InferenceModel], version: Policy[InferenceModel]) -> tuple[Endpoint, ...]:
+    listed = endpoints_of(policy, version)
+    return tuple(endpoint(item, version.at("spec", "endpoints", index, "address")) for index, item in listed)
 
 
 def _effective(
@@ -267,6 +282,13 @@ def _heaviest(alternatives: tuple[Alternative, ...]) -> Alternative:
     return max(alternatives, key=lambda a: a.weight)
 
 
+def _nothing_serves(what: str, version: Policy[InferenceModel]) -> Diagnostic:
+    by_load = not version.wrote("spec", "replicas") and version.wrote("spec", "autoscaling", "minReplicas")
+    loc = ("autoscaling", "minReplicas") if by_load else ("replicas",)
+    said = f"nothing serves {what}: 0 replicas, no hot standby"
+    return error("P420", version.at("spec", *loc), said, f"{loc[-1]}: 1")
+
+
 def _check_standbys(
     policy: Policy[InferenceModel],
     heaviest: Alternative,
@@ -276,8 +298,7 @@ def _check_standbys(
 ) -> None:
     name = policy.body.metadata.name
     if heaviest.weight and spec.replicas == 0 and not (recovery and recovery.hot):
-        place = heaviest.policy.at("spec", "replicas")
-        found.append(error("P420", place, f"nothing serves {name}: 0 replicas, no hot standby", "replicas: 1"))
+        found.append(_nothing_serves(name, heaviest.policy))
     sleeps = Framework(spec.framework) in SLEEPING_ENGINES
     if recovery and recovery.warm and not sleeps and not spec.cold_start.preload_to_shm:
         said = f"{name}: a warm standby of {spec.framework} needs preloadToShm"

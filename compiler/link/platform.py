@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from compiler.catalogue import FOREIGN_GPU_PREFIX, GPUS, Gpu
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error, warning
-from compiler.fleet import Argocd, Carrier
+from compiler.fleet import Argocd, Autoscaler, Carrier, OtlpProtocol, Tracing
 from compiler.kinds import Gateway, InferenceModel, Platform
 from compiler.kinds.platform import PlatformSpec
 from compiler.kinds.values import quoted
@@ -28,11 +28,15 @@ class Settings:
     registries: tuple[str, ...]
     require_digest: bool
     argocd: Argocd | None
+    prometheus: str | None
+    tracing: Tracing | None
+    autoscaler: Autoscaler
 
     def carrier(self, host: str) -> Carrier:
         return self.carriers.get(host, self.default_carrier)
 
 
+LAST_PORT = 65535
 OLDEST_ISTIO = (1, 28)
 """The first whose DestinationRule has `retryBudget`; without it three retries at a time are all (Envoy's default)."""
 OLDEST_KUBERNETES = (1, 30)
@@ -57,6 +61,9 @@ def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
         registries=spec.images.registries,
         require_digest=spec.images.require_digest,
         argocd=None if policy is None else _argocd(policy),
+        prometheus=None if spec.prometheus is None else spec.prometheus.address,
+        tracing=_tracing(policy, found),
+        autoscaler=Autoscaler(spec.autoscaler),
     )
     if policy is not None:
         if result.istio < OLDEST_ISTIO:
@@ -98,6 +105,17 @@ def gpu(policy: Policy[InferenceModel], platform: Settings, found: list[Diagnost
     if name != written:
         found.append(warning("P226", place, f"gpuType '{written}' read as {name}", name))
     return platform.gpus[name]
+
+
+def _tracing(policy: Policy[Platform] | None, found: list[Diagnostic]) -> Tracing | None:
+    if policy is None or (spec := policy.body.spec.tracing) is None:
+        return None
+    place = policy.at("spec", "tracing", "otlp")
+    protocol, _, rest = spec.otlp.partition("://")
+    host, _, port = rest.rpartition(":")
+    if not 1 <= int(port) <= LAST_PORT:
+        found.append(error("P104", place, f"spec.tracing.otlp: port {port} is outside 1-{LAST_PORT}"))
+    return Tracing(OtlpProtocol(protocol), host, int(port), float(spec.percent), place)
 
 
 def _release(text: str) -> tuple[int, int]:

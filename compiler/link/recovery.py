@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error
-from compiler.fleet import Zones
+from compiler.fleet import Priority, Zones
 from compiler.kept import Kept
 from compiler.kinds import DisasterRecovery, InferenceModel
 from compiler.link.references import dangling
@@ -20,6 +21,9 @@ class Recovery:
     cold: int
     zones: Zones
     warm_place: Position
+    rto: timedelta | None
+    priority: Priority
+    place: Position
 
     @property
     def standbys(self) -> int:
@@ -57,6 +61,9 @@ def _of_one(policy: Policy[DisasterRecovery], found: list[Diagnostic]) -> tuple[
                 model.cold_standby,
                 zones,
                 policy.at("spec", "models", index, "warmStandby"),
+                model.rto,
+                Priority(model.priority),
+                policy.at("spec", "models", index, "name"),
             ),
         )
         for index, model in enumerate(policy.body.spec.models)

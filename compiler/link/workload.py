@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from compiler.catalogue import FLAGS, MAINTENANCE_ONLY, Gpu, flag_name
+from compiler.catalogue import FETCHERS, FLAGS, MAINTENANCE_ONLY, Gpu, fetched, flag_name
 from compiler.decode import Policy
-from compiler.diagnostics import Diagnostic, error, warning
+from compiler.diagnostics import Diagnostic, Position, error, warning
 from compiler.fleet import ColdStart, Endpoint, Engine, Framework, ModelPath, Quantization, Resources, Scheme, Tier
 from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import EndpointSpec, InferenceModelSpec
@@ -34,6 +34,10 @@ def engine(spec: InferenceModelSpec) -> Engine:
     )
 
 
+def replicas(spec: InferenceModelSpec) -> int:
+    return _given(spec.replicas)
+
+
 def resources(spec: InferenceModelSpec, each: Gpu) -> Resources:
     needs = spec.resources
     return Resources(
@@ -49,15 +53,19 @@ def cold_start(spec: InferenceModelSpec) -> ColdStart:
     return ColdStart(spec.cold_start.cold)
 
 
-def endpoint(spec: EndpointSpec) -> Endpoint:
-    return Endpoint(spec.address, spec.port, spec.zone or "", Tier(spec.tier), spec.weight)
+def endpoint(spec: EndpointSpec, origin: Position) -> Endpoint:
+    return Endpoint(spec.address, spec.port, spec.zone or "", Tier(spec.tier), spec.weight, origin)
 
 
 def check_workload(
     policy: Policy[InferenceModel], spec: InferenceModelSpec, platform: Settings, found: list[Diagnostic]
 ) -> None:
     _check_gpus(policy, spec, platform, found)
-    _check_image(policy, str(spec.image), platform, found)
+    _check_image(str(spec.image), policy.at("spec", "image"), platform, found)
+    if fetched(Framework(spec.framework), _scheme(spec)):
+        way_out = "weights by pvc://, oci:// or host://, which no other image has to fetch"
+        _check_image(FETCHERS[_scheme(spec)], policy.at("spec", "modelPath"), platform, found, way_out)
+    _check_shared_memory(policy, spec, found)
     if _scheme(spec) is Scheme.OCI and platform.kubernetes < KUBERNETES_OF_IMAGE_VOLUMES:
         place, needs = policy.at("spec", "modelPath"), KUBERNETES_OF_IMAGE_VOLUMES
         found.append(too_old(place, "modelPath oci://", "Kubernetes", needs, platform.kubernetes))
@@ -84,15 +92,26 @@ def _check_gpus(
         found.append(error("P210", place, said, f"tensorParallel: {needs.gpu_count}"))
 
 
-def _check_image(policy: Policy[InferenceModel], image: str, platform: Settings, found: list[Diagnostic]) -> None:
-    place = policy.at("spec", "image")
+def _check_shared_memory(policy: Policy[InferenceModel], spec: InferenceModelSpec, found: list[Diagnostic]) -> None:
+    """More of it than of all other memory is no exchange between workers: it is a limit that was not thought of, or
+    weights, which no other pod would find there."""
+    memory, shm = _given(spec.resources.memory), _given(spec.config.shm)
+    if policy.wrote("spec", "config", "shm") and shm > memory:
+        said = f"memory volumes {bytes_text(shm)} over limit {bytes_text(memory)}"
+        hint = f"memory: {bytes_text(shm)} or more; weights go by modelPath, not into /dev/shm"
+        found.append(error("P412", policy.at("spec", "config", "shm"), said, hint))
+
+
+def _check_image(
+    image: str, place: Position, platform: Settings, found: list[Diagnostic], way_out: str | None = None
+) -> None:
     if platform.require_digest and "@sha256:" not in image:
         said = f"image '{image}' is not pinned: Platform requires a digest"
-        found.append(error("P109", place, said, "name@sha256:…"))
+        found.append(error("P109", place, said, way_out or "name@sha256:…"))
     registry, path = _registry(image)
     full = f"{registry}/{path}"
     if platform.registries and not any(full == r or full.startswith(r.rstrip("/") + "/") for r in platform.registries):
-        hint = f"one of {', '.join(platform.registries)}"
+        hint = way_out or f"one of {', '.join(platform.registries)}"
         found.append(error("P111", place, f"registry {registry} is not allowed", hint))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from compiler.diagnostics import Diagnostic
 from compiler.fleet import Fleet
 from compiler.kept import Kept
-from compiler.prove import capabilities, mirrors, requests, resilience, rules, tenants
+from compiler.prove import capabilities, loopback, mirrors, requests, resilience, rollouts, rules, tenants
 
 PROOFS: tuple[Callable[[Fleet, Kept], Iterator[Diagnostic]], ...] = (
     resilience.findings,
@@ -16,6 +16,8 @@ PROOFS: tuple[Callable[[Fleet, Kept], Iterator[Diagnostic]], ...] = (
     capabilities.findings,
     mirrors.findings,
     tenants.findings,
+    rollouts.findings,
+    loopback.findings,
 )
 
 

@@ -34,10 +34,6 @@ def test_a_malformed_policy_is_told(name: str, monkeypatch: pytest.MonkeyPatch) 
     assert said == golden.read_text(encoding="utf-8")
 
 
-TOLD_BY_THE_SERVER = {"P306"}
-"""In its answer to live weights."""
-
-
 def test_every_code_of_the_compiler_is_told_in_some_case() -> None:
     told = {code for name in CASES for code in codes((GOLDEN / name / "diagnostics.txt").read_text(encoding="utf-8"))}
     assert codes_of_the_compiler() - told == set(NEEDS_MORE_THAN_TEXT)
@@ -45,7 +41,7 @@ def test_every_code_of_the_compiler_is_told_in_some_case() -> None:
 
 def test_every_code_of_the_compiler_has_a_page() -> None:
     pages = {page.stem for page in (ROOT / "docs" / "errors").glob("P*.md")}
-    assert codes_of_the_compiler() | TOLD_BY_THE_SERVER == pages
+    assert codes_of_the_compiler() == pages
 
 
 def codes(text: str) -> set[str]:

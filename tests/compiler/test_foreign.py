@@ -38,6 +38,7 @@ def orchestrator(spec: str, name: str = "auto") -> str:
 
 MENDED = (
     ORIGINAL.replace("value: premium", "value: enterprise"),
+    document("Platform", "platform", "prometheus: {address: 'http://prometheus:9090'}"),
     foreign_model("llama-7b"),
     foreign_model("codellama-34b"),
 )

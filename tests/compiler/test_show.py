@@ -57,7 +57,7 @@ def without_places(compiled: Compiled) -> object:
     assert compiled.fleet is not None
     (found,) = compiled.fleet.models
     nowhere = Position("", 0, 0)
-    versions = tuple(replace(version, origin=nowhere) for version in found.versions)
+    versions = tuple(replace(version, origin=nowhere, standby_origin=nowhere) for version in found.versions)
     return replace(found, versions=versions, origin=nowhere)
 
 

@@ -14,6 +14,7 @@ from xds.admin.answers import json_answer
 from xds.admin.config_dump import config_dump
 from xds.admin.explain import explained, sent_from
 from xds.admin.metrics import Metrics
+from xds.admin.standing import standings
 from xds.admin.status import status
 from xds.admin.weights import Weights
 from xds.cache import Snapshots, UnknownGroupError
@@ -73,6 +74,7 @@ class Admin:
         return web.Response(text="ready\n")
 
     async def _exposition(self, _: web.Request) -> web.Response:
+        self._metrics.envoys(standings(self._server.peers(), self._current))
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _status(self, _: web.Request) -> web.Response:

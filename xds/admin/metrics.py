@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
+from compiler.fleet import Model, slug
+from xds.admin.standing import Standing
 from xds.snapshot import ResourceType
 from xds.stream.state import Variant
 
@@ -55,9 +57,19 @@ class Metrics:
 
         self._live_weight = Gauge(
             "turnout_live_weight",
-            "Percent that a version gets by live weights; only of models that have some",
+            "Percent that a version gets by live weights; only of models that have some, by their slugs",
             ["model", "version"],
             registry=registry,
+        )
+        self._policy_weight = Gauge(
+            "turnout_policy_weight",
+            "Percent that a version gets by policy; only of models with several, by their slugs",
+            ["model", "version"],
+            registry=registry,
+        )
+        self._weights: dict[tuple[str, str], int] = {}
+        self._envoys = Gauge(
+            "turnout_envoys", "Envoys with a stream open, by how they stand", ["state"], registry=registry
         )
         self._live_overrides = Gauge("turnout_live_overrides", "Models that have live weights", registry=registry)
 
@@ -96,15 +108,31 @@ class Metrics:
         self._compile_seconds.observe(seconds)
         self._reloads.labels("ok" if ok else "failed").inc()
 
-    def serving(self, digest: str) -> None:
+    def serving(self, digest: str, models: Iterable[Model]) -> None:
         self._policy.info({"digest": digest})
+        weights = {
+            (model.name, version.name): version.weight
+            for model in models
+            if len(model.versions) > 1
+            for version in model.versions
+        }
+        for model_name, version_name in self._weights.keys() - weights.keys():
+            self._policy_weight.remove(slug(model_name), version_name)
+        for (model_name, version_name), weight in weights.items():
+            if self._weights.get((model_name, version_name)) != weight:
+                self._policy_weight.labels(slug(model_name), version_name).set(weight)
+        self._weights = weights
+
+    def envoys(self, standings: Mapping[Standing, int]) -> None:
+        for state in Standing:
+            self._envoys.labels(state.value).set(standings.get(state, 0))
 
     def live(self, models: Mapping[str, Mapping[str, int]]) -> None:
         """Live weights by model and version, all there are."""
         self._live_weight.clear()
         for model, weights in models.items():
             for version, weight in weights.items():
-                self._live_weight.labels(model, version).set(weight)
+                self._live_weight.labels(slug(model), version).set(weight)
         self._live_overrides.set(len(models))
 
 

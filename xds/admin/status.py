@@ -9,16 +9,14 @@ from typing import Any
 from compiler.diagnostics import Diagnostic
 from compiler.fleet import Fleet, Gateway, Model, Orchestrator, Version, cluster_name
 from xds.admin.overrides import overrides
+from xds.admin.standing import Standing, standing
 from xds.control import Policy
 from xds.live.state import NOTHING_LIVE, LiveState, Override
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
 from xds.stream.peer import Peer
 from xds.stream.refusals import today
-from xds.stream.siblings import together
-from xds.stream.state import StreamState
 from xds.stream.subscription import Refusal, Subscription
 from xds.stream.turned_away import TurnedAway
-from xds.stream.update import next_update
 from xds.translate.group import Group
 
 Document = dict[str, Any]
@@ -124,19 +122,13 @@ def _envoy(peer: Peer, snapshot: Snapshot | None) -> Document:
         "zone": peer.node.zone,
         "service": peer.service.label,
         "variant": peer.state.variant,
-        "synced": snapshot is not None and _synced(together(peer.state, peer.beside), snapshot),
+        "synced": standing(peer, snapshot) is Standing.SYNCED,
         "types": {
             type_.label: _type(subscriptions[type_], None if snapshot is None else snapshot[type_])
             for type_ in ResourceType
             if type_ in subscriptions
         },
     }
-
-
-def _synced(state: StreamState, snapshot: Snapshot) -> bool:
-    """The Envoy has all of the snapshot that it asked for, on whichever stream, and has said so."""
-    refuses = any(sub.quarantine(snapshot[type_]) for type_, sub in state.subscriptions.items())
-    return not refuses and not state.outstanding and not state.warming and next_update(state, snapshot) is None
 
 
 def _type(sub: Subscription, wanted: ResourceSet | None) -> Document:

@@ -16,14 +16,15 @@ from compiler.fleet.routes import sees
 from compiler.kept import Kept
 from xds.live.shares import Before, left_behind, live_shares
 from xds.live.state import LiveState
-from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot
+from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot, alike
 from xds.translate.aggregates import rests
 from xds.translate.clusters import clusters
-from xds.translate.endpoints import load_assignments
+from xds.translate.endpoints import Told, load_assignments
 from xds.translate.group import Group, Placement, group_gateway, group_names, placement, served_as
 from xds.translate.listeners import listeners
 from xds.translate.routes import route_configurations
 from xds.translate.runtime import runtime
+from xds.translate.tracing import collector_resource
 
 __all__ = ["Group", "Placement", "group_names", "layer", "place", "placement", "served_as", "snapshot"]
 
@@ -34,13 +35,14 @@ def snapshot(fleet: Fleet, group: Group, kept: Kept | None = None) -> Snapshot:
     gateway = _gateway(fleet, group)
     routes = fleet_routes(fleet, gateway, kept) if gateway.hosts else ()
     view = kept.ordinal(sees(gateway))
-    reached = kept.last(("reached", view), (routes,), _all_reached, (view, routes, kept))
+    traced = fleet.platform.tracing is not None
+    reached = kept.last(("reached", view), (routes, traced), _all_reached, (view, routes, traced, kept))
     return Snapshot(
         {
-            ResourceType.RUNTIME: runtime(gateway),
-            ResourceType.CLUSTER: reached.clusters,
+            ResourceType.RUNTIME: runtime(gateway, fleet.platform.tracing),
+            ResourceType.CLUSTER: _with_collector(reached.clusters, fleet, gateway, kept),
             ResourceType.ENDPOINT: reached.load_assignments,
-            ResourceType.LISTENER: listeners(gateway, group.placement),
+            ResourceType.LISTENER: listeners(gateway, group.placement, fleet.platform.tracing),
             ResourceType.ROUTE: route_configurations(gateway, routes, kept),
         }
     )
@@ -48,7 +50,7 @@ def snapshot(fleet: Fleet, group: Group, kept: Kept | None = None) -> Snapshot:
 
 def place(of_group: Snapshot, fleet: Fleet, group: Group) -> Snapshot:
     """`of_group` for another placement of the same group: all but the listeners are shared, not made again."""
-    moved = listeners(_gateway(fleet, group), group.placement)
+    moved = listeners(_gateway(fleet, group), group.placement, fleet.platform.tracing)
     return Snapshot({**of_group.sets, ResourceType.LISTENER: moved})
 
 
@@ -65,7 +67,7 @@ def layer(fleet: Fleet, name: str, live: LiveState, before: tuple[Before, ...] =
         if (then := group_gateway(once.fleet, name)) is not None
         for shares in left_behind(live_shares(once.fleet, then, once.live), fleet, gateway)
     ]
-    return runtime(gateway, (*still, *found))
+    return runtime(gateway, fleet.platform.tracing, (*still, *found))
 
 
 def _gateway(fleet: Fleet, group: Group) -> Gateway:
@@ -73,6 +75,16 @@ def _gateway(fleet: Fleet, group: Group) -> Gateway:
     if gateway is None:
         raise KeyError(group.name)
     return gateway
+
+
+def _with_collector(clusters: ResourceSet, fleet: Fleet, gateway: Gateway, kept: Kept) -> ResourceSet:
+    """Where spans go, if anywhere; no listener, no spans."""
+    tracing = fleet.platform.tracing
+    if tracing is None or not gateway.hosts:
+        return clusters
+    collector = kept.same("collector", collector_resource(tracing), alike)
+    every = (*clusters.values(), collector)
+    return kept.last(("with collector", gateway.name), (clusters, collector), ResourceSet, (every,))
 
 
 class _Reached(NamedTuple):
@@ -90,8 +102,8 @@ class _AllReached(NamedTuple):
     load_assignments: ResourceSet
 
 
-def _all_reached(view: int, routes: tuple[Route, ...], kept: Kept) -> _AllReached:
-    reached = kept.each(_reached, zip(routes), using=(kept,))
+def _all_reached(view: int, routes: tuple[Route, ...], traced: bool, kept: Kept) -> _AllReached:
+    reached = kept.each(_reached, zip(routes), traced, using=(kept,))
     # Of two load assignments for one cluster the second counts: of one in an aggregate.
     assignments = sorted([(found.in_aggregate, found.load_assignments) for found in reached], key=itemgetter(0))
     return _AllReached(
@@ -106,12 +118,12 @@ def _together(name: object, resources: Iterable[Resource], kept: Kept) -> Resour
     return kept.last(name, found, ResourceSet, (found,))
 
 
-def _reached(route: Route, kept: Kept) -> _Reached:
+def _reached(route: Route, traced: bool, kept: Kept) -> _Reached:
     backends, rest = _backends(route), rests(route)
     in_aggregate = any(share.hops for share in route.shares)
     return _Reached(
         tuple(clusters(backends | rest, route, kept)),
-        tuple(load_assignments(backends, rest, in_aggregate, kept)),
+        tuple(load_assignments(backends, rest, Told(in_aggregate, traced), kept)),
         in_aggregate,
     )
 

@@ -27,13 +27,12 @@ from compiler.fleet import (
 from compiler.kept import Kept
 from xds.snapshot import Resource, alike
 from xds.translate.aggregates import members
-from xds.translate.messages import ads_source, message_resource, packed, who_answers
+from xds.translate.messages import HTTP_OPTIONS, ads_source, message_resource, packed, who_answers
 
 MAGLEV_TABLE_SIZE = 65537
 MINIMUM_RING_SIZE = 1024
 NO_LIMIT = 2**32 - 1
 UPSTREAM_IDLE = timedelta(hours=1)
-HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def clusters(backends: Mapping[str, Backend], route: Route, kept: Kept) -> Iterator[Resource]:

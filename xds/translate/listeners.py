@@ -19,11 +19,12 @@ from google.protobuf.message import Message
 
 from compiler.envoy.local_replies import local_reply_config
 from compiler.envoy.request_pass import INTERNAL_PREFIX
-from compiler.fleet import Gateway, Listener, Protocol
+from compiler.fleet import Gateway, Listener, Protocol, Tracing
 from xds.snapshot import ResourceSet
 from xds.translate import renaming, request_pass
 from xds.translate.group import SIDECAR, Placement, PlacementError
 from xds.translate.messages import ads_source, message_resource, packed
+from xds.translate.tracing import tracing_of
 
 CONNECTION_BUFFER_BYTES = 2**20
 LAST_PORT = 65535
@@ -46,28 +47,34 @@ listener that changes drains its connections, and streams that are under way by 
 """
 
 
-def listeners(gateway: Gateway, placement: Placement) -> ResourceSet:
+def listeners(gateway: Gateway, placement: Placement, tracing: Tracing | None = None) -> ResourceSet:
     """None where no host is Envoy's to carry. Names follow policy, so a moved listener stays the same listener.
 
     Raises PlacementError when the last of them would lie beyond port 65535.
     """
-    return _listeners(replace(gateway, models=(), orchestrator=None), placement) if gateway.hosts else ResourceSet()
+    if not gateway.hosts:
+        return ResourceSet()
+    # Percentages are the runtime layer's.
+    asked = tracing and replace(tracing, percent=0)
+    return _listeners(replace(gateway, models=(), orchestrator=None), placement, asked)
 
 
 @lru_cache(PLACEMENTS)
-def _listeners(gateway: Gateway, placement: Placement) -> ResourceSet:
+def _listeners(gateway: Gateway, placement: Placement, tracing: Tracing | None) -> ResourceSet:
     """Most edits leave them alone, and of each placement there is one."""
     last = (placement.port or 0) + len(gateway.listeners) - 1
     if last > LAST_PORT:
         reason = f"with {len(gateway.listeners)} listeners the last would be at port {last}, beyond {LAST_PORT}"
         raise PlacementError(f"node metadata turnout.port: {placement.port}: {reason}")
     return ResourceSet(
-        message_resource(_name(gateway, entry), listener(gateway, entry, position, placement), gateway.origin)
+        message_resource(_name(gateway, entry), listener(gateway, entry, position, placement, tracing), gateway.origin)
         for position, entry in enumerate(gateway.listeners)
     )
 
 
-def listener(gateway: Gateway, entry: Listener, position: int, placement: Placement) -> listener_pb2.Listener:
+def listener(
+    gateway: Gateway, entry: Listener, position: int, placement: Placement, tracing: Tracing | None = None
+) -> listener_pb2.Listener:
     name = _name(gateway, entry)
     address = placement.address or ("127.0.0.1" if gateway.name == SIDECAR else "0.0.0.0")
     port = entry.port if placement.port is None else placement.port + position
@@ -75,7 +82,7 @@ def listener(gateway: Gateway, entry: Listener, position: int, placement: Placem
         "filters": [
             {
                 "name": "envoy.filters.network.http_connection_manager",
-                "typed_config": packed(_connection_manager(gateway, name)),
+                "typed_config": packed(_connection_manager(gateway, name, tracing)),
             }
         ]
     }
@@ -97,7 +104,9 @@ def _name(gateway: Gateway, entry: Listener) -> str:
     return f"{gateway.name}-{entry.port}"
 
 
-def _connection_manager(gateway: Gateway, name: str) -> http_connection_manager_pb2.HttpConnectionManager:
+def _connection_manager(
+    gateway: Gateway, name: str, tracing: Tracing | None
+) -> http_connection_manager_pb2.HttpConnectionManager:
     manager = http_connection_manager_pb2.HttpConnectionManager
     return manager(
         stat_prefix=name,
@@ -116,6 +125,7 @@ def _connection_manager(gateway: Gateway, name: str) -> http_connection_manager_
         normalize_path={"value": True},
         merge_slashes=False,
         server_header_transformation=manager.PASS_THROUGH,
+        **({} if tracing is None else tracing_of(gateway, tracing)),
         local_reply_config=json_format.ParseDict(local_reply_config(), http_connection_manager_pb2.LocalReplyConfig()),
     )
 

@@ -14,6 +14,8 @@ from compiler.fleet import Backend
 from xds.snapshot import Resource, resource
 
 METADATA_NAMESPACE = "turnout"
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+"""The key of a cluster's options."""
 
 
 def who_answers(backend: Backend) -> base_pb2.Metadata:

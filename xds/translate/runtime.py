@@ -7,12 +7,13 @@ from typing import Any
 
 from envoy.service.runtime.v3 import rtds_pb2
 
-from compiler.fleet import Gateway
+from compiler.fleet import Gateway, Tracing
 from compiler.fleet.rules import MOST_OF_A_REGEX
 from xds.live.shares import LiveShares
 from xds.snapshot import ResourceSet
 from xds.translate.messages import message_resource, struct
 from xds.translate.route_actions import mirror_key, runtime_key_prefix
+from xds.translate.tracing import sampling
 
 LAYER = "turnout"
 SETTINGS = {
@@ -22,11 +23,13 @@ SETTINGS = {
 }
 
 
-def runtime(gateway: Gateway, live: Iterable[LiveShares] = ()) -> ResourceSet:
+def runtime(gateway: Gateway, tracing: Tracing | None = None, live: Iterable[LiveShares] = ()) -> ResourceSet:
     """Never without its layer: Envoy asks for it first, and for nothing else before it has been answered. What it no
     longer has is what policy says."""
     keys = (pair for found in live for pair in (*_split_keys(found), *_mirror_keys(found)))
-    layer = rtds_pb2.Runtime(name=LAYER, layer=struct({**SETTINGS, **dict(keys)}))
+    layer = rtds_pb2.Runtime(
+        name=LAYER, layer=struct({**SETTINGS, **(sampling(tracing) if tracing else {}), **dict(keys)})
+    )
     return ResourceSet([message_resource(LAYER, layer, gateway.origin)])
 
 

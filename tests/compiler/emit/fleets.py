@@ -7,6 +7,9 @@ from datetime import timedelta
 
 from compiler.diagnostics import Position
 from compiler.fleet import (
+    Analysis,
+    AnalysisSource,
+    Autoscaling,
     Carrier,
     ColdStart,
     ConnectionPool,
@@ -23,21 +26,32 @@ from compiler.fleet import (
     LengthUnit,
     Listener,
     LoadBalancing,
+    Metric,
+    MetricTarget,
     Model,
     ModelPath,
     ModelType,
     Orchestrator,
+    OtlpProtocol,
     OutlierDetection,
+    Pace,
+    Platform,
+    Priority,
     Protocol,
     Quantization,
     Resources,
     Retries,
+    Rollout,
+    RolloutEngine,
+    RolloutMetric,
+    RolloutStrategy,
     Scheme,
     SlowStart,
     Strategy,
     Target,
     Tenant,
     Timeouts,
+    Tracing,
     Version,
     Zones,
 )
@@ -106,6 +120,11 @@ def model(name: str = "mistral-7b", *versions: Version, line: int = 1) -> Model:
     )
 
 
+def scaled(least: int, most: int, *metrics: MetricTarget) -> Autoscaling:
+    up, down = Pace(seconds(60), 2, seconds(60)), Pace(seconds(300), 1, seconds(120))
+    return Autoscaling(least, most, metrics or (MetricTarget(Metric.RUNNING_REQUESTS, 48.0),), up, down, at(16))
+
+
 def gateway(name: str = "mesh", *models: str, carrier: Carrier = Carrier.ISTIO) -> Gateway:
     return Gateway(
         name=name,
@@ -137,13 +156,17 @@ def fleet(*models: Model, gateways: tuple[Gateway, ...] = (), tenants: tuple[Ten
 
 
 def rich_fleet() -> Fleet:
-    """Every engine, tier, scheme of weights and hash key; two versions; four gateways, of which three are Istio's; two
-    tenants, one of them with a model that is only Istio's."""
+    """Every engine, tier, scheme of weights and hash key; two versions; a rollout; five gateways, of which four are
+    Istio's; two tenants, one of them with a model that is only Istio's."""
     bank = replace(tenant("bank", 8), labels=(("cost-centre", "4711"),), annotations=(("example.com/owner", "risk"),))
     shop = tenant("shop")
     own = (owned("fraud-7b", bank, version("1", line=140), line=138), owned("cat.7b", shop, _on_the_node(), line=150))
-    models = (_llama_70b(), _embedder(), _mistral(), _quantized(), _on_triton(), _on_tensorrt(), *own)
-    return fleet(*models, gateways=_gateways(), tenants=(bank, shop))
+    models = (_llama_70b(), _embedder(), _mistral(), _quantized(), _on_triton(), _on_tensorrt(), _moved(), *own)
+    tracing = Tracing(OtlpProtocol.GRPC, "otel-collector.monitoring.svc", 4317, 1.0, at(8, "policies/platform.yaml"))
+    platform = Platform(
+        origin=at(3, "policies/platform.yaml"), prometheus="http://prometheus.monitoring.svc:9090", tracing=tracing
+    )
+    return replace(fleet(*models, gateways=_gateways(), tenants=(bank, shop)), platform=platform)
 
 
 def _on_the_node() -> Version:
@@ -165,6 +188,8 @@ def _llama_70b() -> Model:
         warm=1,
         cold=2,
         connection_pool=ConnectionPool(384, 64, 384, 50, seconds(1)),
+        autoscaling=scaled(2, 8, MetricTarget(Metric.QPS, 100.0), MetricTarget(Metric.LATENCY, 500.0)),
+        standby_origin=at(11, "policies/recovery.yaml"),
     )
     canary = replace(
         stable,
@@ -176,10 +201,13 @@ def _llama_70b() -> Model:
         warm=0,
         cold=0,
         origin=at(19),
+        autoscaling=None,
     )
     return replace(
         model("llama-70b", stable, canary, line=10),
+        priority=Priority.CRITICAL,
         aliases=("llama",),
+        rto=seconds(30),
         served_names=("llama-70b", "llama", "auto"),
         zones=Zones(("az-1", "az-2"), "az-3"),
         load_balancing=LoadBalancing(
@@ -223,6 +251,7 @@ def _mistral() -> Model:
         ),
         replicas=0,
         warm=2,
+        standby_origin=at(12, "policies/recovery.yaml"),
         health_check=HealthCheck("/health", seconds(2.5), seconds(0.5), failure_threshold=2, success_threshold=1),
     )
     header = HashKey(HashSource.HEADER, "x-session-id")
@@ -280,8 +309,50 @@ def _on_tensorrt() -> Model:
             model_path=ModelPath(Scheme.HOST, "/data/models/qwen"),
         ),
         hot=1,
+        standby_origin=at(13, "policies/recovery.yaml"),
     )
-    return model("qwen-72b", own, line=115)
+    return replace(model("qwen-72b", own, line=115), priority=Priority.LOW)
+
+
+def rollout(*metrics: RolloutMetric, line: int = 1) -> Rollout:
+    """By Flagger, of the model `phi-4` from version 4.0 to 4.1."""
+    return Rollout(
+        name="phi-4.1",
+        model="phi-4",
+        from_version="4.0",
+        to_version="4.1",
+        strategy=RolloutStrategy.CANARY,
+        steps=(10, 25, 50, 75, 100),
+        interval=seconds(30),
+        pause_after=(),
+        shadow_percent=0,
+        sticky_by=None,
+        ready_timeout=seconds(375),
+        drain_timeout=seconds(120),
+        analysis=Analysis(AnalysisSource.PROMETHEUS, 3, 95, metrics, None),
+        engine=RolloutEngine.FLAGGER,
+        labels=(("team", "chat"),),
+        annotations=(("example.com/ticket", "4711"),),
+        origin=at(line, "policies/rollouts.yaml"),
+        engine_origin=at(line + 9, "policies/rollouts.yaml"),
+    )
+
+
+def metric(
+    name: str, minimum: float | None = None, maximum: float | None = None, query: str | None = None
+) -> RolloutMetric:
+    return RolloutMetric(name, minimum, maximum, query, at(12, "policies/rollouts.yaml"))
+
+
+def moved_model(of: Rollout, *, line: int = 140) -> Model:
+    old, new = version("4.0", line=line + 1), version("4.1", weight=0, line=line + 2)
+    return replace(model("phi-4", old, replace(new, replicas=2), line=line), rollout=of)
+
+
+def _moved() -> Model:
+    judged = (metric("success-rate", 99), metric("duration", None, 500), metric("ttft", None, 2000))
+    waiting = metric("waiting", None, 50, 'max(vllm:num_requests_waiting{namespace="{{ namespace }}"})')
+    return moved_model(rollout(*judged, waiting, line=1))
 
 
 def _gateways() -> tuple[Gateway, ...]:
@@ -302,4 +373,4 @@ def _gateways() -> tuple[Gateway, ...]:
     )
     inside = replace(gateway("inside", "llama-70b"), namespace="edge", hosts=(Host("*", Carrier.ISTIO),))
     own = gateway("own", "cat.7b", "qwen-72b", carrier=Carrier.ENVOY)
-    return (inside, mesh, own, gateway("vault", "fraud-7b"))
+    return (inside, mesh, own, gateway("trial", "phi-4"), gateway("vault", "fraud-7b"))

@@ -15,6 +15,7 @@ from compiler.kept import Kept
 from tests.compiler.emit.fleets import engine, fleet, model, version
 
 OBJECT_STORES = (Scheme.S3, Scheme.GS)
+FILES_ONLY = (Framework.SGLANG, Framework.TGI, Framework.TENSORRT_LLM)
 
 
 def command_line(
@@ -52,13 +53,14 @@ def test_sglang() -> None:
     assert command_line(replace(sized(Framework.SGLANG), dtype="float16"), ("m", "alias")) == (
         "python3 -m sglang.launch_server --model-path /models/m --host 0.0.0.0 --port 8000 --served-model-name m"
         " --context-length 16384 --max-running-requests 32 --tp-size 4 --dtype float16 --mem-fraction-static 0.85"
+        " --enable-metrics"
     )
 
 
 def test_tgi() -> None:
     assert command_line(replace(sized(Framework.TGI), dtype="float16")) == (
-        "--model-id /models/m --hostname 0.0.0.0 --port 8000 --max-total-tokens 16384 --max-concurrent-requests 32"
-        " --num-shard 4 --dtype float16 --cuda-memory-fraction 0.85"
+        "--model-id /models/m --hostname 0.0.0.0 --port 8000 --max-total-tokens 16384 --max-input-tokens 16383"
+        " --max-concurrent-requests 32 --num-shard 4 --dtype float16 --cuda-memory-fraction 0.85"
     )
 
 
@@ -70,7 +72,9 @@ def test_tensorrt_llm() -> None:
 
 
 def test_triton() -> None:
-    assert command_line(sized(Framework.TRITON)) == "tritonserver --model-repository /models/m --http-port 8000"
+    assert command_line(sized(Framework.TRITON)) == (
+        "tritonserver --model-repository /models/m --http-port 8000 --metrics-config=summary_latencies=true"
+    )
 
 
 @pytest.mark.parametrize("framework", Framework)
@@ -147,10 +151,19 @@ def test_only_a_warm_standby_may_sleep() -> None:
 
 
 @pytest.mark.parametrize("scheme", OBJECT_STORES)
-@pytest.mark.parametrize("framework", [Framework.SGLANG, Framework.TGI, Framework.TENSORRT_LLM])
-def test_an_engine_that_cannot_fetch_from_an_object_store_is_refused(framework: Framework, scheme: Scheme) -> None:
+@pytest.mark.parametrize("framework", FILES_ONLY)
+def test_an_engine_that_reads_files_alone_is_told_where_they_are_copied_to(
+    framework: Framework, scheme: Scheme
+) -> None:
     given = replace(engine(framework), model_path=ModelPath(scheme, "b/k"))
-    assert codes(given) == [("P307", f"{framework} has no modelPath {scheme}://")]
+    assert codes(given) == []
+    assert " /models " in f" {command_line(given)} "
+    assert f"{scheme}://" not in command_line(given)
+
+
+@pytest.mark.parametrize("framework", [Framework.VLLM, Framework.TRITON])
+def test_an_engine_that_reads_object_stores_is_told_the_address(framework: Framework) -> None:
+    assert "s3://b/k" in command_line(replace(engine(framework), model_path=ModelPath(Scheme.S3, "b/k")))
 
 
 @pytest.mark.parametrize(

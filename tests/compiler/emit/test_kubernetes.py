@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from compiler.emit import kubernetes
+from compiler.emit import kubernetes, priorities
 from compiler.emit.names import FAILOVER_PRIORITY
-from compiler.emit.object import Object
-from compiler.fleet import ColdStart, Framework, Model, ModelPath, Scheme, Tier, Timeouts, Zones
+from compiler.emit.object import Handover, Object, Writer
+from compiler.fleet import ColdStart, Framework, Model, ModelPath, Priority, Scheme, Tier, Timeouts, Zones
 from compiler.kept import Kept
-from tests.compiler.emit.fleets import GI, engine, fleet, model, seconds, version
+from tests.compiler.emit.fleets import GI, at, engine, fleet, model, scaled, seconds, version
+from tests.manifests.schemas import validate
 
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 
@@ -135,6 +136,96 @@ def zones(deployment: Any) -> Any:
     return expression["values"]
 
 
+# Apart, and in turn
+
+
+def constraints(deployment: Any) -> Any:
+    return deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+
+
+def test_a_tiers_instances_are_spread_over_zones_and_nodes_without_regard_to_other_tiers() -> None:
+    for body in deployments(tiered()).values():
+        assert [c["topologyKey"] for c in constraints(body)] == [
+            "topology.kubernetes.io/zone",
+            "kubernetes.io/hostname",
+        ]
+        for constraint in constraints(body):
+            assert constraint["labelSelector"] == body["spec"]["selector"]
+            assert constraint["matchLabelKeys"] == ["pod-template-hash"]
+
+
+def test_instances_of_a_version_with_standbys_rather_wait_than_share_a_node() -> None:
+    strict = {c["whenUnsatisfiable"] for body in deployments(tiered()).values() for c in constraints(body)}
+    loose = {c["whenUnsatisfiable"] for body in deployments(model()).values() for c in constraints(body)}
+    assert (strict, loose) == ({"DoNotSchedule"}, {"ScheduleAnyway"})
+
+
+def test_a_drained_or_lost_node_does_not_forbid_replacements_elsewhere() -> None:
+    """It is tainted. Counted as an empty one, no other could get a second instance."""
+    assert {c["nodeTaintsPolicy"] for c in constraints(next(iter(deployments(tiered()).values())))} == {"Honor"}
+
+
+def test_another_number_of_instances_restarts_none() -> None:
+    one, two = (deployments(model("m", replace(version(), replicas=n)))["m-1"] for n in (1, 2))
+    assert one["spec"]["template"] == two["spec"]["template"]
+
+
+def budgets(owned: Model) -> dict[str, Any]:
+    return {name: body["spec"] for (kind, name), body in bodies(owned).items() if kind == "PodDisruptionBudget"}
+
+
+def test_from_two_running_instances_on_a_drain_takes_one_of_a_tier_at_a_time() -> None:
+    made = budgets(tiered())
+    assert sorted(made) == ["m-1-0", "m-1-0-hot", "m-1-0-warm"]
+    for name, budget in made.items():
+        assert budget["maxUnavailable"] == 1
+        assert budget["selector"] == deployments(tiered())[name]["spec"]["selector"]
+    assert budgets(model()) == {}
+
+
+def test_an_instance_that_never_starts_keeps_no_node_from_being_drained() -> None:
+    assert budgets(tiered())["m-1-0"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+@pytest.mark.parametrize(("least", "names"), [(1, []), (2, ["m-1"])])
+def test_of_scaled_instances_the_fewest_count(least: int, names: list[str]) -> None:
+    owned = model("m", replace(version(), replicas=least, autoscaling=scaled(least, 8)))
+    assert sorted(budgets(owned)) == names
+
+
+def test_pods_have_the_class_of_their_models_priority() -> None:
+    assert {p: pod(replace(model(), priority=p))["priorityClassName"] for p in Priority} == {
+        "critical": "turnout-critical",
+        "high": "turnout-high",
+        "normal": "turnout-normal",
+        "low": "turnout-low",
+    }
+
+
+def test_classes_are_the_clusters_and_only_those_in_use() -> None:
+    low = replace(model("b"), priority=Priority.LOW)
+    high = replace(model("c"), priority=Priority.CRITICAL)
+    made = [item.body for item in priorities.objects(fleet(model("a"), low, high), Kept())]
+    assert {body["metadata"]["name"]: body["value"] for body in made} == {
+        "turnout-critical": 1_000_000,
+        "turnout-normal": 10_000,
+        "turnout-low": 1_000,
+    }
+    assert all("namespace" not in body["metadata"] for body in made)
+
+
+def test_a_waiting_tier_begins_at_none_and_is_the_standby_controllers_from_then_on() -> None:
+    place = at(7, "policies/recovery.yaml")
+    owned = model("m", *(replace(v, standby_origin=place) for v in tiered(Framework.SGLANG).versions))
+    made = {
+        item.body["metadata"]["name"]: item.handovers
+        for item in kubernetes.objects(fleet(owned), Kept())
+        if item.body["kind"] == "Deployment"
+    }
+    handed = (Handover("/spec/replicas", Writer.STANDBY, "turnout-standby", place, initial=True),)
+    assert made == {"m-1-0": (), "m-1-0-hot": (), "m-1-0-warm": handed, "m-1-0-cold": handed}
+
+
 # Resources
 
 
@@ -192,6 +283,42 @@ def test_weights_are_mounted_read_only(path: ModelPath, volume: dict[str, Any]) 
     assert container(owned)["volumeMounts"][0] == {"name": "weights", "mountPath": "/models", "readOnly": True}
 
 
+def on(framework: Framework, path: ModelPath) -> Model:
+    return model("m", replace(version(), engine=replace(engine(framework), model_path=path)))
+
+
+@pytest.mark.parametrize(
+    ("path", "copy"),
+    [
+        (ModelPath(Scheme.S3, "models/m"), "aws s3 sync --no-progress s3://models/m /models"),
+        (ModelPath(Scheme.GS, "models/m"), "gcloud storage rsync --recursive gs://models/m /models"),
+    ],
+)
+def test_for_an_engine_that_reads_files_alone_weights_are_copied_first(path: ModelPath, copy: str) -> None:
+    owned = on(Framework.SGLANG, path)
+    assert [complaint for body in bodies(owned).values() for complaint in validate(body)] == []
+    [fetch] = pod(owned)["initContainers"]
+    assert " ".join((*fetch["command"], *fetch["args"])) == copy
+    assert fetch["volumeMounts"] == [{"name": "weights", "mountPath": "/models"}]
+    assert pod(owned)["volumes"][0] == {"name": "weights", "emptyDir": {}}
+    assert container(owned)["volumeMounts"][0] == {"name": "weights", "mountPath": "/models", "readOnly": True}
+    # On the node's disk: in memory it would count to the limit.
+    assert "nvidia.com/gpu" not in str(fetch["resources"])
+
+
+@pytest.mark.parametrize("framework", [Framework.VLLM, Framework.TRITON])
+def test_an_engine_that_reads_object_stores_starts_at_once(framework: Framework) -> None:
+    owned = on(framework, ModelPath(Scheme.S3, "models/m"))
+    assert "initContainers" not in pod(owned)
+    assert "weights" not in str(pod(owned).get("volumes"))
+
+
+@pytest.mark.parametrize("scheme", [s for s in Scheme if s not in (Scheme.S3, Scheme.GS)])
+def test_nothing_is_copied_that_is_mounted_or_that_the_engine_loads_by_its_id(scheme: Scheme) -> None:
+    path = ModelPath(scheme, "/m" if scheme is Scheme.HOST else "a/b")
+    assert "initContainers" not in pod(on(Framework.SGLANG, path))
+
+
 # What goes wrong with the usual manifests of model servers
 
 
@@ -243,6 +370,14 @@ def test_a_long_load_is_no_restart_loop() -> None:
 def test_the_start_budget_is_five_quarters_of_the_load_time(cold: float, failures: int) -> None:
     owned = model("m", replace(version(), cold_start=ColdStart(seconds(cold))))
     assert container(owned)["startupProbe"]["failureThreshold"] == failures
+
+
+def test_a_start_up_budget_is_never_under_the_load_time() -> None:
+    """Policy cannot say it otherwise: the budget is worked out from the load time alone."""
+    for milliseconds in range(1, 900_000, 7_919):
+        load = seconds(milliseconds / 1000)
+        probe = container(model("m", replace(version(), cold_start=ColdStart(load))))["startupProbe"]
+        assert seconds(probe["periodSeconds"] * probe["failureThreshold"]) >= load * 1.25
 
 
 def test_a_slow_start_is_no_failed_deployment() -> None:

@@ -25,20 +25,28 @@ def test_every_object_names_its_policy_line_and_its_wave(objects: tuple[Object, 
         "ResourceQuota": -5,
         "LimitRange": -5,
         "NetworkPolicy": -4,
+        "PriorityClass": -5,
         "ServiceAccount": -4,
         "Service": 0,
         "Deployment": 0,
+        "HorizontalPodAutoscaler": 0,
+        "PodDisruptionBudget": 0,
         "DestinationRule": 1,
         "EnvoyFilter": 1,
         "PeerAuthentication": 1,
         "AuthorizationPolicy": 1,
         "Gateway": 2,
         "VirtualService": 2,
+        **dict.fromkeys(("PodMonitor", "ServiceMonitor", "PrometheusRule", "Telemetry"), 3),
+        "Canary": 3,
+        "MetricTemplate": 3,
     }
     for item in objects:
         annotations = item.body["metadata"]["annotations"]
         assert annotations["turnout.dev/origin"] == f"{item.origin.file}:{item.origin.line}"
-        assert annotations["argocd.argoproj.io/sync-wave"] == str(waves[item.body["kind"]])
+        # ConfigMaps come before what reads them, if they are read at the start.
+        assert item.body["kind"] == "ConfigMap" or item.wave == waves[item.body["kind"]]
+        assert annotations["argocd.argoproj.io/sync-wave"] == str(int(item.wave))
 
 
 def test_owners_labels_and_annotations_stand_on_every_object_of_the_model() -> None:

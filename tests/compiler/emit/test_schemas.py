@@ -22,6 +22,10 @@ def test_the_fleet_makes_every_kind(objects: tuple[Object, ...]) -> None:
         "ServiceAccount",
         "Service",
         "Deployment",
+        "HorizontalPodAutoscaler",
+        "PodDisruptionBudget",
+        "PriorityClass",
+        "ConfigMap",
         "DestinationRule",
         "Gateway",
         "VirtualService",
@@ -32,6 +36,12 @@ def test_the_fleet_makes_every_kind(objects: tuple[Object, ...]) -> None:
         "NetworkPolicy",
         "PeerAuthentication",
         "AuthorizationPolicy",
+        "PodMonitor",
+        "ServiceMonitor",
+        "PrometheusRule",
+        "Telemetry",
+        "Canary",
+        "MetricTemplate",
     }
 
 
@@ -40,7 +50,11 @@ def _of(kind: str, objects: tuple[Object, ...]) -> Any:
 
 
 @pytest.mark.parametrize(
-    "kind", ["Deployment", "Service", "ServiceAccount", "DestinationRule", "VirtualService", "EnvoyFilter"]
+    "kind",
+    [
+        *("Deployment", "Service", "ServiceAccount", "DestinationRule", "VirtualService", "EnvoyFilter"),
+        *("PodMonitor", "ServiceMonitor", "PrometheusRule", "Telemetry", "Canary"),
+    ],
 )
 def test_an_unknown_field_is_refused(kind: str, objects: tuple[Object, ...]) -> None:
     body = _of(kind, objects)

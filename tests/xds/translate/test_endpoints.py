@@ -8,14 +8,14 @@ import pytest
 
 from compiler.fleet import Backend, Endpoint, Tier, Version, Zones
 from tests.xds.translate.fleets import endpoint, model, version
-from xds.translate.endpoints import EACH_KEEPS_ITS_SHARE, ONE_TAKES_ALL, load_assignment
+from xds.translate.endpoints import EACH_KEEPS_ITS_SHARE, ONE_TAKES_ALL, Told, load_assignment
 
 ACTIVE, HOT, WARM, COLD = Tier
 
 
 def assigned(of: Version, standby: str | None = None) -> Any:
     return load_assignment(
-        "m_2", Backend(model("m", zones=Zones((), standby)), of), EACH_KEEPS_ITS_SHARE, in_aggregate=True
+        "m_2", Backend(model("m", zones=Zones((), standby)), of), EACH_KEEPS_ITS_SHARE, Told(whose=True, tier=False)
     )
 
 
@@ -82,9 +82,25 @@ def test_an_instance_has_its_weight_and_says_whose_it_is() -> None:
 
 def test_only_an_instance_in_an_aggregate_says_whose_it_is_and_only_weights_above_1_are_written() -> None:
     backend = Backend(model("m"), version(endpoints=(endpoint(1),)))
-    [instance] = load_assignment("m_1", backend, ONE_TAKES_ALL, in_aggregate=False).endpoints[0].lb_endpoints
+    told = Told(whose=False, tier=True)
+    [instance] = load_assignment("m_1", backend, ONE_TAKES_ALL, told).endpoints[0].lb_endpoints
     assert not instance.HasField("metadata")
     assert not instance.HasField("load_balancing_weight")
+
+
+@pytest.mark.parametrize(
+    ("told", "hot"),
+    [
+        (Told(whose=False, tier=False), {}),
+        (Told(whose=False, tier=True), {"tier": "hot"}),
+        (Told(whose=True, tier=True), {"model": "m", "version": "1", "tier": "hot"}),
+    ],
+)
+def test_where_spans_tell_it_a_standby_says_which_tier_it_is_of(told: Told, hot: dict[str, str]) -> None:
+    backend = Backend(model("m"), version(endpoints=(endpoint(1), endpoint(2, HOT))))
+    active, standby = load_assignment("m_1", backend, ONE_TAKES_ALL, told).endpoints
+    assert "tier" not in active.lb_endpoints[0].metadata.filter_metadata["turnout"]
+    assert dict(standby.lb_endpoints[0].metadata.filter_metadata["turnout"].items()) == hot
 
 
 def test_a_version_without_instances_has_an_empty_assignment() -> None:
