@@ -7,12 +7,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from compiler import report
 from compiler.kept import Kept
-from compiler.ownership import conflicts
-from compiler.pipeline import objects
-from compiler.render import rendered_files, write
-from compiler.source import Sources
+from compiler.pipeline import manifests
+from compiler.render import write
 from xds.observe.policies import policies
 
 
@@ -28,13 +25,8 @@ async def watch(root: Path, output: Path, colour: bool, environment: str = "") -
             print(f"{output} stays as it was: the policies have errors", flush=True)
             continue
         making = Kept(kept)
-        made = objects(read.fleet, environment, making)
-        files = rendered_files(made, making)
+        files = manifests(read.fleet, making, environment)
         kept = making.closed()
-        if found := tuple(conflicts(made)):
-            print(report.text(found, Sources(()), root, colour), end="", file=sys.stderr, flush=True)
-            print(f"{output} stays as it was: two write one field", flush=True)
-            continue
         done = _done(files, write(files, output))
         print(f"{output}: {done} in {(read.seconds + time.monotonic() - began) * 1000:.0f} ms", flush=True)
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.diagnostics import Position
-from compiler.emit import EMITTERS, argocd
+from compiler.emit import EMITTERS, argocd, kubernetes
 from compiler.emit.object import Handover, Object, Owner, Wave, Writer, metadata
 from compiler.fleet import Argocd, Platform
 from compiler.kept import Kept
@@ -161,6 +161,19 @@ def test_no_two_write_a_field_of_a_fleet_with_some_of_everything() -> None:
     writers = {row.handover.writer for row in ledger(made)}
     assert writers >= {Writer.AUTOSCALER, Writer.STANDBY, Writer.FLAGGER}
     assert said(*made) == []
+
+
+def test_a_check_looks_at_every_object_that_hands_a_field_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = rich_fleet()
+    made = [item for emitter in EMITTERS for item in emitter.objects(fleet, Kept())]
+    looked_at = [item.key for model in fleet.models for item in kubernetes.handing_over(model)]
+    assert looked_at
+    assert sorted(looked_at) == sorted(item.key for item in made if item.handovers)
+    monkeypatch.setattr(kubernetes, "_handovers", lambda *_: (HPA, PROMOTION))
+    told = {d.message.split(" is")[0] for d in kubernetes.diagnostics(fleet, Kept()) if d.code == "P450"}
+    assert told >= {
+        f"{item.key}/spec/replicas" for item in made if item.handovers and item.handovers[0].writer != "flagger"
+    }
 
 
 def test_the_committed_project_allows_what_is_rendered_and_the_application_leaves_the_ledger_alone() -> None:
