@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from compiler.diagnostics import Diagnostic, error
+from compiler.diagnostics import Diagnostic, Position, error
 from compiler.emit.object import Handover, Object, place
 
 GIT = "git"
@@ -47,41 +47,48 @@ def group(api_version: str) -> str:
     return api_version.rpartition("/")[0]
 
 
-def ledger_text(rows: Iterable[Row]) -> str:
-    """JSON with one row a line, so that a changed owner is a changed line; in the order of `ledger`, always."""
-    lines = [
-        json.dumps(
-            {
-                "object": row.object,
-                "field": row.handover.field,
-                "writer": row.handover.writer,
-                "manager": row.handover.manager,
-                "origin": place(row.handover.origin),
-            }
-        )
-        for row in sorted(rows, key=_order)
-    ]
-    return "[\n" + ",\n".join(f"  {line}" for line in lines) + "\n]\n" if lines else "[]\n"
+def line(row: Row) -> str:
+    return json.dumps(
+        {
+            "object": row.object,
+            "field": row.handover.field,
+            "writer": row.handover.writer,
+            "manager": row.handover.manager,
+            "origin": place(row.handover.origin),
+        }
+    )
+
+
+def ledger_text(lines: Iterable[str]) -> str:
+    """JSON with one row a line, so that a changed owner is a changed line. The same rows in any order give the same."""
+    # Every line begins with the object and the field.
+    rows = ",\n".join(f"  {text}" for text in sorted(lines))
+    return f"[\n{rows}\n]\n" if rows else "[]\n"
 
 
 def conflicts(objects: Iterable[Object]) -> Iterator[Diagnostic]:
     """P450 for every field that two write.
 
-    Git writes what the manifest says, unless that is only what the object begins with.
+    Git writes what the manifest says, unless that is only what the object begins with. Whoever writes a map writes what
+    is in it.
     """
     for item in objects:
-        first: dict[str, Handover] = {}
-        for handover in item.handovers:
-            other = first.setdefault(handover.field, handover)
-            if other is not handover:
-                places = f"{place(other.origin)}, {place(handover.origin)}"
-                yield _conflict(item, handover, other.writer, places)
-            elif not handover.initial and _says(item.body, handover.field):
-                yield _conflict(item, handover, GIT, f"{place(item.origin)}, {place(handover.origin)}")
+        for index, handover in enumerate(item.handovers):
+            for other in item.handovers[:index]:
+                if _overlap(other.field, handover.field):
+                    field = max(other.field, handover.field, key=len)
+                    yield _conflict(item, field, handover, other.writer, other.origin)
+            if not handover.initial and _says(item.body, handover.field):
+                yield _conflict(item, handover.field, handover, GIT, item.origin)
 
 
-def _conflict(item: Object, handover: Handover, other: str, places: str) -> Diagnostic:
-    said = f"{item.key}{handover.field} is written by {other} and {handover.writer} ({places})"
+def _overlap(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def _conflict(item: Object, field: str, handover: Handover, other: str, where: Position) -> Diagnostic:
+    places = f"{place(where)}, {place(handover.origin)}"
+    said = f"{item.key}{field} is written by {other} and {handover.writer} ({places})"
     return error("P450", handover.origin, said, "one of them")
 
 
@@ -91,7 +98,7 @@ def _says(body: Mapping[str, Any], pointer: str) -> bool:
     for step in (part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]):
         if isinstance(value, Mapping) and step in value:
             value = value[step]
-        elif isinstance(value, list | tuple) and step.isdigit() and int(step) < len(value):
+        elif isinstance(value, list | tuple) and step.isdecimal() and int(step) < len(value):
             value = value[int(step)]
         else:
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.decode import Policies, decode
@@ -14,7 +14,6 @@ from compiler.environments import overlaid, unfit_environment
 from compiler.fleet import Fleet
 from compiler.kept import Kept
 from compiler.link import link
-from compiler.ownership import conflicts
 from compiler.prove import prove
 from compiler.render import rendered_files
 from compiler.source import Sources, load_sources
@@ -55,17 +54,9 @@ def compile_environments(root: Path, environment: str = "") -> Mapping[str, Comp
     sources, kept = load_sources(root), None
     result: dict[str, Compiled] = {}
     for name in (environment,) if environment else sources.environments or ("",):
-        result[name] = _owned(_compiled(sources, root, name, kept))
+        result[name] = _compiled(sources, root, name, kept)
         kept = result[name].kept  # what environments have in common is worked out once
     return result
-
-
-def _owned(compiled: Compiled) -> Compiled:
-    """With what is found only once all objects are there."""
-    if compiled.fleet is None:
-        return compiled
-    found = tuple(conflicts(objects(compiled.fleet, compiled.environment, compiled.kept)))
-    return replace(compiled, fleet=None, diagnostics=_ordered([*compiled.diagnostics, *found])) if found else compiled
 
 
 def _compiled(every: Sources, root: Path, environment: str, before: Kept | None) -> Compiled:

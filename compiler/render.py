@@ -16,7 +16,7 @@ from typing import NamedTuple
 from compiler.emit.argocd import FOLDER as ARGOCD
 from compiler.emit.object import Object, place
 from compiler.kept import Kept
-from compiler.ownership import Row, ledger, ledger_text
+from compiler.ownership import ledger, ledger_text, line
 from compiler.yaml_text import yaml_text
 
 HEADER = "# Rendered by turnout; do not edit."
@@ -45,7 +45,7 @@ def rendered_files(objects: Iterable[Object], kept: Kept | None = None) -> dict[
     for folder, listed in _kustomized(by_file).items():
         texts[f"{folder}{KUSTOMIZATION}"] = _kustomization(listed).encode()
     texts[INDEX] = _index(rows).encode()
-    texts[OWNERSHIP] = ledger_text(chain.from_iterable(file.ledger for file in made)).encode()
+    texts[OWNERSHIP] = ledger_text(chain.from_iterable(file.owned for file in made)).encode()
     return {file: texts[file] for file in sorted(texts)}
 
 
@@ -53,13 +53,15 @@ class _File(NamedTuple):
     text: bytes
     rows: tuple[tuple[str, str], ...]
     """Of the index, by the keys of the objects."""
-    ledger: tuple[Row, ...]
+    owned: tuple[str, ...]
+    """Lines of the ledger."""
 
 
 def _file(items: Iterable[Object]) -> _File:
     keyed = sorted((((item.wave, item.body["kind"], item.key), item) for item in items), key=itemgetter(0))
     text = f"{HEADER}\n" + "---\n".join(yaml_text(item.body) for _, item in keyed)
-    return _File(text.encode(), tuple((key, _row(key, item)) for (*_, key), item in keyed), ledger(items))
+    rows = tuple((key, _row(key, item)) for (*_, key), item in keyed)
+    return _File(text.encode(), rows, tuple(map(line, ledger(items))))
 
 
 def _row(key: str, item: Object) -> str:

@@ -23,7 +23,7 @@ class Emitter(Protocol):
         Never raises for a linked fleet, also not where `diagnostics` finds errors; then nothing is written."""
 
     def diagnostics(self, fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
-        """What this target cannot express: codes P3."""
+        """What this target cannot express: codes P3; and who else writes what its objects say: P450."""
 
 
 EMITTERS: tuple[Emitter, ...] = (

@@ -29,6 +29,7 @@ from compiler.emit.object import Handover, Object, Wave, Writer, metadata
 from compiler.emit.pods import pod_template, start_budget
 from compiler.fleet import Fleet, Model, Tier, Version, slug
 from compiler.kept import Kept
+from compiler.ownership import conflicts
 
 _IMAGE_PULL = timedelta(minutes=10)
 _REPLICAS = "/spec/replicas"
@@ -59,7 +60,18 @@ def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
 
 
 def _model_diagnostics(model: Model) -> tuple[Diagnostic, ...]:
-    return tuple(finding for version in model.versions for finding in engines.diagnostics(model, version))
+    lacking = (finding for version in model.versions for finding in engines.diagnostics(model, version))
+    return (*lacking, *conflicts(handing_over(model)))
+
+
+def handing_over(model: Model) -> Iterator[Object]:
+    """Those of its objects of which another writes a field. To make all of them would take a check a quarter longer."""
+    for version in model.deployed:
+        if model.is_flaggers:
+            yield _apex_service(model, version)
+        for tier in Tier:
+            if _has(version, tier) and _writers(model, version, tier):
+                yield _deployment(model, version, tier)
 
 
 def _service_account(model: Model) -> Object:
@@ -130,7 +142,11 @@ def _deployment(model: Model, version: Version, tier: Tier) -> Object:
         ),
         "spec": _deployment_spec(model, version, tier, labels),
     }
-    return Object(model_file(model), body, origin, _flaggers(model, _REPLICAS) or _handovers(version, tier))
+    return Object(model_file(model), body, origin, _writers(model, version, tier))
+
+
+def _writers(model: Model, version: Version, tier: Tier) -> tuple[Handover, ...]:
+    return _flaggers(model, _REPLICAS) or _handovers(version, tier)
 
 
 def _handovers(version: Version, tier: Tier) -> tuple[Handover, ...]:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from compiler.kinds.inference_model import DefaultsSpec
 from compiler.kinds.part import Document, Part, later
-from compiler.kinds.values import HostName, LabelValue, Name, Namespace, Shape, Text
+from compiler.kinds.values import HostName, LabelValue, Name, Namespace, Shape, Text, refuse
 
 ReleaseText = Annotated[str, Shape(r"^[0-9]{1,4}\.[0-9]{1,4}\Z", "no release: major.minor", '"1.34"')]
+
+
+def _without_password(text: str) -> str:
+    # It is not repeated: reports end up in logs.
+    if re.match(r"[a-z+]+://[^/@]*:[^/@]*@", text):
+        raise refuse("P110", "a secret's value in policy", "Argo CD keeps the credentials of repositories")
+    return text
+
+
 RepositoryText = Annotated[
-    Text, Shape(r"^[!-~]+\Z", "no address of a repository", "https://git.example.com/policy.git")
+    Text,
+    AfterValidator(_without_password),
+    Shape(r"^[!-~]+\Z", "no address of a repository", "https://git.example.com/policy.git"),
 ]
 CarrierText = Literal["envoy", "istio"]
 

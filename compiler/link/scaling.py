@@ -66,7 +66,7 @@ def _check_replicas(
     least, most = scaling.min_replicas, scaling.max_replicas
     place = policy.at(*_LOC, "minReplicas")
     if policy.wrote("spec", "replicas") and policy.wrote(*_LOC, "minReplicas") and spec.replicas != least:
-        said = f"replicas {spec.replicas}, minReplicas {least}"
+        said = f"replicas {spec.replicas}, minReplicas {least} ({place})"
         found.append(error("P206", policy.at("spec", "replicas"), said, "leave replicas out"))
     if least == 0 and platform.autoscaler is not Autoscaler.KEDA:
         hint = "minReplicas: 1, or Platform's autoscaler: keda"

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.diagnostics import Position
-from compiler.emit import argocd
+from compiler.emit import EMITTERS, argocd, kubernetes
 from compiler.emit.object import Handover, Object, Owner, Wave, Writer, metadata
 from compiler.fleet import Argocd, Platform
 from compiler.kept import Kept
-from compiler.ownership import conflicts, ledger, ledger_text
+from compiler.ownership import conflicts, ledger, ledger_text, line
+from compiler.render import rendered_files
+from tests.compiler.emit.fleets import rich_fleet
 from tests.manifests.schemas import validate
 
 MODEL = Position("policies/models.yaml", 3, 18)
@@ -79,7 +85,9 @@ def test_a_field_deep_in_an_object_is_found_as_json_pointers_say() -> None:
 
 
 def test_the_ledger_has_a_line_for_each_field_that_git_does_not_write() -> None:
-    text = ledger_text(ledger((deployment(PROMOTION, name="b"), deployment(HPA, name="a"), deployment(name="c"))))
+    text = ledger_text(
+        map(line, ledger((deployment(PROMOTION, name="b"), deployment(HPA, name="a"), deployment(name="c"))))
+    )
     assert text.count("\n") == 4
     assert json.loads(text) == [
         {
@@ -98,6 +106,21 @@ def test_the_ledger_has_a_line_for_each_field_that_git_does_not_write() -> None:
         },
     ]
     assert json.loads(ledger_text(())) == []
+
+
+def test_whoever_writes_a_map_writes_what_is_in_it() -> None:
+    spec = Handover("/spec", Writer.FLAGGER, "flagger", STANDBY)
+    near = Handover("/spec/replicasOfOthers", Writer.TURNOUT, "turnout", STANDBY)
+    (found,) = said(deployment(HPA, spec))[:1]
+    assert "chat-1/spec/replicas is written by autoscaler and flagger (" in found
+    assert said(deployment(HPA, near)) == []
+
+
+def test_the_order_of_objects_decides_nothing_of_the_ledger() -> None:
+    one, other = deployment(HPA, name="b"), replace(deployment(PROMOTION, name="a"), file="models/a.yaml")
+    files = [rendered_files(objects)["ownership.json"] for objects in ((one, other), (other, one))]
+    assert files[0] == files[1]
+    assert [row["object"][-1] for row in json.loads(files[0])] == ["a", "b"]
 
 
 fields = st.sampled_from(("/spec/replicas", "/spec/template/spec/nodeName", "/metadata/labels/a~1b"))
@@ -120,17 +143,84 @@ def test_what_argocd_ignores_is_the_ledger_and_what_it_may_touch_is_what_is_rend
     found = argocd.objects(PLATFORM, "", objects, Kept())
     assert [complaint for item in found for complaint in validate(item.body)] == []
     bodies = {(item.body["kind"], item.body["metadata"]["name"]): item.body["spec"] for item in found}
-    ignored = {
+    ignored = [
         ("/".join(filter(None, (e["group"], e["kind"], e.get("namespace"), e["name"]))), pointer)
         for e in bodies["Application", "turnout"].get("ignoreDifferences", ())
         for pointer in e["jsonPointers"]
-    }
-    assert ignored == {(row.object.replace("apps/v1", "apps"), row.handover.field) for row in ledger(objects)}
+    ]
+    assert sorted(ignored) == [(row.object.replace("apps/v1", "apps"), row.handover.field) for row in ledger(objects)]
     project = bodies["AppProject", "turnout"]
     spaces = {item.body["metadata"].get("namespace") for item in objects}
     assert {d["namespace"] for d in project["destinations"]} == spaces - {None}
     assert bool(project["clusterResourceWhitelist"]) == (None in spaces)
     assert bool(project["namespaceResourceWhitelist"]) == bool(spaces - {None})
+
+
+def test_no_two_write_a_field_of_a_fleet_with_some_of_everything() -> None:
+    made = [item for emitter in EMITTERS for item in emitter.objects(rich_fleet(), Kept())]
+    writers = {row.handover.writer for row in ledger(made)}
+    assert writers >= {Writer.AUTOSCALER, Writer.STANDBY, Writer.FLAGGER}
+    assert said(*made) == []
+
+
+def test_a_check_looks_at_every_object_that_hands_a_field_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = rich_fleet()
+    made = [item for emitter in EMITTERS for item in emitter.objects(fleet, Kept())]
+    looked_at = [item.key for model in fleet.models for item in kubernetes.handing_over(model)]
+    assert looked_at
+    assert sorted(looked_at) == sorted(item.key for item in made if item.handovers)
+    monkeypatch.setattr(kubernetes, "_handovers", lambda *_: (HPA, PROMOTION))
+    told = {d.message.split(" is")[0] for d in kubernetes.diagnostics(fleet, Kept()) if d.code == "P450"}
+    assert told >= {
+        f"{item.key}/spec/replicas" for item in made if item.handovers and item.handovers[0].writer != "flagger"
+    }
+
+
+def test_the_committed_project_allows_what_is_rendered_and_the_application_leaves_the_ledger_alone() -> None:
+    rendered = Path(__file__).parents[2] / "rendered"
+    specs = {
+        (item["kind"], item["metadata"]["name"]): item["spec"]
+        for file in (rendered / "argocd").glob("app*.yaml")
+        for item in yaml.safe_load_all(file.read_text())
+    }
+    keys = [row["object"].split("/") for row in json.loads((rendered / "index.json").read_text())]
+    objects = [Named(*key) for key in map(group_first, keys) if key[1] not in ("AppProject", "Application")]
+    project = specs["AppProject", "turnout"]
+    for listed, wanted in (
+        ([d["namespace"] for d in project["destinations"]], {o.namespace for o in objects if o.namespace}),
+        (kinds(project["clusterResourceWhitelist"]), {(o.group, o.kind) for o in objects if not o.namespace}),
+        (kinds(project["namespaceResourceWhitelist"]), {(o.group, o.kind) for o in objects if o.namespace}),
+    ):
+        assert listed == sorted(wanted)
+    ledgered = [
+        (*group_first(row["object"].split("/")), row["field"])
+        for row in json.loads((rendered / "ownership.json").read_text())
+    ]
+    ignored = [
+        (each.get("group", ""), each["kind"], each.get("namespace", ""), each["name"], pointer)
+        for each in specs["Application", "turnout"]["ignoreDifferences"]
+        for pointer in each["jsonPointers"]
+    ]
+    assert ledgered
+    assert ignored == ledgered
+
+
+class Named(NamedTuple):
+    group: str
+    kind: str
+    namespace: str
+    name: str
+
+
+def group_first(key: list[str]) -> tuple[str, str, str, str]:
+    """Of the parts of an object's key: `apps/v1/Deployment/serving/chat-1`, `v1/Namespace/serving`."""
+    version = next(at for at, part in enumerate(key) if re.fullmatch(r"v[0-9]+((alpha|beta)[0-9]+)?", part))
+    kind, *rest = key[version + 1 :]
+    return "/".join(key[:version]), kind, rest[0] if len(rest) == 2 else "", rest[-1]
+
+
+def kinds(allowed: list[dict[str, str]]) -> list[tuple[str, str]]:
+    return [(each["group"], each["kind"]) for each in allowed]
 
 
 def test_an_environment_has_applications_of_its_own() -> None:

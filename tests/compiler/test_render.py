@@ -100,8 +100,9 @@ def test_the_index_names_the_policy_line_of_each_object() -> None:
 
 def test_an_empty_fleet_renders_a_kustomization_and_an_index_of_nothing() -> None:
     files = rendered_files([])
-    assert sorted(files) == ["index.json", "kustomization.yaml"]
+    assert sorted(files) == ["index.json", "kustomization.yaml", "ownership.json"]
     assert json.loads(files["index.json"]) == []
+    assert json.loads(files["ownership.json"]) == []
     assert yaml.safe_load(files["kustomization.yaml"])["resources"] == []
 
 
@@ -123,7 +124,7 @@ def test_writing_makes_the_folder_hold_exactly_the_files(tmp_path: Path) -> None
 def test_a_removed_model_takes_its_file_and_its_empty_folder_along(tmp_path: Path) -> None:
     write(rendered_files([made("a"), made("b", file="traffic/b.yaml")]), tmp_path)
     write(rendered_files([made("a")]), tmp_path)
-    assert sorted(tree(tmp_path)) == ["index.json", "kustomization.yaml", "models/a.yaml"]
+    assert sorted(tree(tmp_path)) == ["index.json", "kustomization.yaml", "models/a.yaml", "ownership.json"]
     assert not (tmp_path / "traffic").exists()
 
 
@@ -141,7 +142,8 @@ def test_files_of_others_stay(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(f"{HEADER}\n")
     write(rendered_files([made("a")]), tmp_path)
     write(rendered_files([]), tmp_path)
-    assert sorted(tree(tmp_path)) == ["README.md", "index.json", "kustomization.yaml", "models/theirs.yaml"]
+    ours = ["index.json", "kustomization.yaml", "ownership.json"]
+    assert sorted(tree(tmp_path)) == sorted(["README.md", "models/theirs.yaml", *ours])
 
 
 def test_an_unchanged_file_is_not_touched(tmp_path: Path) -> None:

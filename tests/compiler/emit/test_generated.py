@@ -8,8 +8,9 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, assume, event, given, settings
 
-from compiler.emit import EMITTERS
+from compiler.emit import EMITTERS, kubernetes
 from compiler.kept import Kept
+from compiler.ownership import conflicts
 from compiler.pipeline import compile_policies
 from compiler.render import rendered_files
 from tests.compiler.generated import Document, fleets, text
@@ -38,6 +39,9 @@ def test_every_object_of_a_generated_fleet_is_valid(documents: list[Document], t
         event(f"renders {kind}")
     complaints = {item.key: validate(item.body) for item in objects}
     assert {key: found for key, found in complaints.items() if found} == {}
+    assert list(conflicts(objects)) == []
+    looked_at = {item.key for model in compiled.fleet.models for item in kubernetes.handing_over(model)}
+    assert looked_at == {item.key for item in objects if item.handovers}
     assert max(Counter(item.key for item in objects).values()) == 1
     again = [made for emitter in reversed(EMITTERS) for made in emitter.objects(compiled.fleet, compiled.kept)]
     assert rendered_files(again) == rendered_files(objects)
