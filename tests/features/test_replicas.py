@@ -175,7 +175,8 @@ def guests(admin: str, policies: Path, port: int | None) -> None:
     """Six models more, their instances from `port` on, or none. Returns when they are served."""
     file = policies / "guests.yaml"
     if port is not None:
-        save(file, "---\n".join(model(f"guest-{n}", port + n) for n in range(6)))
+        needs = "  pool: shared\n  resources: {gpuCount: 0, cpu: 1, memory: 1Gi}\n"
+        save(file, "---\n".join(model(f"guest-{n}", port + n, tail=needs) for n in range(6)))
     else:
         file.unlink(missing_ok=True)
     assert poll(lambda: _port_of_guest(admin) == port, DEADLINE)
