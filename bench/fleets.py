@@ -36,6 +36,15 @@ SCALING = "  autoscaling: {minReplicas: 2, maxReplicas: 4, metrics: [{name: runn
 ENDPOINT = '    - {{address: {address}, port: {port}, zone: {zone}, tier: {tier}, version: "{version}"}}'
 
 
+PLATFORM = """\
+apiVersion: turnout.dev/v1
+kind: Platform
+metadata: {name: platform}
+spec: {prometheus: {address: "http://prometheus.monitoring.svc:9090"}}
+"""
+"""What scaling by load needs."""
+
+
 def model_name(number: int) -> str:
     return f"model-{number:05}"
 
@@ -49,6 +58,8 @@ class PolicyFolder:
         self._shares = [SHARE] * models
         self._ports = [8000] * models
         path.mkdir()
+        if scaled:
+            (path / "platform.yaml").write_text(PLATFORM)
         for first in range(0, models, per_file):
             self._save(first)
 
