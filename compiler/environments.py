@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from compiler.diagnostics import Diagnostic, Position, error
 from compiler.kept import Kept
-from compiler.kinds import KINDS
 from compiler.kinds.values import is_name, name_problem
 from compiler.nodes import Mapped, Node, Scalar, article, at, type_name
 from compiler.source import ENVIRONMENTS, Sources
@@ -23,7 +22,6 @@ Identity = tuple[str, str, str]
 """apiVersion, kind and name, as text."""
 
 _OWN = ("apiVersion", "kind")
-_KINDS = {kind.__name__ for kind in KINDS}
 
 
 class _Laid(NamedTuple):
@@ -33,7 +31,7 @@ class _Laid(NamedTuple):
 
 
 def overlaid(
-    base: Iterable[Documents], over: Iterable[Documents], kept: Kept, found: list[Diagnostic]
+    base: Sequence[Documents], over: Sequence[Documents], kept: Kept, found: list[Diagnostic]
 ) -> tuple[Documents, ...]:
     """The documents of `base`, by file, with those of `over` laid on them; new ones follow, in files of their own.
 
@@ -41,7 +39,6 @@ def overlaid(
     value away, `remove: true` the document. https://kubernetes.io/docs/tasks/manage-kubernetes-objects/kustomization
     calls such a file a patch.
     """
-    over = tuple(over)
     overlays = _overlays(over, found)
     parts = tuple(overlays.values())
     laid = [
@@ -50,10 +47,9 @@ def overlaid(
         if documents
     ]
     met = {identity for one in laid for identity in one.met}
-    names = {identity for documents in base for document in documents if (identity := _identity(document)) is not None}
     for identity, overlay in overlays.items():
         if identity not in met and REMOVE in overlay.entries:
-            found.append(_nothing_to_remove(identity, overlay, names))
+            found.append(_nothing_to_remove(identity, overlay, base))
     fresh = (tuple(document for document in documents if _stands_alone(document, met)) for documents in over)
     return tuple(documents for documents in (*(one.documents for one in laid), *fresh) if documents)
 
@@ -178,12 +174,9 @@ def _merged(base: Mapped, over: Mapped) -> Mapped:
     return Mapped(entries, {**base.keys, **over.keys}, over.position)
 
 
-def _nothing_to_remove(identity: Identity, overlay: Mapped, names: Iterable[Identity]) -> Diagnostic:
+def _nothing_to_remove(identity: Identity, overlay: Mapped, base: Sequence[Documents]) -> Diagnostic:
     _, kind, name = identity
+    identities = (_identity(document) for documents in base for document in documents)
+    names = (known[2] for known in identities if known is not None and known[1] == kind)
     place = at(overlay, ("metadata", "name"))[0].position
-    alike = _names_of(kind, names) if kind in _KINDS else ()
-    return error("P203", place, f"{REMOVE}: no {kind} '{name}'", nearest(name, alike))
-
-
-def _names_of(kind: str, names: Iterable[Identity]) -> Iterator[str]:
-    return (name for _, own, name in names if own == kind)
+    return error("P203", place, f"{REMOVE}: no {kind} '{name}'", nearest(name, names))

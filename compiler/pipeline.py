@@ -25,7 +25,6 @@ class Compiled:
 
     environment: str
     """Empty where policies have none."""
-
     fleet: Fleet | None
     """None when there are errors."""
     diagnostics: tuple[Diagnostic, ...]

@@ -7,7 +7,7 @@ Argo CD runs, which need not be the fleet's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -36,15 +36,15 @@ class Contents:
     namespaced_kinds: tuple[tuple[str, str], ...]
 
 
-def objects(platform: Platform, environment: str, made: Iterable[Object], kept: Kept) -> tuple[Object, ...]:
+def objects(platform: Platform, environment: str, made: Sequence[Object], kept: Kept) -> tuple[Object, ...]:
     """Nothing unless Platform names a repository. `made` is all else of the environment."""
     if platform.argocd is None:
         return ()
-    contents = kept.same(("argocd", environment), _contents(tuple(made)))
+    contents = kept.same(("argocd", environment), _contents(made))
     return kept.by(_objects, (platform, environment, contents), _objects, (platform, environment, contents))
 
 
-def _contents(made: tuple[Object, ...]) -> Contents:
+def _contents(made: Sequence[Object]) -> Contents:
     spaces: set[str] = set()
     whole: set[tuple[str, str]] = set()
     namespaced: set[tuple[str, str]] = set()
@@ -66,12 +66,13 @@ def _objects(platform: Platform, environment: str, contents: Contents) -> tuple[
     path = f"{argocd.path}/{environment}" if environment else argocd.path
     fleet = {"namespace": platform.namespace, "server": argocd.server}
     itself = {"namespace": argocd.namespace, "server": _IN_CLUSTER}
-    own = [{"group": "argoproj.io", "kind": kind} for kind in ("AppProject", "Application")]
+    own = ("argoproj.io", "AppProject"), ("argoproj.io", "Application")
+    spaces = [{"namespace": namespace, "server": argocd.server} for namespace in contents.namespaces]
     return (
-        _project(platform, name, [{"namespace": n, "server": argocd.server} for n in contents.namespaces], contents),
-        _application(platform, name, name, path, fleet, _ignored(contents.rows)),
-        _project(platform, f"{name}-argocd", [itself], None, own),
-        _application(platform, f"{name}-argocd", f"{name}-argocd", f"{path}/{FOLDER}", itself, []),
+        _project(platform, name, spaces, contents.cluster_kinds, contents.namespaced_kinds),
+        _application(platform, name, path, fleet, _ignored(contents.rows)),
+        _project(platform, f"{name}-argocd", [itself], (), own),
+        _application(platform, f"{name}-argocd", f"{path}/{FOLDER}", itself, []),
     )
 
 
@@ -79,8 +80,8 @@ def _project(
     platform: Platform,
     name: str,
     destinations: list[dict[str, str]],
-    contents: Contents | None,
-    kinds: list[dict[str, str]] | None = None,
+    cluster_kinds: Iterable[tuple[str, str]],
+    namespaced_kinds: Iterable[tuple[str, str]],
 ) -> Object:
     """What its Application may touch: the namespaces and kinds that are rendered, and no other."""
     argocd = platform.argocd
@@ -89,19 +90,20 @@ def _project(
         "description": "Rendered by turnout",
         "sourceRepos": [argocd.repo_url],
         "destinations": destinations,
-        "clusterResourceWhitelist": _kinds(contents.cluster_kinds) if contents else [],
-        "namespaceResourceWhitelist": kinds if contents is None else _kinds(contents.namespaced_kinds),
+        "clusterResourceWhitelist": _kinds(cluster_kinds),
+        "namespaceResourceWhitelist": _kinds(namespaced_kinds),
     }
     return _object(platform, "AppProject", name, Wave.FOUNDATION, spec)
 
 
 def _application(
-    platform: Platform, name: str, project: str, path: str, destination: dict[str, str], ignored: list[dict[str, Any]]
+    platform: Platform, name: str, path: str, destination: dict[str, str], ignored: list[dict[str, Any]]
 ) -> Object:
+    """In the project of its name."""
     argocd = platform.argocd
     assert argocd is not None
     spec: dict[str, Any] = {
-        "project": project,
+        "project": name,
         "source": {"repoURL": argocd.repo_url, "targetRevision": argocd.target_revision, "path": path},
         "destination": destination,
         "syncPolicy": {

@@ -46,6 +46,7 @@ def _cannot_be_kept(model: Model) -> tuple[Diagnostic, ...]:
 
 
 def _caches(model: Model) -> tuple[Object, ...]:
+    # Also what Flagger moves a model away from: its primary runs that until the other is promoted.
     pools = ((version, cached(model, version)) for version in model.versions)
     return tuple(cache_object(model, version, pool) for version, pool in pools if pool is not None)
 

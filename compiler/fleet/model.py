@@ -178,6 +178,11 @@ class Version:
     """Of the policy that asks for hot, warm and cold instances."""
 
     @property
+    def most_active(self) -> int:
+        """Active instances at the highest load."""
+        return self.replicas if self.autoscaling is None else max(self.replicas, self.autoscaling.max_replicas)
+
+    @property
     def has_standbys(self) -> bool:
         return self.hot + self.warm + self.cold > 0
 

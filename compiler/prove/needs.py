@@ -19,6 +19,8 @@ class Needs:
     """`llama-70b 1.0`."""
     active: Demand
     standbys: tuple[Demand, ...]
+    most: int
+    """Active instances at the highest load."""
     cold: int
     """Standbys that hold no GPU before they are needed."""
     utilization: float
@@ -45,7 +47,7 @@ class Needs:
     @property
     def instances(self) -> int:
         """All that may run at a time."""
-        return sum(demand.count for demand in self.demands) + self.cold
+        return self.most + sum(demand.count for demand in self.standbys) + self.cold
 
     def on(self, node: Node) -> bool:
         """Whether the node keeps its weights and runs its instances."""
@@ -84,6 +86,7 @@ def _of_version(model: Model, version: Version) -> Needs:
             for tier, count, spot in tiers
             if count
         ),
+        most=version.most_active,
         cold=version.cold + version.warm - warm,
         utilization=version.engine.gpu_memory_utilization,
         weights=(size or 0) if keeps else 0,

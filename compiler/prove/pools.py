@@ -101,6 +101,7 @@ def _room(pool: Pool, asked: Sequence[Needs]) -> Iterator[Diagnostic]:
     packing = pack(rooms, demands, most)
     if not packing.left:
         yield from _surge(pool, asked, packing)
+        yield from _highest_load(pool, asked, rooms, most)
         yield from _zones(pool, asked, rooms)
     elif pack(rooms, [replace(demand, spot=True) for demand in demands], most).left:
         said = f"{pool.name} lacks {_amount(pool, packing.gpus_left)}: {_listed(packing)}"
@@ -119,6 +120,17 @@ def _surge(pool: Pool, asked: Sequence[Needs], packing: Packing) -> Iterator[Dia
         names = _cut([one.what for one in waiting], len(waiting))
         said = f"{pool.name} lacks {amount} for a new instance beside the old: {names}"
         yield warning("P404", pool.origin, said, "a rollout of these waits for room")
+
+
+def _highest_load(pool: Pool, asked: Sequence[Needs], rooms: Sequence[Room], most: int) -> Iterator[Diagnostic]:
+    """With as many active instances as autoscalers may ask for, all at once."""
+    if all(need.most == need.active.count for need in asked):
+        return
+    full = [replace(need.active, count=need.most) for need in asked]
+    packing = pack(rooms, [*full, *(demand for need in asked for demand in need.standbys)], most)
+    if packing.left:
+        said = f"{pool.name} lacks {_amount(pool, packing.gpus_left)} for maxReplicas: {_listed(packing)}"
+        yield warning("P404", pool.origin, said, "a lower maxReplicas, or more nodes")
 
 
 def _zones(pool: Pool, asked: Sequence[Needs], rooms: Sequence[Room]) -> Iterator[Diagnostic]:

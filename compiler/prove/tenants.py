@@ -66,7 +66,7 @@ def _asked(model: Model) -> _Asked:
 def most_instances(version: Version) -> int:
     """That may run at a time. Standbys count before they are promoted: who is lost may hold its GPUs until its node is
     seen to be gone."""
-    return version.replicas + version.hot + version.warm + version.cold
+    return version.most_active + version.hot + version.warm + version.cold
 
 
 def _open_to_all(fleet: Fleet, own: Mapping[str, Model]) -> Iterator[Diagnostic]:

@@ -10,6 +10,7 @@ from compiler.link.parameters import parameters
 from compiler.prove import prove
 from tests.compiler.policies import codes, document, fleet, linked, model, one_model
 
+SCALING = document("Platform", "platform", 'prometheus: {address: "http://prometheus:9090"}')
 TWO_OF_FOUR = """
 nodes:
   - {name: a, zone: az-1, gpuCount: 4, cpu: 64, memory: 512Gi}
@@ -211,6 +212,16 @@ def test_one_that_sleeps_keeps_its_gpu() -> None:
 def test_of_those_that_wait_for_a_gpu_half_are_promoted_at_once() -> None:
     assert tight(1, "warmStandby: 4", "sglang") == []
     assert [severity for _, severity, _ in tight(2, "warmStandby: 5", "sglang")] == [Severity.ERROR]
+
+
+def test_what_load_may_ask_for_and_the_pool_has_not_is_told() -> None:
+    def scaled(most: int) -> list[tuple[str, Severity, str]]:
+        spec = f"autoscaling: {{minReplicas: 1, maxReplicas: {most}}}"
+        return told(SCALING, model(spec=spec), pool(nodes=nodes(node(gpus=4))))
+
+    said = "shared lacks 2 GPUs for maxReplicas: 2 of 6 × chat 1 (1 node: 0 of 1 GPUs free)"
+    assert scaled(6) == [("P404", Severity.WARNING, said)]
+    assert scaled(4) == []
 
 
 def test_a_rollout_without_room_for_the_new_beside_the_old_is_told() -> None:

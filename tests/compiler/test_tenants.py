@@ -13,6 +13,7 @@ from compiler.pipeline import Compiled, compile_policies
 from compiler.prove import prove
 from tests.compiler.policies import codes, document, fleet, linked, model
 
+SCALING = document("Platform", "platform", 'prometheus: {address: "http://prometheus:9090"}')
 BANK = document("Tenant", "bank", "gpuQuota: 4")
 CHAT = model("chat")
 OF_NOBODY = document("Gateway", "public", "models: [chat]")
@@ -124,6 +125,12 @@ def test_what_fits_without_an_update_is_a_warning() -> None:
 def test_standbys_count_before_they_are_promoted(standby: str) -> None:
     recovery = document("DisasterRecovery", "recovery", f"models: [{{name: fraud, {standby}: 2}}]")
     found = found_by_proofs(CHAT, model("fraud", "tenant: bank\nreplicas: 3"), recovery, BANK, OF_NOBODY)
+    assert found == [("P417", Severity.ERROR, "tenant bank asks 5 of 4 GPUs: fraud 5")]
+
+
+def test_as_many_instances_count_as_load_may_ask_for() -> None:
+    scaled = "tenant: bank\nautoscaling: {minReplicas: 1, maxReplicas: 5}"
+    found = found_by_proofs(SCALING, CHAT, model("fraud", scaled), BANK, OF_NOBODY)
     assert found == [("P417", Severity.ERROR, "tenant bank asks 5 of 4 GPUs: fraud 5")]
 
 
