@@ -47,7 +47,38 @@ def fleets(draw: st.DrawFn) -> list[Document]:
         documents.append(draw(gateway(names)))
     if draw(st.booleans()):
         documents.append(draw(orchestrator(names)))
+    if draw(st.booleans()):
+        documents += draw(moved(pools))
+        of_all = documents[0]["spec"]
+        of_all["dataPlane"] = {"default": "istio"}  # the only one that Flagger can move a model on
+        of_all["prometheus"] = {"address": "http://prometheus.monitoring.svc:9090"}
+        of_all["autoscaler"] = "hpa"
     return documents
+
+
+@st.composite
+def moved(draw: st.DrawFn, pools: list[str]) -> list[Document]:
+    """A model that Flagger moves."""
+    spec: Document = {
+        "modelName": "org/moved-7b",
+        "versions": [{"name": "1", "weight": 100}, {"name": "2", "weight": 0}],
+        "expectedQps": {"typical": 500},
+    }
+    if pools:
+        spec["pool"] = draw(st.sampled_from(pools))
+    rollout = some(
+        draw,
+        {
+            "steps": st.sampled_from(([10, 50, 100], [100])),
+            "interval": st.sampled_from(("1m", "5m")),
+            "shadowPercent": st.integers(1, 20),
+            "analysis": st.just(
+                {"threshold": 5, "metrics": [{"name": "success-rate", "min": 99}, {"name": "ttft", "max": 900}]}
+            ),
+        },
+    )
+    rollout |= {"model": "moved", "from": "1", "to": "2", "engine": "flagger"}
+    return [document("InferenceModel", "moved", spec), document("Rollout", "moved-2", rollout)]
 
 
 def text(documents: list[Document]) -> str:
@@ -85,6 +116,7 @@ def pool(draw: st.DrawFn, name: str) -> Document:
         draw,
         {
             "strategy": st.sampled_from(("binpack", "spread", "affinity")),
+            "shmCache": st.just({"size": "1Ti"}),
             "queue": st.fixed_dictionaries({}, optional={"weight": st.integers(1, 10), "reclaimable": st.booleans()}),
         },
     )
@@ -107,7 +139,9 @@ def model(draw: st.DrawFn, name: str, pools: list[str], tenants: list[str]) -> D
             "resources": st.fixed_dictionaries(
                 {"gpuCount": st.sampled_from((1, 2, 4))}, optional={"memory": st.just("64Gi"), "cpu": st.just(12)}
             ),
-            "coldStart": st.fixed_dictionaries({}, optional={"cold": st.sampled_from(("61s", "10m"))}),
+            "coldStart": st.fixed_dictionaries(
+                {}, optional={"cold": st.sampled_from(("61s", "10m")), "preloadToShm": st.booleans()}
+            ),
             "config": st.fixed_dictionaries(
                 {}, optional={"maxBatchSize": st.integers(1, 256), "shm": st.sampled_from((0, "1Gi"))}
             ),
