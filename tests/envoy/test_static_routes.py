@@ -8,7 +8,7 @@ import shutil
 import ssl
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from compiler.envoy.request_pass import SCRIPT
 from compiler.fleet import (
     Carrier,
     ConnectionPool,
@@ -41,6 +42,7 @@ from tests.envoy.static_files import bootstrap_from_files
 from tests.envoy.upstream import Upstream, upstreams
 from tests.xds.translate.fleets import endpoint, fleet, gateway, model, orchestrator, seconds, version
 from xds.translate import Group, Placement, request_pass, snapshot
+from xds.translate.listeners import _listeners
 
 PROBE = HealthCheck("/health", seconds(0.1), seconds(1), failure_threshold=2, success_threshold=1)
 NO_RETRIES = Retries(0, (), (), seconds(0.025))
@@ -122,18 +124,28 @@ def test_without_a_default_an_unnamed_model_is_404_and_a_large_body_passes(tmp_p
             assert running.ask({"model": "chat", "prompt": "x" * 3 * 2**20}).upstream == "a"
 
 
+@pytest.fixture
+def with_script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Has listeners made with another script. They are kept by their port, which another test may have had."""
+
+    def use(script: str) -> None:
+        monkeypatch.setattr(request_pass, "SCRIPT", script)
+        _listeners.cache_clear()
+
+    yield use
+    _listeners.cache_clear()
+
+
 def test_a_fault_of_the_script_is_a_500_and_never_the_default_route(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, with_script: Callable[[str], None]
 ) -> None:
     start = "local function header_value(name)\n"
-    assert start in request_pass.SCRIPT
-    broken = request_pass.SCRIPT.replace(start, start + "  error('boom')\n")
-    monkeypatch.setattr(request_pass, "SCRIPT", broken)
+    assert start in SCRIPT
+    with_script(SCRIPT.replace(start, start + "  error('boom')\n"))
     with served(fleet(model("chat"), orchestrator=orchestrator("auto", ("chat", 100))), tmp_path) as running:
         answer = running.ask({})
         assert (answer.status, answer.error["code"]) == (500, "internal_error")
-    mute = request_pass.SCRIPT.replace("local done, problem = pcall(read, handle)", "error('boom')")
-    monkeypatch.setattr(request_pass, "SCRIPT", mute)
+    with_script(SCRIPT.replace("local done, problem = pcall(read, handle)", "error('boom')"))
     with served(fleet(model("chat"), orchestrator=orchestrator("auto", ("chat", 100))), tmp_path) as running:
         assert running.ask({}).error["code"] == "model_not_found"
         assert running.envoy.stats("lua.errors")["http.default-8080.lua.errors"] == 1
