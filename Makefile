@@ -32,8 +32,9 @@ $(READY): requirements-dev.lock pyproject.toml
 demo: $(READY) ## model servers, control server and a real Envoy at work on this machine; KEEP=1 leaves them running
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
-test: $(READY) ## run the tests; ARGS='-k weight' chooses
-	@$(BIN)/pytest $(ARGS)
+# A file's tests share what they start, so they stay together.
+test: $(READY) ## run the tests, on every core; ARGS='-k weight' chooses
+	@$(BIN)/pytest --numprocesses=auto --dist=loadfile $(ARGS)
 
 check: $(READY) ## lint, format, types, import contracts, and whether rendered/ is what the policies say
 	@$(BIN)/ruff check --quiet
