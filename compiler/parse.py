@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from sys import intern
 from typing import Any, NamedTuple
 
 import yaml
 
-from compiler.diagnostics import Diagnostic, Position, error
+from compiler.diagnostics import BUILT_IN, Diagnostic, Position, error
 from compiler.nodes import Mapped, Node, Scalar, Sequence, article, type_name
 
 MAX_DEPTH = 100
@@ -105,6 +106,8 @@ class _Builder:
     nodes: int = 0
     """Of the current document, aliases counted in full."""
     nodes_of_file: int = 0
+    last: Position = BUILT_IN
+    """The place that was asked for last."""
     deepest: int = 0
     """The greatest depth within the node at hand, aliases followed."""
 
@@ -165,7 +168,7 @@ class _Builder:
                 self._count(1, place)
             else:
                 self._node(parser, event, depth + 1)
-            key = event.value  # text, whatever it looks like
+            key = intern(event.value)  # text, whatever it looks like; a fleet has each some thousand times
             value = self._node(parser, parser.get_event(), depth + 1)
             if key in entries:
                 said = f"key '{_short(key)}' twice, first at {keys[key]}"
@@ -175,7 +178,7 @@ class _Builder:
         return Mapped(entries, keys, position)
 
     def _scalar(self, event: Any, position: Position) -> Scalar:
-        text: str = event.value
+        text = intern(event.value)
         tag: str | None = event.tag
         if tag == f"{_CORE_TAG}str" or tag == "!" or (tag is None and not event.implicit[0]):
             return Scalar(text, position, text)
@@ -228,7 +231,14 @@ class _Builder:
             raise _UnreadableError(error("P004", position, said, "several files, fewer aliases"))
 
     def _position(self, mark: Any) -> Position:
-        return Position(self.file, mark.line + 1, mark.column + 1)
+        """Much of a fleet's memory is places: a map shares that of its first key, and all of a line its number."""
+        line, column, last = mark.line + 1, mark.column + 1, self.last
+        if line == last.line:
+            if column == last.column:
+                return last
+            line = last.line
+        self.last = Position(self.file, line, column)
+        return self.last
 
 
 def _short(text: str) -> str:
