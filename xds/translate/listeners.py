@@ -21,9 +21,10 @@ from compiler.envoy.bootstrap import SECRETS
 from compiler.envoy.local_replies import local_reply_config
 from compiler.envoy.request_pass import INTERNAL_PREFIX
 from compiler.fleet import Gateway, Listener, Protocol, Tracing
+from compiler.fleet.names import SIDECAR
 from xds.snapshot import ResourceSet
 from xds.translate import renaming, request_pass
-from xds.translate.group import SIDECAR, Placement, PlacementError
+from xds.translate.group import Placement, PlacementError
 from xds.translate.messages import ads_source, message_resource, packed
 from xds.translate.tracing import tracing_of
 
