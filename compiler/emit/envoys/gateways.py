@@ -128,10 +128,11 @@ def _container(gateway: Gateway, platform: Platform, secrets: list[str]) -> Part
         "image": platform.envoy_image,
         "command": ["/usr/local/bin/envoy"],
         "args": [
-            f"--config-path={_FOLDER}/{_FILE}",
-            "--service-node=$(POD_NAME)",
-            *(["--service-zone=$(ZONE)"] if zoned else []),
-            f"--concurrency={threads}",
+            # Envoy takes no `--option=value`.
+            *("--config-path", f"{_FOLDER}/{_FILE}"),
+            *("--service-node", "$(POD_NAME)"),
+            *(("--service-zone", "$(ZONE)") if zoned else ()),
+            *("--concurrency", str(threads)),
             "--disable-hot-restart",
         ],
         "env": [_field("POD_NAME", "metadata.name"), *([_zone()] if zoned else [])],
