@@ -13,7 +13,9 @@ from compiler.kinds.values import Shape, Text, refuse
 def _without_password(text: str) -> str:
     # It is not repeated: reports end up in logs.
     if re.match(r"[a-z+]+://[^/@]*:[^/@]*@", text):
-        raise refuse("P110", "a secret's value in policy", "Argo CD keeps the credentials of repositories")
+        raise refuse(
+            "P110", "a secret's value in policy", "a Secret: Argo CD has its own, and repository.secretRef names one"
+        )
     return text
 
 

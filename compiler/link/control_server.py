@@ -45,8 +45,11 @@ def _check_images(policy: Policy[Platform], platform: Settings, found: list[Diag
         (spec.control_server.git_sync_image, ("spec", "controlServer", "gitSyncImage")),
         (envoy_image(spec), ("spec", "dataPlane", "envoyImage")),
     ):
-        way_out = None if policy.wrote(*loc) else f"{'.'.join(loc)}: a copy of {image}"
-        check_image(image, policy.at(*loc), platform, found, way_out)
+        if policy.wrote(*loc):
+            check_image(image, policy.at(*loc), platform, found)
+        else:
+            way_out = f"{'.'.join(loc)}: a copy of {image}"
+            check_image(image, policy.key("spec", "controlServer"), platform, found, way_out)
 
 
 def _repository(policy: Policy[Platform], found: list[Diagnostic]) -> Repository:
@@ -55,7 +58,7 @@ def _repository(policy: Policy[Platform], found: list[Diagnostic]) -> Repository
     written, argocd = spec.control_server.repository, spec.argocd
     if written.url is None and argocd is None:
         said = "'spec.controlServer.repository.url' is missing"
-        place = policy.at("spec", "controlServer")
+        place = policy.key("spec", "controlServer")
         found.append(error("P113", place, said, "where the policies are, or argocd.repoURL for both"))
     of_argocd = argocd if argocd is not None and written.url in (None, argocd.repo_url) else None
     return Repository(
