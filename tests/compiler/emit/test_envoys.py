@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +30,8 @@ from compiler.fleet import (
 from compiler.kept import Kept
 from tests.compiler.emit.cluster import Cluster, Pod, beyond_baseline
 from tests.compiler.emit.fleets import GI, control_server, fleet, gateway, model, owned, tenant
-from xds.translate.group import Placement
+from tests.manifests.schemas import validate
+from xds.translate.group import SIDECAR_PORT, Placement
 from xds.translate.listeners import listeners
 
 Body = Mapping[str, Any]
@@ -324,3 +326,26 @@ def test_only_the_gateway_that_changed_is_made_again() -> None:
     fresh = {key for key, item in after.items() if item is not before[key]}
     assert fresh
     assert all(key.endswith("turnout-gateway-edge") for key in fresh)
+
+
+def test_the_container_that_the_docs_put_beside_a_client_goes_with_the_bootstrap() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```\n(initContainers:.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    spec = {"containers": [{"name": "client", "image": "client:1"}], **yaml.safe_load(text)}
+    assert validate({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": spec}) == []
+    (sidecar,) = spec["initContainers"]
+    assert sidecar["restartPolicy"] == "Always"
+    assert sidecar["image"] == Platform().envoy_image
+    body = made(with_server())["ai-inference/ConfigMap/turnout-sidecar"]
+    assert spec["volumes"][0]["configMap"]["name"] == body["metadata"]["name"]
+    folder, _, file = following(sidecar["args"], "--config-path").rpartition("/")
+    assert (folder, file in body["data"]) == (sidecar["volumeMounts"][0]["mountPath"], True)
+    document = yaml.safe_load(body["data"][file])
+    (stats,) = document["static_resources"]["listeners"]
+    assert sidecar["startupProbe"]["httpGet"]["port"] == stats["address"]["socket_address"]["port_value"]
+    taken = {
+        stats["address"]["socket_address"]["port_value"],
+        document["admin"]["address"]["socket_address"]["port_value"],
+    }
+    assert SIDECAR_PORT not in taken
+    assert f"http://127.0.0.1:{SIDECAR_PORT}" in page
