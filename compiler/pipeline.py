@@ -66,7 +66,7 @@ def _compiled(every: Sources, root: Path, environment: str, before: Kept | None)
     if over:
         documents = overlaid(documents, over, kept, found)
     policies, decoded = decode(documents, sources.complete, kept)
-    fleet, linked = link(policies, kept)
+    fleet, linked = link(policies, kept, environment)
     # A value that is wrong as YAML is not judged a second time for what it says.
     judged = {d.position for d in sources.diagnostics}
     found = [*sources.diagnostics, *(d for d in (*found, *decoded, *linked) if d.position not in judged)]

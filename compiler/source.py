@@ -100,6 +100,8 @@ def load_sources(root: Path, previous: Sources | None = None) -> Sources:
     unreadable files become diagnostics.
     """
     known = {file.name: file for file in previous.files} if previous else {}
+    # A link on the way is followed once: it may be switched to another commit meanwhile, and half of each is neither.
+    shown, root = root, root.resolve() if root.is_dir() else root
     home = root if root.is_dir() else root.parent
     prefix = home.resolve().name
     found: list[Diagnostic] = []
@@ -117,7 +119,7 @@ def load_sources(root: Path, previous: Sources | None = None) -> Sources:
     if any(sources.documents) or has_errors(sources.diagnostics):
         return sources
     place = Position(prefix if root.is_dir() else f"{prefix}/{root.name}", 0, 0)
-    said = f"no policies under {root}" if root.exists() else f"no policies under {root}: there is no such folder"
+    said = f"no policies under {shown}" if root.exists() else f"no policies under {shown}: there is no such folder"
     none = error("P010", place, said, "a folder of *.yaml, one policy or more")
     return Sources(sources.files, (*sources.found, none))
 

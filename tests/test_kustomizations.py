@@ -84,6 +84,11 @@ def test_environments_differ_in_what_their_folders_say(repository: Path) -> None
     assert replicas["ai-staging"] == 1 < replicas["ai-inference"]
     assert [name for *_, name in prod if name.endswith(("-hot", "-warm", "-cold"))]
     assert not [name for *_, name in staging if name.endswith(("-hot", "-warm", "-cold"))]
+    served = [
+        tree[("apps/v1", "Deployment", space, "turnout-control")]["spec"]["template"]["spec"]["containers"][0]["args"]
+        for tree, space in ((prod, "ai-inference"), (staging, "ai-staging"))
+    ]
+    assert [args[args.index("--env") + 1] for args in served] == ["prod", "staging"]
     applications = {
         item["metadata"]["name"]: item["spec"]
         for name in ENVIRONMENTS

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from compiler.diagnostics import Diagnostic
-from compiler.emit import autoscaling, flagger, istio, kubernetes, observability, pools, priorities, tenancy
+from compiler.emit import autoscaling, envoys, flagger, istio, kubernetes, observability, pools, priorities, tenancy
 from compiler.emit.object import Object
 from compiler.fleet import Fleet
 from compiler.kept import Kept
@@ -35,4 +35,5 @@ EMITTERS: tuple[Emitter, ...] = (
     priorities,
     flagger,
     observability,
+    envoys,
 )

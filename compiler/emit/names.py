@@ -27,6 +27,8 @@ ISTIO_INGRESS = {"istio": "ingressgateway"}
 """The pods of Istio's own ingress gateway, as its charts label them."""
 CONTROL_METRICS = "http-metrics"
 """Name of the control server's port for people and Prometheus; `/metrics`."""
+GATEWAY_LABEL = "turnout.dev/gateway"
+"""Of a gateway's pods: whose they are."""
 GATEWAY_METRICS = "stats"
 """Name of the port at which a gateway's pods tell metrics, `/stats/prometheus`, and whether they are ready."""
 

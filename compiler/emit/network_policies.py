@@ -10,25 +10,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compiler.emit.names import (
+    APP,
     CONTAINER_PORT,
     CONTROL_APP,
     GATEWAY_APP,
     ISTIO_INGRESS,
     MODEL_LABEL,
     SIDECARS_LABEL,
-    TENANT_LABEL,
     WEIGHTS_LABEL,
 )
 from compiler.emit.object import Object, Owner, Wave, metadata
+from compiler.emit.peers import OF_NO_TENANT, PROMETHEUS, Peer, in_namespaces, pods, tcp
 from compiler.emit.spaces import Space
 from compiler.fleet import Scheme
 
-Peer = dict[str, Any]
-
-_APP = "app.kubernetes.io/name"
-_NAMESPACE = "kubernetes.io/metadata.name"
-_OF_NO_TENANT: Peer = {"namespaceSelector": {"matchExpressions": [{"key": TENANT_LABEL, "operator": "DoesNotExist"}]}}
-"""A tenant may label its own pods as it likes, but not its namespace."""
 _MODELS = {"matchExpressions": [{"key": MODEL_LABEL, "operator": "Exists"}]}
 _HTTPS, _DNS, _ISTIOD = 443, 53, 15012
 _TRITON_METRICS = 8002
@@ -68,7 +63,7 @@ def _denied(space: Space) -> dict[str, Any]:
     """Gateways and the control server have policies of their own; a tenant's namespace has neither."""
     if space.tenant is not None:
         return {}
-    return {"matchExpressions": [{"key": _APP, "operator": "NotIn", "values": [CONTROL_APP, GATEWAY_APP]}]}
+    return {"matchExpressions": [{"key": APP, "operator": "NotIn", "values": [CONTROL_APP, GATEWAY_APP]}]}
 
 
 def _models(space: Space, platform_namespace: str) -> dict[str, Any]:
@@ -76,10 +71,10 @@ def _models(space: Space, platform_namespace: str) -> dict[str, Any]:
         "podSelector": _MODELS,
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [
-            {"from": list(_asking(space, platform_namespace)), "ports": _tcp(CONTAINER_PORT)},
+            {"from": list(_asking(space, platform_namespace)), "ports": tcp(CONTAINER_PORT)},
             {
-                "from": [{**_OF_NO_TENANT, **_pods({_APP: "prometheus"})}],
-                "ports": _tcp(CONTAINER_PORT, _TRITON_METRICS, *([_MERGED_METRICS] if space.in_mesh else [])),
+                "from": [PROMETHEUS],
+                "ports": tcp(CONTAINER_PORT, _TRITON_METRICS, *([_MERGED_METRICS] if space.in_mesh else [])),
             },
         ],
         "egress": list(_asked(space)),
@@ -88,10 +83,10 @@ def _models(space: Space, platform_namespace: str) -> dict[str, Any]:
 
 def _asking(space: Space, platform_namespace: str) -> Iterator[Peer]:
     if space.gateways:
-        yield {**_in(*space.gateways), **_pods({_APP: GATEWAY_APP})}
-    yield {**_in(platform_namespace), **_pods({_APP: CONTROL_APP})}
+        yield {**in_namespaces(*space.gateways), **pods({APP: GATEWAY_APP})}
+    yield {**in_namespaces(platform_namespace), **pods({APP: CONTROL_APP})}
     if space.in_mesh:
-        yield {**_OF_NO_TENANT, **_pods(ISTIO_INGRESS)}
+        yield {**OF_NO_TENANT, **pods(ISTIO_INGRESS)}
     # Envoys beside clients: whoever may label namespaces decides where those are.
     yield {"namespaceSelector": {"matchLabels": {SIDECARS_LABEL: "true"}}}
     if space.tenant is not None:
@@ -101,29 +96,17 @@ def _asking(space: Space, platform_namespace: str) -> Iterator[Peer]:
 def _asked(space: Space) -> Iterator[dict[str, Any]]:
     node_local = {"ipBlock": {"cidr": "169.254.20.10/32"}}  # NodeLocal DNSCache
     yield {
-        "to": [{**_in("kube-system"), **_pods({"k8s-app": "kube-dns"})}, node_local],
-        "ports": [{"protocol": "UDP", "port": _DNS}, *_tcp(_DNS)],
+        "to": [{**in_namespaces("kube-system"), **pods({"k8s-app": "kube-dns"})}, node_local],
+        "ports": [{"protocol": "UDP", "port": _DNS}, *tcp(_DNS)],
     }
     if space.in_mesh:
-        yield {"to": [{"namespaceSelector": {}, **_pods({"app": "istiod"})}], "ports": _tcp(_ISTIOD)}
+        yield {"to": [{"namespaceSelector": {}, **pods({"app": "istiod"})}], "ports": tcp(_ISTIOD)}
 
 
 def _weights(scheme: Scheme) -> dict[str, Any]:
-    identity = [{"to": [{"ipBlock": {"cidr": cidr}}], "ports": _tcp(port)} for cidr, port in _IDENTITY.get(scheme, ())]
+    identity = [{"to": [{"ipBlock": {"cidr": cidr}}], "ports": tcp(port)} for cidr, port in _IDENTITY.get(scheme, ())]
     return {
         "podSelector": {"matchLabels": {WEIGHTS_LABEL: str(scheme)}},
         "policyTypes": ["Egress"],
-        "egress": [{"ports": _tcp(_HTTPS)}, *identity],
+        "egress": [{"ports": tcp(_HTTPS)}, *identity],
     }
-
-
-def _in(*namespaces: str) -> Peer:
-    return {"namespaceSelector": {"matchExpressions": [{"key": _NAMESPACE, "operator": "In", "values": [*namespaces]}]}}
-
-
-def _pods(labels: Mapping[str, str]) -> Peer:
-    return {"podSelector": {"matchLabels": dict(labels)}}
-
-
-def _tcp(*ports: int) -> list[dict[str, Any]]:
-    return [{"protocol": "TCP", "port": port} for port in ports]

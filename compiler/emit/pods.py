@@ -79,7 +79,7 @@ def _pod_spec(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "priorityClassName": priority_class(model.priority),
         **in_pool(_placement(model, version, tier), model, version, tier),
-        "topologySpreadConstraints": spread(model, version, tier),
+        "topologySpreadConstraints": spread(tier_labels(model, version, tier), strictly=version.has_standbys),
         **({"initContainers": fetching} if (fetching := init_containers(version)) else {}),
         "containers": [_container(model, version, tier)],
     }

@@ -50,6 +50,7 @@ from compiler.fleet.rollout import (
 )
 from compiler.fleet.routes import Backend, MirrorShare, Route, Share, routes
 from compiler.fleet.rules import Condition, Field, FieldType, LengthUnit, Operator
+from compiler.fleet.running import ControlServer, PodResources, Repository, ServiceType
 from compiler.fleet.scaling import Autoscaler, Autoscaling, Metric, MetricTarget, Pace
 from compiler.fleet.tenant import GpuQuota, Tenant
 from compiler.fleet.traffic import (
@@ -81,6 +82,7 @@ __all__ = [
     "ColdStart",
     "Condition",
     "ConnectionPool",
+    "ControlServer",
     "Endpoint",
     "Engine",
     "Fallback",
@@ -116,12 +118,14 @@ __all__ = [
     "OutlierDetection",
     "Pace",
     "Platform",
+    "PodResources",
     "Pool",
     "PoolStrategy",
     "Priority",
     "Protocol",
     "Quantization",
     "Queue",
+    "Repository",
     "Resources",
     "Retries",
     "Rollout",
@@ -131,6 +135,7 @@ __all__ = [
     "Route",
     "Rule",
     "Scheme",
+    "ServiceType",
     "Share",
     "Sharing",
     "SharingMode",

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from compiler.diagnostics import Position
 from compiler.fleet.rules import Condition, LengthUnit
+from compiler.fleet.running import ONE_CORE, PodResources, ServiceType
 from compiler.fleet.traffic import Fault, Mirror, Retries, Timeouts
 
 
@@ -159,6 +160,11 @@ class Gateway:
     labels: tuple[tuple[str, str], ...]
     annotations: tuple[tuple[str, str], ...]
     origin: Position
+    replicas: int = 2
+    """Envoys of Turnout's own."""
+    resources: PodResources = ONE_CORE
+    """Of each of them."""
+    service_type: ServiceType = ServiceType.CLUSTER_IP
 
     @property
     def length_unit(self) -> LengthUnit:

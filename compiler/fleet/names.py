@@ -19,6 +19,8 @@ def cluster_name(model: str, version: str) -> str:
     return f"{slug(model)}_{version_slug(version)}"
 
 
+SIDECAR = "sidecar"
+"""The group of Envoys beside a client, and before a dot what those of one tenant begin with."""
 LONGEST_NAMESPACE = 63
 CLUSTERS_NAMESPACES = frozenset({"default", "istio-system", "kube-node-lease", "kube-public", "kube-system"})
 """They are there before anything of ours, and full of what is not ours: neither made nor labelled."""

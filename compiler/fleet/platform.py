@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from compiler.diagnostics import BUILT_IN, Position
+from compiler.fleet.running import ControlServer
 from compiler.fleet.scaling import Autoscaler
 
 
@@ -49,6 +50,8 @@ class Platform:
     origin: Position = BUILT_IN
     kubernetes: str = "1.34"
     """The release of the cluster's API server, `major.minor`."""
+    pods_know_zones: bool = False
+    """Whether that release tells a pod its node's zone."""
     labels: tuple[tuple[str, str], ...] = ()
     """The owner's own, sorted; on every object that no other policy is the origin of."""
     annotations: tuple[tuple[str, str], ...] = ()
@@ -57,6 +60,9 @@ class Platform:
     """Its address; None where nothing is rendered for it, as prometheus-operator may be missing."""
     autoscaler: Autoscaler = Autoscaler.HPA
     tracing: Tracing | None = None
+    control_server: ControlServer | None = None
+    """None where neither it nor Envoys of Turnout's own are rendered."""
+    envoy_image: str = "envoyproxy/envoy:distroless-v1.40.0"
 
 
 BUILT_IN_PLATFORM = Platform()

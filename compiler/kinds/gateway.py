@@ -51,10 +51,10 @@ class AuthenticationSpec(Part):
 
 
 class GatewayResourcesSpec(Part):
-    cpu: Cores | None = None
-    """Cores: `2`, or `500m`. Default: 1."""
-    memory: Bytes | None = None
-    """Default: 1Gi."""
+    cpu: Cores = Field(default=1000, json_schema_extra={"default": "1"})
+    """Cores: `2`, or `500m`. Envoy has a thread for each that is begun."""
+    memory: Annotated[Bytes, Field(ge=1)] = Field(default=2**30, json_schema_extra={"default": "1Gi"})
+    """What it may take at most, bodies that are held until they are whole among it."""
 
 
 class GatewaySpec(Part):
@@ -67,8 +67,12 @@ class GatewaySpec(Part):
     authentication: AuthenticationSpec | None = later("Who may ask: until it comes, everybody.")
     max_request_bytes: Annotated[Bytes, Field(ge=1024, le=2**30)] | None = None
     """Larger bodies get 413. Default: 16 bytes for each token of the largest maxSeqLen, 4Mi at least."""
-    replicas: Annotated[int, Field(ge=1, le=1000)] | None = later("Envoys that serve it.")
-    resources: GatewayResourcesSpec | None = later("Of each of them.")
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Envoys of Turnout's own that serve it, where Platform has a `controlServer`."""
+    resources: GatewayResourcesSpec = GatewayResourcesSpec()
+    """Of each of them."""
+    service_type: Literal["ClusterIP", "LoadBalancer", "NodePort"] = "ClusterIP"
+    """Who reaches them: the cluster, or others too."""
 
 
 class Gateway(Document):

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
+from compiler.kinds.control_server import ControlServerSpec
 from compiler.kinds.inference_model import DefaultsSpec
 from compiler.kinds.part import Document, Part, later
-from compiler.kinds.values import HostName, LabelValue, Name, Namespace, Shape, Text, refuse
+from compiler.kinds.repositories import RepositoryText
+from compiler.kinds.values import HostName, Image, LabelValue, Name, Namespace, Shape, Text
 
 ReleaseText = Annotated[str, Shape(r"^[0-9]{1,4}\.[0-9]{1,4}\Z", "no release: major.minor", '"1.34"')]
 
 
-def _without_password(text: str) -> str:
-    # It is not repeated: reports end up in logs.
-    if re.match(r"[a-z+]+://[^/@]*:[^/@]*@", text):
-        raise refuse("P110", "a secret's value in policy", "Argo CD keeps the credentials of repositories")
-    return text
-
-
-RepositoryText = Annotated[
-    Text,
-    AfterValidator(_without_password),
-    Shape(r"^[!-~]+\Z", "no address of a repository", "https://git.example.com/policy.git"),
-]
 CarrierText = Literal["envoy", "istio"]
 
 
@@ -36,6 +25,8 @@ class DataPlaneSpec(Part):
     """envoy: Turnout's own, over xDS. istio: rendered VirtualServices and DestinationRules."""
     hosts: dict[HostName, CarrierText] = Field(default={})
     """Hosts of gateways that another one carries."""
+    envoy_image: Image | None = None
+    """Of Turnout's own Envoys. Default: envoyproxy/envoy:distroless-v`versions.envoy`.0."""
 
 
 class VersionsSpec(Part):
@@ -129,6 +120,8 @@ class PlatformSpec(Part):
     """Where spans go. Without it there are none."""
     argocd: ArgocdSpec | None = None
     """With it, the Argo CD Applications that sync what is rendered are rendered too."""
+    control_server: ControlServerSpec | None = None
+    """With it, the control server and the Envoys of gateways are rendered too, as they run in the cluster."""
     signed_commits: dict[str, Any] | None = later("Whose commits are served.")
     staged_config: Literal["disabled", "enabled", "automatic"] | None = later("Whether a few Envoys go first.")
 

@@ -6,7 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error, warning
-from compiler.fleet import Gateway, Host, LengthUnit, Listener, Model, Orchestrator, Protocol, Target, longest_context
+from compiler.fleet import (
+    Gateway,
+    Host,
+    LengthUnit,
+    Listener,
+    Model,
+    Orchestrator,
+    PodResources,
+    Protocol,
+    ServiceType,
+    Target,
+    longest_context,
+)
+from compiler.fleet.names import SIDECAR
 from compiler.kept import Kept
 from compiler.kinds import Gateway as GatewayKind
 from compiler.kinds import InferenceModel, ModelOrchestrator
@@ -21,10 +34,6 @@ from compiler.link.traffic import ROUTE_FIELDS
 
 IMPLICIT = "default"
 """The gateway there is when policy has none: every host, port 8080, HTTP, all models."""
-
-SIDECAR = "sidecar"
-"""The group of Envoys beside a client, and before a dot what those of one tenant begin with: a gateway of such a name
-could not be told from it."""
 
 LEAST_REQUEST_BYTES = 4 * 2**20
 BYTES_PER_TOKEN = 16
@@ -78,6 +87,9 @@ def _gateway(
         labels=tuple(sorted(metadata.labels.items())),
         annotations=tuple(sorted(metadata.annotations.items())),
         origin=policy.at("metadata", "name"),
+        replicas=spec.replicas,
+        resources=PodResources(spec.resources.cpu, spec.resources.memory),
+        service_type=ServiceType(spec.service_type),
     )
 
 
@@ -126,7 +138,7 @@ def _listeners(policy: Policy[GatewayKind], found: list[Diagnostic]) -> Iterator
 def _check_names(policies: tuple[Policy[GatewayKind], ...], found: list[Diagnostic]) -> None:
     for policy in policies:
         name = policy.body.metadata.name
-        if name.partition(".")[0] == SIDECAR:
+        if name.partition(".")[0] == SIDECAR:  # it could not be told from those
             said = f"'{name}' is no name: {SIDECAR} is the group of Envoys beside a client"
             found.append(error("P115", policy.at("metadata", "name"), said, "another name"))
 

@@ -46,6 +46,8 @@ KUBERNETES_OF_IMAGE_VOLUMES = (1, 35)
 
 https://kubernetes.io/docs/tasks/configure-pod-container/image-volumes
 """
+KUBERNETES_OF_ZONES_IN_PODS = (1, 35)
+"""The first that tells pods their node's zone by default. https://www.kubernetes.dev/resources/keps/4742"""
 
 
 def settings(policies: Policies, found: list[Diagnostic]) -> Settings:

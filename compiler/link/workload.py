@@ -12,6 +12,7 @@ from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import EndpointSpec, InferenceModelSpec
 from compiler.kinds.values import MODEL_PATH
 from compiler.link.effective import GIB
+from compiler.link.images import check_image
 from compiler.link.parameters import parameters
 from compiler.link.platform import KUBERNETES_OF_IMAGE_VOLUMES, Settings, gpu, too_old
 from compiler.quantity import bytes_text
@@ -64,10 +65,10 @@ def check_workload(
     policy: Policy[InferenceModel], spec: InferenceModelSpec, platform: Settings, found: list[Diagnostic]
 ) -> None:
     _check_gpus(policy, spec, platform, found)
-    _check_image(str(spec.image), policy.at("spec", "image"), platform, found)
+    check_image(str(spec.image), policy.at("spec", "image"), platform, found)
     if fetched(Framework(spec.framework), _scheme(spec)):
         way_out = "weights by pvc://, oci:// or host://, which no other image has to fetch"
-        _check_image(FETCHERS[_scheme(spec)], policy.at("spec", "modelPath"), platform, found, way_out)
+        check_image(FETCHERS[_scheme(spec)], policy.at("spec", "modelPath"), platform, found, way_out)
     _check_shared_memory(policy, spec, found)
     if _scheme(spec) is Scheme.OCI and platform.kubernetes < KUBERNETES_OF_IMAGE_VOLUMES:
         place, needs = policy.at("spec", "modelPath"), KUBERNETES_OF_IMAGE_VOLUMES
@@ -103,27 +104,6 @@ def _check_shared_memory(policy: Policy[InferenceModel], spec: InferenceModelSpe
         said = f"memory volumes {bytes_text(shm)} over limit {bytes_text(memory)}"
         hint = f"memory: {bytes_text(shm)} or more; weights go by modelPath, not into /dev/shm"
         found.append(error("P412", policy.at("spec", "config", "shm"), said, hint))
-
-
-def _check_image(
-    image: str, place: Position, platform: Settings, found: list[Diagnostic], way_out: str | None = None
-) -> None:
-    if platform.require_digest and "@sha256:" not in image:
-        said = f"image '{image}' is not pinned: Platform requires a digest"
-        found.append(error("P109", place, said, way_out or "name@sha256:…"))
-    registry, path = _registry(image)
-    full = f"{registry}/{path}"
-    if platform.registries and not any(full == r or full.startswith(r.rstrip("/") + "/") for r in platform.registries):
-        hint = way_out or f"one of {', '.join(platform.registries)}"
-        found.append(error("P111", place, f"registry {registry} is not allowed", hint))
-
-
-def _registry(image: str) -> tuple[str, str]:
-    """The host that `image` comes from, and the rest; a first part without dot or port is no host but a folder."""
-    first, slash, rest = image.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        return first, rest
-    return "docker.io", image
 
 
 def _check_extra_args(policy: Policy[InferenceModel], spec: InferenceModelSpec, found: list[Diagnostic]) -> None:

@@ -100,9 +100,24 @@ def platform(draw: st.DrawFn) -> Document:
         },
     )
     carriers = some(draw, {"default": st.sampled_from(CARRIERS)})
+    carriers |= some(draw, {"envoyImage": st.just("registry.example.com/envoy:1.40")})
     if carriers:
         spec["dataPlane"] = carriers
+    if draw(st.booleans()):
+        spec["controlServer"] = draw(control_server())
     return document("Platform", "platform", spec)
+
+
+@st.composite
+def control_server(draw: st.DrawFn) -> Document:
+    repository = {
+        "url": draw(st.sampled_from(("https://git.example.com/policy.git", "git@git.example.com:policy.git")))
+    }
+    repository |= some(
+        draw, {"revision": st.just("v1"), "path": st.just("fleet"), "secretRef": st.just({"name": "git"})}
+    )
+    given = some(draw, {"replicas": st.integers(1, 3), "resources": st.just({"cpu": 2, "memory": "2Gi"})})
+    return {"image": "registry.example.com/turnout:1", "repository": repository, **given}
 
 
 @st.composite
@@ -190,6 +205,7 @@ def gateway(draw: st.DrawFn, names: list[str]) -> Document:
             "models": st.lists(st.sampled_from(names), unique=True, min_size=1),
             "replicas": st.integers(1, 5),
             "resources": st.just({"cpu": 2, "memory": "4Gi"}),
+            "serviceType": st.sampled_from(("ClusterIP", "LoadBalancer", "NodePort")),
             "listeners": st.just([{"port": 443, "protocol": "HTTPS", "tls": {"secretRef": {"name": "cert"}}}]),
         },
     )

@@ -43,8 +43,6 @@ EXAMPLES: dict[str, Any] = {
     "returnAfter": "5m",
     "faultModel": {"base": "sources"},
     "authentication": {"apiKey": {}},
-    "replicas": 3,
-    "resources": {"cpu": 2},
     "signedCommits": {"allowedSigners": []},
     "stagedConfig": "automatic",
     "tier": "pro",

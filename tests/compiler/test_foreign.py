@@ -158,11 +158,11 @@ def test_a_model_that_is_no_member_keeps_its_traffic() -> None:
         ([("public", "resources: {memory: 1Gi}")], {"public": (3, 1)}),
         (
             [("auto", "hosts: [a.example.com]"), ("other", "hosts: [b.example.com]")],
-            {"auto": (3, 4), "other": (None,) * 2},
+            {"auto": (3, 4), "other": (2, 1)},
         ),
         (
             [("a", "hosts: [a.example.com]"), ("b", "hosts: [b.example.com]")],
-            {"a": (None, None), "auto": (3, 4), "b": (None, None)},
+            {"a": (2, 1), "auto": (3, 4), "b": (2, 1)},
         ),
     ],
 )

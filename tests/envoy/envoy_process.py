@@ -117,11 +117,11 @@ def envoy_process(bootstrap: str, directory: Path, *, wait: bool = True) -> Iter
             process.wait()
 
 
-def validate(bootstrap: str, directory: Path) -> subprocess.CompletedProcess[str]:
+def validate(bootstrap: str, directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """What `envoy --mode validate` says of a bootstrap; return code 0 is fine."""
     config = directory / "validate.json"
     config.write_text(bootstrap)
-    command = [str(ENVOY), "--mode", "validate", "--config-path", str(config), "--disable-hot-restart"]
+    command = [str(ENVOY), "--mode", "validate", "--config-path", str(config), "--disable-hot-restart", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

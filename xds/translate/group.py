@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from compiler.fleet import Carrier, Fleet, Gateway, Host, Listener, Protocol
+from compiler.fleet.names import SIDECAR
 
-SIDECAR = "sidecar"
-"""The group of Envoys that stand beside a client: every model that is no tenant's alone, on loopback."""
-TENANTS_SIDECAR = "sidecar."
-"""With a tenant's name behind it: the same with the tenant's own models."""
+TENANTS_SIDECAR = f"{SIDECAR}."
+"""With a tenant's name behind it: every model that is no tenant's alone, and the tenant's own."""
 SIDECAR_PORT = 15080
 
 

@@ -17,12 +17,14 @@ from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from compiler.envoy.bootstrap import SECRETS
 from compiler.envoy.local_replies import local_reply_config
 from compiler.envoy.request_pass import INTERNAL_PREFIX
 from compiler.fleet import Gateway, Listener, Protocol, Tracing
+from compiler.fleet.names import SIDECAR
 from xds.snapshot import ResourceSet
 from xds.translate import renaming, request_pass
-from xds.translate.group import SIDECAR, Placement, PlacementError
+from xds.translate.group import Placement, PlacementError
 from xds.translate.messages import ads_source, message_resource, packed
 from xds.translate.tracing import tracing_of
 
@@ -30,8 +32,6 @@ CONNECTION_BUFFER_BYTES = 2**20
 LAST_PORT = 65535
 PLACEMENTS = 4096
 """Of which the listeners are kept."""
-SECRETS = "/etc/turnout/secrets"
-
 
 HTTP_FILTERS: Mapping[str, Callable[[], Message]] = {
     request_pass.FILTER: request_pass.request_pass,

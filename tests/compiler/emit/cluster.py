@@ -37,7 +37,7 @@ class Cluster:
         for name, labels in self.namespaces.items():
             labels["kubernetes.io/metadata.name"] = name
 
-    def reaches(self, source: Pod, target: Pod, port: int = 8000) -> bool:
+    def reaches(self, source: Pod, target: Pod, port: int | str = 8000) -> bool:
         return self._lets(target, source, port, "Ingress", "from") and self._lets(source, target, port, "Egress", "to")
 
     def leaves(self, source: Pod, port: int) -> bool:
@@ -46,7 +46,7 @@ class Cluster:
         rules = [rule for policy in chosen for rule in policy.get("egress", ())]
         return not chosen or any("to" not in rule and _has_port(rule, port) for rule in rules)
 
-    def _lets(self, pod: Pod, peer: Pod, port: int, direction: str, key: str) -> bool:
+    def _lets(self, pod: Pod, peer: Pod, port: int | str, direction: str, key: str) -> bool:
         chosen = list(self._choosing(pod, direction))
         if not chosen:
             return True
@@ -72,7 +72,7 @@ class Cluster:
         return there and _matches(peer.get("podSelector", {}), pod.labels)
 
 
-def _has_port(rule: Body, port: int) -> bool:
+def _has_port(rule: Body, port: int | str) -> bool:
     return "ports" not in rule or any(entry["port"] == port for entry in rule["ports"])
 
 

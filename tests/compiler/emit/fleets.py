@@ -14,6 +14,7 @@ from compiler.fleet import (
     Carrier,
     ColdStart,
     ConnectionPool,
+    ControlServer,
     Engine,
     Fleet,
     Framework,
@@ -38,12 +39,14 @@ from compiler.fleet import (
     OutlierDetection,
     Pace,
     Platform,
+    PodResources,
     Pool,
     PoolStrategy,
     Priority,
     Protocol,
     Quantization,
     Queue,
+    Repository,
     Resources,
     Retries,
     Rollout,
@@ -180,10 +183,25 @@ def rich_fleet() -> Fleet:
     )
     tracing = Tracing(OtlpProtocol.GRPC, "otel-collector.monitoring.svc", 4317, 1.0, at(8, "policies/platform.yaml"))
     platform = Platform(
-        origin=at(3, "policies/platform.yaml"), prometheus="http://prometheus.monitoring.svc:9090", tracing=tracing
+        origin=at(3, "policies/platform.yaml"),
+        prometheus="http://prometheus.monitoring.svc:9090",
+        tracing=tracing,
+        control_server=control_server(),
     )
     whole = fleet(*models, *own, *_in_pools(), gateways=_gateways(), tenants=(bank, shop))
     return replace(whole, platform=platform, pools=pools())
+
+
+def control_server() -> ControlServer:
+    return ControlServer(
+        replicas=2,
+        image="registry.example.com/turnout:0.1.0",
+        git_sync_image="registry.example.com/git-sync:v4.7.1",
+        resources=PodResources(500, GI),
+        repository=Repository("git@git.example.com:policy.git", "main", "policies", "policy-key"),
+        environment="prod",
+        origin=at(9, "policies/platform.yaml"),
+    )
 
 
 def _on_the_node() -> Version:

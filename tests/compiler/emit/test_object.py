@@ -48,7 +48,11 @@ def test_every_object_names_its_policy_line_and_its_wave(objects: tuple[Object, 
         annotations = item.body["metadata"]["annotations"]
         assert annotations["turnout.dev/origin"] == f"{item.origin.file}:{item.origin.line}"
         # ConfigMaps come before what reads them, if they are read at the start.
-        assert item.body["kind"] == "ConfigMap" or item.wave == waves[item.body["kind"]]
+        name, kind = item.body["metadata"]["name"], item.body["kind"]
+        if kind in ("Deployment", "Service", "PodDisruptionBudget") and name.startswith("turnout-"):
+            assert item.wave == (-2 if name == "turnout-control" else 2)
+        else:
+            assert kind == "ConfigMap" or item.wave == waves[kind]
         assert annotations["argocd.argoproj.io/sync-wave"] == str(int(item.wave))
 
 

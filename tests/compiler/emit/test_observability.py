@@ -131,7 +131,9 @@ def test_rules_are_of_the_engines_that_the_fleet_has() -> None:
 
 
 def test_a_pod_says_which_engine_it_is_and_where_to_ask_it(objects: tuple[Object, ...]) -> None:
-    deployments = [item.body for item in objects if item.body["kind"] == "Deployment"]
+    deployments = [
+        item.body for item in objects if item.key.startswith("apps/v1/Deployment") and "models/" in item.file
+    ]
     seen = set()
     for deployment in deployments:
         told = deployment["spec"]["template"]["metadata"]

@@ -9,8 +9,9 @@ from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from google.protobuf.json_format import MessageToDict
 
 from compiler.fleet import Gateway, Listener, Protocol
+from compiler.fleet.names import SIDECAR
 from tests.xds.translate.fleets import fleet, gateway, model
-from xds.translate.group import SIDECAR, Placement, group_gateway
+from xds.translate.group import Placement, group_gateway
 from xds.translate.listeners import listener, listeners
 
 TWO = (Listener(8080, Protocol.HTTP, None), Listener(8443, Protocol.HTTPS, "public-tls"))
