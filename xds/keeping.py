@@ -17,6 +17,8 @@ from xds.store.served import ServedFolder
 from xds.translate.group import Group, group_gateway, served_as_others
 from xds.translate.listeners import listener_names, moved
 
+SERVED = "served"
+"""The folder for it, in that for state."""
 LOOK = 1.0
 """Seconds between two looks for groups that an Envoy has asked for, and for live weights."""
 AGAIN = 10.0

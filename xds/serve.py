@@ -17,7 +17,7 @@ from xds.admin.http import Admin
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots, Translation
 from xds.control import Control
-from xds.keeping import Keeping
+from xds.keeping import SERVED, Keeping
 from xds.observe.events import PoliciesRead
 from xds.observe.policies import policies
 from xds.stopping import until_stopped
@@ -29,8 +29,6 @@ from xds.stream.server import Server
 TRANSLATION = Translation(
     translate.group_names, translate.served_as, translate.snapshot, translate.place, translate.layer
 )
-SERVED = "served"
-"""Of the folder for state, the one for what is served."""
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 log = logging.getLogger(__name__)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot, resource
 from xds.store.last_good import LastGood
 from xds.store.served import KEPT, MOST_PACKS, ServedFolder
 
+ROOT = Path(__file__).parents[3]
 SINCE = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
@@ -241,3 +244,34 @@ def test_packs_that_somebody_has_taken_away_are_written_again(tmp_path: Path) ->
         file.unlink()
     store.save(good("1", a="x"))
     assert same(ServedFolder(tmp_path).load(), good("1", a="x"))
+
+
+KEEP_ON = """
+import itertools, sys
+from tests.xds.store.test_served import changing, kept
+store = kept({folder})
+for n in itertools.count({first}):
+    store.save(changing(n))
+    print(n, flush=True)
+"""
+
+
+def changing(number: int) -> LastGood:
+    return good(str(number), a=str(number) * 50_000, b="stays")
+
+
+def test_a_server_that_is_killed_while_it_keeps_leaves_what_it_had_kept_last(tmp_path: Path) -> None:
+    first = 0
+    for kills in range(3):
+        code = KEEP_ON.format(folder=f"__import__('pathlib').Path({str(tmp_path)!r})", first=first)
+        with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for _ in range(3 + 7 * kills):
+                last = int(process.stdout.readline())
+            process.kill()
+            last = max([last, *(int(line) for line in process.stdout if line.endswith("\n"))])
+        found = ServedFolder(tmp_path).load()
+        assert found is not None
+        assert last <= int(found.digest) <= last + 1
+        assert same(found, changing(int(found.digest)))
+        first = int(found.digest) + 1
