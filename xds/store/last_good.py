@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from compiler.diagnostics import Position
-from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot, digest
+from xds.snapshot import NOTHING, Resource, ResourceSet, ResourceType, Snapshot, digest
 
 Document = dict[str, Any]
 
@@ -88,11 +88,11 @@ class Contents:
 
 def last_good(manifest: Document, since: datetime, contents: Mapping[str, bytes]) -> LastGood:
     """What `Contents` has taken apart. Raises LookupError, TypeError or ValueError where that is not all there."""
-    types = {type_.label: type_ for type_ in ResourceType}
     listings = {listing for group in manifest["groups"].values() for listing in group.values()}
     sets = {listing: _resources(json.loads(contents[listing]), contents) for listing in listings}
+    # Of a type that there was not yet when it was kept, there was nothing.
     groups = {
-        name: Snapshot({type_: sets[group[label]] for label, type_ in types.items()})
+        name: Snapshot({type_: sets[group[type_.label]] if type_.label in group else NOTHING for type_ in ResourceType})
         for name, group in manifest["groups"].items()
     }
     return LastGood(
