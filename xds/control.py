@@ -170,11 +170,12 @@ class Control:
         if not told:
             self._metrics.compiled(read.seconds, ok=True)
         live_before, changes = self._replace(prepared)
-        self.policy = Policy(Health.OK, read.digest, datetime.now(UTC), read.diagnostics)
+        since = datetime.now(UTC)
+        self.policy = Policy(Health.OK, read.digest, since, read.diagnostics)
         self._metrics.serving(read.digest, prepared.fleet.models)
         self._metrics.last_good(False)
         if self._keeping is not None:
-            self._keeping.serving(Serving(read.digest, datetime.now(UTC), read.files, prepared.fleet))
+            self._keeping.serving(Serving(read.digest, since, read.files, prepared.fleet))
         self._publish(read.saved_at)
         models, gateways = len(prepared.fleet.models), len(prepared.fleet.gateways)
         found = f"models={models} gateways={gateways} warnings={_count(read.diagnostics, Severity.WARNING)}"
