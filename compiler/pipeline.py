@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from compiler.kept import Kept
 from compiler.link import link
 from compiler.prove import prove
 from compiler.render import rendered_files
-from compiler.source import Sources, load_sources
+from compiler.source import Sources, load_sources, sources_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +58,18 @@ def compile_environments(root: Path, environment: str = "") -> Mapping[str, Comp
     return result
 
 
+def fleet_of(texts: Iterable[tuple[str, str]], environment: str = "") -> Fleet | None:
+    """Of files, by name, that were compiled without errors before; they are not proven a second time.
+
+    `None` where this compiler takes them for wrong all the same: another version of it has judged them.
+    """
+    _, fleet, found = _linked(sources_of(texts), Path(), environment, Kept())
+    return None if has_errors(found) else fleet
+
+
 def _compiled(every: Sources, root: Path, environment: str, before: Kept | None) -> Compiled:
     kept = Kept(before)
-    sources, found = every.of(environment), list(unfit_environment(every, root, environment))
-    documents = tuple(file.documents for file in sources.files if not file.environment)
-    over = tuple(file.documents for file in sources.files if file.environment)
-    if over:
-        documents = overlaid(documents, over, kept, found)
-    policies, decoded = decode(documents, sources.complete, kept)
-    fleet, linked = link(policies, kept, environment)
-    # A value that is wrong as YAML is not judged a second time for what it says.
-    judged = {d.position for d in sources.diagnostics}
-    found = [*sources.diagnostics, *(d for d in (*found, *decoded, *linked) if d.position not in judged)]
+    policies, fleet, found = _linked(every, root, environment, kept)
     if has_errors(found):
         fleet = None  # of the valid policies alone it would be another fleet
     if fleet is not None:
@@ -80,6 +80,25 @@ def _compiled(every: Sources, root: Path, environment: str, before: Kept | None)
         # What was made of policies that are wrong may follow from the wrong ones among them.
         return Compiled(environment, None, ordered, every, policies, before or Kept())
     return Compiled(environment, fleet, ordered, every, policies, kept.closed())
+
+
+def _linked(
+    every: Sources, root: Path, environment: str, kept: Kept
+) -> tuple[Policies, Fleet | None, list[Diagnostic]]:
+    sources, found = every.of(environment), list(unfit_environment(every, root, environment))
+    documents = tuple(file.documents for file in sources.files if not file.environment)
+    over = tuple(file.documents for file in sources.files if file.environment)
+    if over:
+        documents = overlaid(documents, over, kept, found)
+    policies, decoded = decode(documents, sources.complete, kept)
+    fleet, linked = link(policies, kept, environment)
+    # A value that is wrong as YAML is not judged a second time for what it says.
+    judged = {d.position for d in sources.diagnostics}
+    return (
+        policies,
+        fleet,
+        [*sources.diagnostics, *(d for d in (*found, *decoded, *linked) if d.position not in judged)],
+    )
 
 
 def _ordered(found: list[Diagnostic]) -> tuple[Diagnostic, ...]:

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -122,6 +122,11 @@ def load_sources(root: Path, previous: Sources | None = None) -> Sources:
     said = f"no policies under {shown}" if root.exists() else f"no policies under {shown}: there is no such folder"
     none = error("P010", place, said, "a folder of *.yaml, one policy or more")
     return Sources(sources.files, (*sources.found, none))
+
+
+def sources_of(texts: Iterable[tuple[str, str]]) -> Sources:
+    """Of files that were read before, by their names then."""
+    return Sources(tuple(_source_file(name, text.encode(), None, None) for name, text in texts))
 
 
 def _stamp(path: str) -> Stamp | None:

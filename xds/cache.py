@@ -35,7 +35,7 @@ class Translation:
 
 
 class UnknownGroupError(LookupError):
-    """The fleet has no such group."""
+    """The fleet has no such group; or of a fleet that is not there, none was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,18 @@ class Prepared:
     """For groups of this fleet that are asked for while the next one is prepared, in another thread."""
 
 
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Snapshots as they were kept, of a fleet that is not there."""
+
+    groups: Mapping[str, Snapshot]
+    """By group name, at the placement that policy gave."""
+    served_as: Mapping[str, str]
+    """Of groups that are served another one's snapshot, that one."""
+    place: Callable[[Snapshot, Group], Snapshot]
+    """The same for another placement of the group. Raises PlacementError."""
+
+
 Layers = Mapping[str, ResourceSet]
 """The runtime layer of each group, by its name."""
 
@@ -59,6 +71,8 @@ class Snapshots:
     def __init__(self, translation: Translation) -> None:
         self._translation = translation
         self._prepared: Prepared | None = None
+        self._restored: Restored | None = None
+        """Until there is a fleet."""
         self._live: tuple[LiveState, tuple[Before, ...]] = NOTHING_LIVE, ()
         self._asked, self._asked_before = frozenset[str](), frozenset[str]()
         """Groups that Envoys have asked for since the fleet was replaced, and of the fleet before."""
@@ -74,7 +88,8 @@ class Snapshots:
     @property
     def groups(self) -> Mapping[str, Snapshot]:
         """Of the groups that are there whether or not an Envoy asks, and of the others for which one has."""
-        return {} if self._prepared is None else self._prepared.groups
+        found = self._prepared or self._restored
+        return {} if found is None else found.groups
 
     def prepared(self, fleet: Fleet) -> Prepared:
         """What `replace` takes. It may be called in another thread: it changes nothing here, and reads nothing that
@@ -90,10 +105,16 @@ class Snapshots:
     def replace(self, prepared: Prepared, live: LiveState = NOTHING_LIVE, before: tuple[Before, ...] = ()) -> None:
         """With live weights from the first snapshot on: there is no moment with policy's alone."""
         self._live = live, before
-        self._prepared = _having(prepared, self._layers(prepared))
+        self._prepared, self._restored = _having(prepared, self._layers(prepared)), None
         self.edition += 1
         self._asked, self._asked_before = frozenset(), self._asked
         self._placed = OrderedDict()
+        self._remember(self.groups.values())
+
+    def restore(self, restored: Restored) -> None:
+        """What is served until there is a fleet. Nothing is live in it but what was when it was kept."""
+        self._restored = restored
+        self.edition += 1
         self._remember(self.groups.values())
 
     def replace_layers(self, live: LiveState, before: tuple[Before, ...] = ()) -> bool:
@@ -118,15 +139,27 @@ class Snapshots:
     def get(self, group: Group) -> Snapshot | None:
         """`None` before a fleet is loaded. Raises UnknownGroupError, PlacementError."""
         found = self._placed.get(group)
-        if found is not None or self._prepared is None:
+        if found is not None:
             return found
+        if self._prepared is None:
+            return None if self._restored is None else self._of_restored(self._restored, group)
         name = self._translation.served_as(self._prepared.fleet, group.name)
         if name is None:
-            raise UnknownGroupError(group.name)
+            raise UnknownGroupError(f"group '{group.name}' is unknown")
         if name != group.name:
             return self.get(Group(name, group.placement))
         base = self._group(self._prepared, name)
-        placed = self._placed[group] = self._translation.place(base, self._prepared.fleet, group)
+        return self._place(group, self._translation.place(base, self._prepared.fleet, group))
+
+    def _of_restored(self, restored: Restored, group: Group) -> Snapshot:
+        base = restored.groups.get(restored.served_as.get(group.name, group.name))
+        if base is None:
+            said = f"group '{group.name}' is unknown, or no Envoy had asked for it: the last good snapshot is served"
+            raise UnknownGroupError(said)
+        return self._place(group, restored.place(base, group))
+
+    def _place(self, group: Group, placed: Snapshot) -> Snapshot:
+        self._placed[group] = placed
         if len(self._placed) > PLACEMENTS:
             self._placed.popitem(last=False)
         return placed

@@ -182,7 +182,9 @@ def _serve(subparsers: Subparsers) -> None:
         metavar="FILE",
         help="a secret: whoever has it may set live weights; without it nobody may",
     )
-    parser.add_argument("--state", type=Path, metavar="DIR", help="where live weights survive a restart")
+    parser.add_argument(
+        "--state", type=Path, metavar="DIR", help="where live weights, and what is served, survive a restart"
+    )
 
 
 def _weights(subparsers: Subparsers) -> None:
@@ -247,8 +249,22 @@ def _bootstrap(subparsers: Subparsers) -> None:
         "print a bootstrap with which an Envoy joins the control server",
         "turnout bootstrap --node gw-1 --cluster public --zone az-1 > envoy.json\n"
         "turnout bootstrap --node gw-2 --port 9090 --address 127.0.0.1 --admin-port 9902 > second.json\n"
+        "turnout bootstrap --static policies --node gw-3 --cluster public > alone.json   # no control server\n"
+        "turnout bootstrap --static --state /var/lib/turnout --node gw-3 > alone.json    # as last served\n"
         "envoy -c envoy.json",
-        "",
+        "With --static all that the group is served stands in it: the Envoy starts without a control server, and\n"
+        "stays as it is until it is started with another bootstrap.",
+    )
+    parser.add_argument("--static", action="store_true", help="with what the policies say, instead of a control server")
+    parser.add_argument(
+        "policies", nargs="?", type=Path, metavar="POLICIES", help="with --static: folder; default: policies"
+    )
+    parser.add_argument("--env", default="", metavar="NAME", help="with --static: of several environments, this one")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="with --static: the last good of turnout serve --state DIR, no POLICIES",
     )
     parser.add_argument("--node", required=True, metavar="ID", help="this Envoy's own name")
     parser.add_argument(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from compiler.pipeline import Compiled
     from compiler.request import Sent
     from compiler.show import Value
+    from xds.snapshot import Snapshot
+    from xds.translate.group import Group
 
 OK, FAILED, USAGE, FAULT, INTERRUPTED, UNREAD = 0, 1, 2, 70, 130, 141
 """Exit statuses: fine; the policies have errors, `rendered/` is stale, or an Envoy is not in sync; wrong usage; a fault
@@ -268,9 +270,14 @@ def status(options: argparse.Namespace) -> int:
 
 
 def bootstrap(options: argparse.Namespace) -> int:
-    """Prints what a stock Envoy is started with."""
+    """Prints what a stock Envoy is started with. Exit status 1 when a static one cannot be made."""
     from xds import bootstrap as made
 
+    if options.static:
+        return _static_bootstrap(options)
+    if options.policies or options.env or options.state:
+        print("turnout bootstrap: POLICIES, --env and --state are for --static", file=sys.stderr)
+        return USAGE
     print(
         made.bootstrap(
             node_id=options.node,
@@ -286,6 +293,61 @@ def bootstrap(options: argparse.Namespace) -> int:
         end="",
     )
     return OK
+
+
+def _static_bootstrap(options: argparse.Namespace) -> int:
+    from xds.static import static_bootstrap
+    from xds.translate.group import Group, Placement, PlacementError
+
+    if options.policies and options.state:
+        print("turnout bootstrap: either POLICIES or --state", file=sys.stderr)
+        return USAGE
+    group = Group(options.cluster, Placement(options.port, options.address, options.secrets))
+    try:
+        snapshot = _kept_snapshot(options, group) if options.state else _policy_snapshot(options, group)
+    except (LookupError, PlacementError) as problem:
+        print(f"turnout bootstrap: {problem.args[0]}", file=sys.stderr)
+        return FAILED
+    if snapshot is None:
+        return FAILED
+    who = {"node_id": options.node, "cluster": options.cluster, "zone": options.zone}
+    print(static_bootstrap(snapshot, **who, admin_port=options.admin_port), end="")
+    return OK
+
+
+def _policy_snapshot(options: argparse.Namespace, group: Group) -> Snapshot | None:
+    """None where the policies are broken, which is said. Raises LookupError, PlacementError."""
+    from xds import translate
+
+    options.policies, options.format = options.policies or Path("policies"), "text"
+    compiled = _compiled(options)
+    if compiled.fleet is None:
+        _report([compiled], options, sys.stderr)
+        return None
+    name = translate.served_as(compiled.fleet, group.name)
+    if name is None:
+        raise LookupError(f"no group '{group.name}': {', '.join(translate.group_names(compiled.fleet))}")
+    return translate.snapshot(compiled.fleet, translate.Group(name, group.placement))
+
+
+def _kept_snapshot(options: argparse.Namespace, group: Group) -> Snapshot | None:
+    """None where there is none that is whole, which is said. Raises LookupError, PlacementError."""
+    from xds.keeping import SERVED, restored
+    from xds.store.served import ServedFolder
+
+    folder = options.state / SERVED
+    last = ServedFolder(folder).load()
+    if last is None or options.env not in ("", last.environment):
+        print(
+            f"turnout bootstrap: no last good snapshot {options.env and 'of ' + options.env + ' '}in {folder}",
+            file=sys.stderr,
+        )
+        return None
+    found = restored(last)
+    of_group = found.groups.get(found.served_as.get(group.name, group.name))
+    if of_group is None:
+        raise LookupError(f"no group '{group.name}' was kept: {', '.join(sorted(found.groups))}")
+    return found.place(of_group, group)
 
 
 def _compiled(options: argparse.Namespace) -> Compiled:

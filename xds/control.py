@@ -15,6 +15,7 @@ from compiler.fleet import Fleet
 from xds.admin.metrics import Metrics
 from xds.cache import Prepared, Snapshots
 from xds.clock import Clock, WallClock
+from xds.keeping import Keeping, Kept, Serving
 from xds.live.command import Problem, Refusal, Refused, setting, taking_back
 from xds.live.shares import Before
 from xds.live.state import GRACE, NOTHING_LIVE, Change, LiveState, Step, expire, follow_policy, live_weights
@@ -25,6 +26,8 @@ from xds.translating import Translated, follow
 log = logging.getLogger(__name__)
 
 
+PATIENCE = 10.0
+"""Seconds for which policies may not have been read, as from a disk that hangs, until the last good is served."""
 SHOWN = 5
 """Names that one line of the log tells."""
 
@@ -47,6 +50,18 @@ class Policy:
     """When they began to be served."""
     diagnostics: tuple[Diagnostic, ...] = ()
     """Of the last edit."""
+    last_good: LastGood | None = None
+    """Set while what is served is what a server before this one has kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastGood:
+    since: datetime
+    """When it began to be served."""
+    reason: str
+    """Why it is."""
+    fleet: bool
+    """Whether there is a fleet: else there are only the resources that Envoys of the server before had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +69,12 @@ class _Due:
     """It is time for something that was to end."""
 
 
-_Event = PoliciesRead | Translated | WeightsSet | WeightsTakenBack | _Due
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """Policies should have been read by now."""
+
+
+_Event = PoliciesRead | Translated | WeightsSet | WeightsTakenBack | _Due | _Late
 
 
 class Control:
@@ -65,13 +85,14 @@ class Control:
         metrics: Metrics,
         store: Store | None = None,
         clock: Clock | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         """`publish` is told when the change was saved, in seconds since 1970, after `snapshots` have it. Live state is
-        kept in `store`, by default not beyond this process."""
+        kept in `store`, and what is served by `keeping`; by default not beyond this process."""
         self.policy = Policy()
         self.live = NOTHING_LIVE
         self._snapshots, self._publish, self._metrics = snapshots, publish, metrics
-        self._store, self._clock = store or Forgetful(), clock or WallClock()
+        self._store, self._clock, self._keeping = store or Forgetful(), clock or WallClock(), keeping
         self._events: asyncio.Queue[_Event] = asyncio.Queue()
         self._before: tuple[Before, ...] = ()
         """What Envoys may still have of the time before the last edits, the oldest first."""
@@ -82,10 +103,26 @@ class Control:
         """Whether live state ends with this process."""
         return not self._store.lasts
 
+    @property
+    def without_fleet(self) -> str:
+        """Why there is no fleet to answer from, where there is none."""
+        if self._snapshots.groups:
+            return "only the resources of the last good snapshot are served, until there are good policies"
+        return "no policy has been loaded yet"
+
+    @property
+    def kept(self) -> Kept | None:
+        """`None` where nothing is to be kept."""
+        return None if self._keeping is None else self._keeping.kept
+
     async def run(self, policies: AsyncIterator[PoliciesRead]) -> None:
         """Takes one event after the other, for ever."""
         self.live = await asyncio.to_thread(self._store.load)
         async with asyncio.TaskGroup() as tasks:
+            if self._keeping is not None:
+                await self._keeping.load()
+                tasks.create_task(self._keeping.run(self._snapshots))
+                tasks.create_task(self._tell_late())
             # Beside the events, so that no command waits for a translation.
             tasks.create_task(follow(policies, self._snapshots.prepared, self._events.put_nowait))
             self._wind(tasks)
@@ -110,7 +147,7 @@ class Control:
     async def _take(self, event: _Event) -> None:
         match event:
             case PoliciesRead():
-                self._broken(event)
+                await self._broken(event)
             case Translated():
                 await self._serve(event.prepared, event.read, told=event.again)
             case WeightsSet():
@@ -119,17 +156,38 @@ class Control:
                 _tell(event.answer, await self._taken_back(event.model))
             case _Due():
                 await self._ended()
+            case _Late():
+                await self._fall_back(f"policies have not been read for {PATIENCE:.0f} s")
 
-    def _broken(self, read: PoliciesRead) -> None:
+    async def _broken(self, read: PoliciesRead) -> None:
         self._metrics.compiled(read.seconds, ok=False)
+        await self._fall_back(next(_line(d) for d in read.diagnostics if d.severity is Severity.ERROR))
         self.policy = replace(self.policy, health=Health.BROKEN, diagnostics=read.diagnostics)
         errors, stays = _count(read.diagnostics, Severity.ERROR), self.policy.digest or "nothing"
         log.error("policy broken errors=%d serving=%s", errors, stays)
 
     async def _serve(self, prepared: Prepared, read: PoliciesRead, *, told: bool) -> None:
-        """With live weights from the first snapshot on: there is no moment with policy's alone."""
         if not told:
             self._metrics.compiled(read.seconds, ok=True)
+        live_before, changes = self._replace(prepared)
+        since = datetime.now(UTC)
+        self.policy = Policy(Health.OK, read.digest, since, read.diagnostics)
+        self._metrics.serving(read.digest, prepared.fleet.models)
+        self._metrics.last_good(False)
+        if self._keeping is not None:
+            self._keeping.serving(Serving(read.digest, since, read.files, prepared.fleet))
+        self._publish(read.saved_at)
+        models, gateways = len(prepared.fleet.models), len(prepared.fleet.gateways)
+        found = f"models={models} gateways={gateways} warnings={_count(read.diagnostics, Severity.WARNING)}"
+        log.info("policy loaded digest=%s %s compile_ms=%.0f", read.digest, found, read.seconds * 1000)
+        if bare := without_instances(prepared.fleet):
+            shown = ", ".join(bare[:SHOWN]) + (", …" if len(bare) > SHOWN else "")
+            log.warning("no endpoints, so requests are answered 503: versions=%d (%s)", len(bare), shown)
+        await self._keep(live_before, changes)
+
+    def _replace(self, prepared: Prepared) -> tuple[LiveState, tuple[Change, ...]]:
+        """With live weights from the first snapshot on: there is no moment with policy's alone. Gives what was live
+        before, and what has become of it."""
         now, old, live_before = self._clock.now(), self._snapshots.fleet, self.live
         if old is None:
             # What a fleet is made of stays, and to look through all of it for garbage takes up to a second.
@@ -140,23 +198,41 @@ class Control:
         if old is not None and live_before.overrides:
             self._before = (*self._before, Before(old, live_before, now + GRACE))
         self._snapshots.replace(prepared, self.live, self._before)
-        self.policy = Policy(Health.OK, read.digest, datetime.now(UTC), read.diagnostics)
-        self._metrics.serving(read.digest, prepared.fleet.models)
-        self._publish(read.saved_at)
-        models, gateways = len(prepared.fleet.models), len(prepared.fleet.gateways)
-        found = f"models={models} gateways={gateways} warnings={_count(read.diagnostics, Severity.WARNING)}"
-        log.info("policy loaded digest=%s %s compile_ms=%.0f", read.digest, found, read.seconds * 1000)
-        if bare := without_instances(prepared.fleet):
-            shown = ", ".join(bare[:SHOWN]) + (", …" if len(bare) > SHOWN else "")
-            log.warning("no endpoints, so requests are answered 503: versions=%d (%s)", len(bare), shown)
-        await self._keep(live_before, (*over.changes, *step.changes))
+        return live_before, (*over.changes, *step.changes)
+
+    async def _fall_back(self, reason: str) -> None:
+        """To what a server before this one has kept, where nothing is served yet: nothing is answered from nothing."""
+        if self._keeping is None or self._snapshots.groups:
+            return
+        last = await self._keeping.last_good(self._snapshots.prepared)
+        if last is None:
+            return
+        live_before, changes, snapshots = self.live, tuple[Change, ...](), last.snapshots
+        if isinstance(snapshots, Prepared):
+            live_before, changes = self._replace(snapshots)
+            self._metrics.serving(last.digest, snapshots.fleet.models)
+        else:
+            self._snapshots.restore(snapshots)
+        now, fleet = datetime.now(UTC), self._snapshots.fleet is not None
+        self.policy = replace(
+            self.policy, digest=last.digest, loaded_at=now, last_good=LastGood(last.since, reason, fleet)
+        )
+        self._metrics.last_good(True)
+        self._publish(now.timestamp())
+        since = last.since.isoformat(timespec="milliseconds")
+        log.error("last good served digest=%s since=%s policies=%s reason=%s", last.digest, since, fleet, reason)
+        await self._keep(live_before, changes)
+
+    async def _tell_late(self) -> None:
+        await asyncio.sleep(PATIENCE)
+        self._events.put_nowait(_Late())
 
     # Live weights: decided in `xds.live`, kept, then served.
 
     async def _set(self, asked: object) -> Answer:
         fleet = self._snapshots.fleet
         if fleet is None:
-            return Refused(Refusal.NOT_NOW, (Problem("no policy has been loaded yet"),))
+            return Refused(Refusal.NOT_NOW, (Problem(self.without_fleet),))
         decided = setting(asked, fleet, self.live, self._clock.now())
         if isinstance(decided, Refused):
             return decided
@@ -175,11 +251,13 @@ class Control:
         if isinstance(decided, Refused):
             return decided
         self._go_live(decided.step)
+        if self._snapshots.groups and self._snapshots.fleet is None:
+            decided = replace(decided, warnings=(*decided.warnings, f"Envoys have it until then: {self.without_fleet}"))
         try:
             await asyncio.to_thread(self._store.save, self.live)
         except OSError as problem:
             kept = f"a restart before {decided.override.until:%H:%M:%S} UTC brings it back, as it cannot be deleted"
-            return replace(decided, warnings=(f"{kept}: {problem.strerror or problem}",))
+            return replace(decided, warnings=(*decided.warnings, f"{kept}: {problem.strerror or problem}"))
         return decided
 
     async def _ended(self) -> None:
@@ -243,6 +321,10 @@ def without_instances(fleet: Fleet) -> list[str]:
         for version in model.versions
         if version.weight and not version.endpoints
     ]
+
+
+def _line(found: Diagnostic) -> str:
+    return f"{found.position}: {found.code} {found.message}"
 
 
 def _count(diagnostics: Iterable[Diagnostic], severity: Severity) -> int:

@@ -11,16 +11,19 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from compiler.pipeline import fleet_of
 from xds import translate
 from xds.admin.http import Admin
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots, Translation
 from xds.control import Control
+from xds.keeping import SERVED, Keeping
 from xds.observe.events import PoliciesRead
 from xds.observe.policies import policies
 from xds.stopping import until_stopped
 from xds.store import Forgetful
 from xds.store.file import StateFile
+from xds.store.served import ServedFolder
 from xds.stream.server import Server
 
 TRANSLATION = Translation(
@@ -43,7 +46,7 @@ class Options:
     admin_token: bytes | None = None
     """Whoever has it may set live weights; without one nobody may."""
     state: Path | None = None
-    """Where live state survives a restart; without it it does not."""
+    """Where live state and the last good snapshot survive a restart; without it they do not."""
 
 
 class CannotKeepError(Exception):
@@ -71,7 +74,8 @@ async def serve(options: Options) -> None:
     snapshots = Snapshots(TRANSLATION)
     server = Server(snapshots, metrics)
     store = Forgetful() if options.state is None else _state_file(options.state)
-    control = Control(snapshots, server.publish, metrics, store)
+    keeping = None if options.state is None else _keeping(options.state, options.environment, metrics)
+    control = Control(snapshots, server.publish, metrics, store, keeping=keeping)
     admin = Admin(control, snapshots, server, metrics, options.admin_token)
     try:
         xds, http = await _listening(server, admin, options)
@@ -84,6 +88,10 @@ async def serve(options: Options) -> None:
         await server.stop()
         await admin.stop()
     log.info("stopped")
+
+
+def _keeping(state: Path, environment: str, metrics: Metrics) -> Keeping:
+    return Keeping(ServedFolder(state / SERVED), environment, fleet_of, metrics.keep_failing)
 
 
 def _state_file(folder: Path) -> StateFile:

@@ -43,10 +43,11 @@ def alike(one: Resource, other: Resource) -> bool:
 
 
 def resource(name: str, body: bytes, origin: Position) -> Resource:
-    return Resource(name, _digest(body), body, origin)
+    return Resource(name, digest(body), body, origin)
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """What content is known by, wherever it is: to Envoys as its version, on the disk as its name."""
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
@@ -57,7 +58,7 @@ class ResourceSet(Mapping[str, Resource]):
 
     def __init__(self, resources: Iterable[Resource] = ()) -> None:
         self.by_name: Mapping[str, Resource] = {r.name: r for r in sorted(resources, key=attrgetter("name"))}
-        self.version = _digest("".join([f"{r.name}\0{r.version}\0" for r in self.by_name.values()]).encode())
+        self.version = digest("".join([f"{r.name}\0{r.version}\0" for r in self.by_name.values()]).encode())
 
     def __getitem__(self, name: str) -> Resource:
         return self.by_name[name]

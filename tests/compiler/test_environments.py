@@ -15,7 +15,7 @@ from compiler.kinds import InferenceModel
 from compiler.link import settings
 from compiler.nodes import Mapped, plain
 from compiler.parse import parse
-from compiler.pipeline import Compiled, compile_environments, compile_policies, rendered
+from compiler.pipeline import Compiled, compile_environments, compile_policies, fleet_of, rendered
 from compiler.render import write
 from compiler.show import model_values
 from tests.compiler.policies import document, model
@@ -58,6 +58,15 @@ def test_one_environment_alone_is_the_same(root: Path) -> None:
         alone = compile_policies(root, environment=name)
         assert (alone.fleet, alone.diagnostics) == (compiled.fleet, compiled.diagnostics)
         assert compile_environments(root, name)[name].fleet == compiled.fleet
+
+
+@pytest.mark.parametrize("environment", ["prod", "staging"])
+def test_the_texts_alone_give_the_same_fleet(root: Path, environment: str) -> None:
+    """To the line of each value; what another environment says is not needed."""
+    compiled = compile_policies(root, environment=environment)
+    texts = [(file.name, file.text) for file in compiled.sources.of(environment).files]
+    assert fleet_of(texts, environment) == compiled.fleet
+    assert fleet_of([*texts, ("policies/z.yaml", "kind: Nothing\n")], environment) is None
 
 
 def test_objects_are_from_the_line_of_the_base_and_values_from_where_they_stand(root: Path) -> None:

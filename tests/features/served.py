@@ -13,14 +13,17 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from compiler.pipeline import fleet_of
 from xds.admin.http import Admin
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
 from xds.clock import Clock
 from xds.control import Control
+from xds.keeping import Keeping
 from xds.observe.policies import policies
-from xds.serve import TRANSLATION
+from xds.serve import SERVED, TRANSLATION
 from xds.store.file import StateFile
+from xds.store.served import ServedFolder
 from xds.stream.server import Server
 
 T = TypeVar("T")
@@ -158,11 +161,13 @@ class FakeClock:
 
 @asynccontextmanager
 async def served(folder: Path, state: Path | None = None, clock: Clock | None = None) -> AsyncIterator[Served]:
-    """Whoever has `TOKEN` may set live weights, which are kept in `state`."""
+    """Whoever has `TOKEN` may set live weights, which are kept in `state`, and so is what is served."""
     metrics = Metrics()
     snapshots = Snapshots(TRANSLATION)
     server = Server(snapshots, metrics)
-    control = Control(snapshots, server.publish, metrics, None if state is None else StateFile(state), clock)
+    keeping = None if state is None else Keeping(ServedFolder(state / SERVED), "", fleet_of, metrics.keep_failing)
+    store = None if state is None else StateFile(state)
+    control = Control(snapshots, server.publish, metrics, store, clock, keeping)
     admin = Admin(control, snapshots, server, metrics, TOKEN.encode())
     xds = f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
     url = f"http://127.0.0.1:{await admin.start('127.0.0.1', 0)}"

@@ -255,6 +255,8 @@ async def test_what_cannot_be_kept_is_refused_and_what_cannot_be_deleted_is_told
     state = tmp_path / "state"
     async with served(folder.path, state) as server, stream(server.xds, Variant.DELTA) as envoy:
         await envoy.synced(["split_1"])
+        await server.until(lambda s: bool(s["kept"]["digest"]))
+        state.rename(tmp_path / "first")
         state.write_text("a file")
         status, said = await server.set_weights("split", {"1": 75, "2": 25})
         assert (status, said["error"]) == (503, "it cannot be kept: File exists")
@@ -263,8 +265,7 @@ async def test_what_cannot_be_kept_is_refused_and_what_cannot_be_deleted_is_told
         state.unlink()
         assert (await server.set_weights("split", {"1": 75, "2": 25}))[0] == 200
         assert percents(await envoy.accepted()) == [75, 25]
-        (state / NAME).unlink()
-        state.rmdir()
+        state.rename(tmp_path / "second")
         state.write_text("a file")
         status, said = await server.take_weights_back("split")
         assert status == 200

@@ -69,9 +69,10 @@ class Admin:
     async def _readyz(self, _: web.Request) -> web.Response:
         if self.stopping:
             return web.Response(status=503, text="stopping\n")
-        if self._snapshots.fleet is None:
+        if not self._snapshots.groups:
             return web.Response(status=503, text="no policy has been loaded yet\n")
-        return web.Response(text="ready\n")
+        last_good = self._control.policy.last_good is not None
+        return web.Response(text="ready, with the last good policy from the disk\n" if last_good else "ready\n")
 
     async def _exposition(self, _: web.Request) -> web.Response:
         self._metrics.envoys(standings(self._server.peers(), self._current))
@@ -87,6 +88,7 @@ class Admin:
                 self._current,
                 self._control.live,
                 self._server.turned_away(),
+                self._control.kept,
             )
         )
 
@@ -102,7 +104,7 @@ class Admin:
     async def _explain(self, request: web.Request) -> web.Response:
         fleet = self._snapshots.fleet
         if fleet is None:
-            return json_answer({"error": "no policy has been loaded yet"}, status=503)
+            return json_answer({"error": self._control.without_fleet}, status=503)
         try:
             sent, gateway = await asyncio.to_thread(sent_from, await request.read())
             return json_answer(await explained(fleet, self._control.live, self._control.policy, sent, gateway))

@@ -73,6 +73,15 @@ class Metrics:
         )
         self._live_overrides = Gauge("turnout_live_overrides", "Models that have live weights", registry=registry)
 
+        self._last_good = Gauge(
+            "turnout_last_good",
+            "1 while what a server before this one has kept is served, for want of good policies",
+            registry=registry,
+        )
+        self._keep_failing = Gauge(
+            "turnout_keep_failing", "1 while what is served cannot be kept on the disk", registry=registry
+        )
+
     def exposition(self) -> bytes:
         return bytes(generate_latest(self._registry))
 
@@ -122,6 +131,12 @@ class Metrics:
             if self._weights.get((model_name, version_name)) != weight:
                 self._policy_weight.labels(slug(model_name), version_name).set(weight)
         self._weights = weights
+
+    def last_good(self, served: bool) -> None:
+        self._last_good.set(served)
+
+    def keep_failing(self, failing: bool) -> None:
+        self._keep_failing.set(failing)
 
     def envoys(self, standings: Mapping[Standing, int]) -> None:
         for state in Standing:

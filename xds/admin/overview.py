@@ -26,8 +26,10 @@ def overview(status: Document) -> Document:
     return {
         "ok": status["policy"]["state"] == "ok"
         and all(envoy["synced"] for envoy in envoys)
-        and not status["turned_away"],
+        and not status["turned_away"]
+        and not (status.get("kept") or {}).get("problem"),
         "policy": status["policy"],
+        "kept": status.get("kept"),
         "overrides": status["overrides"],
         "groups": [_group(name, envoys) for name in sorted({envoy["group"] for envoy in envoys})],
         "envoys": envoys,
@@ -43,7 +45,7 @@ def as_text(document: Document, *, everyone: bool, colour: bool) -> str:
     """`everyone`: a line for each Envoy, however many there are."""
     envoys = document["envoys"]
     many = len(envoys) > MANY and not everyone
-    parts = [_policy(document["policy"], colour)]
+    parts = [_policy(document["policy"], colour), _kept(document["kept"])]
     parts.append("".join(f"{report.printable(override_text(live))}\n" for live in document["overrides"]))
     if len(envoys) > MANY:
         parts.append(_table(_GROUP_COLUMNS, [_group_row(group) for group in document["groups"]]))
@@ -120,7 +122,22 @@ def _policy(policy: Document, colour: bool) -> str:
     served = f"serving {policy['digest']} since {policy['loaded_at']}" if policy["digest"] else "serving nothing yet"
     diagnostics = [_diagnostic(found) for found in policy["diagnostics"]]
     counts = f", {report.summary(diagnostics)}" if diagnostics else ""
-    return f"policy {policy['state']}{counts}, {served}\n" + _blocks(diagnostics, colour)
+    return f"policy {policy['state']}{counts}, {served}\n" + _last_good(policy) + _blocks(diagnostics, colour)
+
+
+def _last_good(policy: Document) -> str:
+    found = policy.get("last_good")
+    if found is None:
+        return ""
+    parts = "" if found["fleet"] else "; its resources alone: nothing live can be set, nothing explained"
+    return report.printable(f"that is the last good, from the disk, as of {found['since']}{parts}") + "\n"
+
+
+def _kept(kept: Document | None) -> str:
+    if kept is None or not kept["problem"]:
+        return ""
+    stays = f"that of {kept['digest']}" if kept["digest"] else "nothing"
+    return report.printable(f"not kept on the disk, which has {stays}: {kept['problem']}") + "\n"
 
 
 def _diagnostic(found: Document) -> Diagnostic:

@@ -10,7 +10,8 @@ from compiler.diagnostics import Diagnostic
 from compiler.fleet import Fleet, Gateway, Model, Orchestrator, Version, cluster_name
 from xds.admin.overrides import overrides
 from xds.admin.standing import Standing, standing
-from xds.control import Policy
+from xds.control import LastGood, Policy
+from xds.keeping import Kept
 from xds.live.state import NOTHING_LIVE, LiveState, Override
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
 from xds.stream.peer import Peer
@@ -29,21 +30,30 @@ def status(
     current: Callable[[Group], Snapshot | None],
     live: LiveState = NOTHING_LIVE,
     turned_away: Iterable[TurnedAway] = (),
+    kept: Kept | None = None,
 ) -> Document:
-    """`fleet` is as policy has it. `current` gives the snapshot that a group is to have; `None` where it has none."""
+    """`fleet` is as policy has it. `current` gives the snapshot that a group is to have; `None` where it has none.
+    `kept` is `None` where nothing is to be kept."""
     return {
         "policy": {
             "state": policy.health,
             "digest": policy.digest,
             "loaded_at": None if policy.loaded_at is None else policy.loaded_at.isoformat(timespec="milliseconds"),
             "diagnostics": [_diagnostic(found) for found in policy.diagnostics],
+            "last_good": None if policy.last_good is None else _last_good(policy.last_good),
         },
+        "kept": None if kept is None else {"digest": kept.digest, "problem": kept.problem},
         "gateways": [] if fleet is None else [_gateway(gateway) for gateway in fleet.gateways],
         "models": [] if fleet is None else [_model(model, live.in_force) for model in fleet.models],
         "overrides": overrides(live, fleet),
         "envoys": [_envoy(peer, current(peer.node.group)) for peer in peers],
         "turned_away": [_turned_away(client) for client in turned_away],
     }
+
+
+def _last_good(found: LastGood) -> Document:
+    since = found.since.isoformat(timespec="milliseconds")
+    return {"since": since, "reason": found.reason, "fleet": found.fleet}
 
 
 def _turned_away(client: TurnedAway) -> Document:

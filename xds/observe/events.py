@@ -29,6 +29,8 @@ class PoliciesRead:
     """When the last of the changed files was saved, in seconds since 1970."""
     seconds: float
     """How long it took to compile them."""
+    files: tuple[tuple[str, str], ...] = ()
+    """Name and text of each that `fleet` was made of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,8 @@ async def policies(root: Path, colour: bool = False, environment: str = "") -> A
         previous = compiled
         said = report.text(compiled.diagnostics, compiled.sources, root, colour)
         digest = _digest(compiled.sources)
-        yield PoliciesRead(folder, compiled.fleet, compiled.diagnostics, said, digest, saved_at, seconds)
+        files = tuple((file.name, file.text) for file in compiled.sources.of(environment).files)
+        yield PoliciesRead(folder, compiled.fleet, compiled.diagnostics, said, digest, saved_at, seconds, files)
 
 
 async def _settled(

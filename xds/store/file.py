@@ -6,7 +6,6 @@ import errno
 import fcntl
 import json
 import logging
-import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TextIO
 
 from xds.live.document import document, live_state
 from xds.live.state import NOTHING_LIVE, LiveState
+from xds.store.whole import write_whole
 
 NAME = "live.json"
 ASIDE = f"{NAME}.broken"
@@ -60,27 +60,5 @@ class StateFile:
         return NOTHING_LIVE
 
     def save(self, state: LiveState) -> None:
-        """A new file takes the place of the old one when it is on the disk, and so does the folder's entry."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = json.dumps(document(state), indent=2, ensure_ascii=False) + "\n"
-        handle, name = tempfile.mkstemp(dir=self._folder, prefix=f".{NAME}.")  # mode 0600
-        fresh = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._folder / NAME)
-        except BaseException:
-            fresh.unlink(missing_ok=True)
-            raise
-        with suppress(OSError):  # the file is there by now; not every file system syncs a folder
-            _sync(self._folder)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        write_whole(self._folder / NAME, content.encode())

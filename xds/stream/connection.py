@@ -210,8 +210,7 @@ class Connection:
         except UnknownGroupError as unknown:
             # A group that was served and is no longer in the policy: its Envoys keep what they have.
             if self._snapshot is None:
-                reason = f"X105 node {self.node.id}: group '{self.node.group.name}' is unknown"
-                raise Refused(grpc.StatusCode.PERMISSION_DENIED, reason) from unknown
+                raise Refused(grpc.StatusCode.PERMISSION_DENIED, f"X105 node {self.node.id}: {unknown}") from unknown
         except PlacementError as problem:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"X105 node {self.node.id}: {problem}") from problem
         self._edition = edition

@@ -54,6 +54,12 @@ def served_as(fleet: Fleet, name: str) -> str | None:
     return name if any(model.tenant == tenant for model in fleet.models) else SIDECAR
 
 
+def served_as_others(fleet: Fleet) -> dict[str, str]:
+    """The groups of tenants that are served as another one, and that one."""
+    owners = {model.tenant for model in fleet.models}
+    return {f"{TENANTS_SIDECAR}{tenant.name}": SIDECAR for tenant in fleet.tenants if tenant.name not in owners}
+
+
 def group_gateway(fleet: Fleet, name: str) -> Gateway | None:
     """The gateway that a group serves, with only those hosts that Envoy carries; `None` for an unknown group."""
     for gateway in fleet.gateways:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
@@ -59,13 +59,48 @@ def listeners(gateway: Gateway, placement: Placement, tracing: Tracing | None = 
     return _listeners(replace(gateway, models=(), orchestrator=None), placement, asked)
 
 
+def listener_names(gateway: Gateway) -> tuple[str, ...]:
+    """In policy's order."""
+    return tuple(_name(gateway, entry) for entry in gateway.listeners) if gateway.hosts else ()
+
+
+def moved(found: ResourceSet, order: Sequence[str], placement: Placement) -> ResourceSet:
+    """Listeners at policy's placement, moved to another without the policy: `order` is that of `listener_names`.
+
+    The same bytes as `listeners` makes. Raises PlacementError as it does.
+    """
+    _check_last_port(len(order), placement)
+    return ResourceSet(
+        message_resource(name, _moved(found[name].body, position, placement), found[name].origin)
+        for position, name in enumerate(order)
+    )
+
+
+def _moved(body: bytes, position: int, placement: Placement) -> listener_pb2.Listener:
+    message = listener_pb2.Listener.FromString(body)
+    place = message.address.socket_address
+    place.address = placement.address or place.address
+    place.port_value = place.port_value if placement.port is None else placement.port + position
+    for chain in message.filter_chains:
+        if placement.secrets and chain.HasField("transport_socket"):
+            context = tls_pb2.DownstreamTlsContext()
+            chain.transport_socket.typed_config.Unpack(context)
+            secret = context.common_tls_context.tls_certificates[0].private_key.filename.split("/")[-2]
+            chain.transport_socket.typed_config.CopyFrom(packed(_tls_context(f"{placement.secrets}/{secret}")))
+    return message
+
+
+def _check_last_port(count: int, placement: Placement) -> None:
+    last = (placement.port or 0) + count - 1
+    if last > LAST_PORT:
+        reason = f"with {count} listeners the last would be at port {last}, beyond {LAST_PORT}"
+        raise PlacementError(f"node metadata turnout.port: {placement.port}: {reason}")
+
+
 @lru_cache(PLACEMENTS)
 def _listeners(gateway: Gateway, placement: Placement, tracing: Tracing | None) -> ResourceSet:
     """Most edits leave them alone, and of each placement there is one."""
-    last = (placement.port or 0) + len(gateway.listeners) - 1
-    if last > LAST_PORT:
-        reason = f"with {len(gateway.listeners)} listeners the last would be at port {last}, beyond {LAST_PORT}"
-        raise PlacementError(f"node metadata turnout.port: {placement.port}: {reason}")
+    _check_last_port(len(gateway.listeners), placement)
     return ResourceSet(
         message_resource(_name(gateway, entry), listener(gateway, entry, position, placement, tracing), gateway.origin)
         for position, entry in enumerate(gateway.listeners)

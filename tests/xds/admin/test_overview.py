@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ from tests.xds.stream.client import Client
 from tests.xds.stream.snapshots import CLUSTER, ENDPOINT, ORIGIN, snapshot
 from xds.admin.overview import MANY, as_text, overview
 from xds.admin.status import status
-from xds.control import Health, Policy
+from xds.control import Health, LastGood, Policy
+from xds.keeping import Kept
 from xds.snapshot import Snapshot
 from xds.stream.node import Node
 from xds.stream.peer import Peer
@@ -153,6 +156,22 @@ def test_the_policy_comes_first_with_its_problems() -> None:
         "\n"
         "no Envoy is connected\n"
     )
+
+
+def test_the_last_good_is_told_and_what_it_lacks() -> None:
+    since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    policy = Policy(Health.BROKEN, "d1", since, last_good=LastGood(since, "", fleet=True))
+    whole = text(seen(policy=policy))
+    assert "that is the last good, from the disk, as of 2026-01-02T03:04:05.000+00:00\n" in whole
+    alone = text(seen(policy=replace(policy, last_good=LastGood(since, "", fleet=False))))
+    assert "its resources alone: nothing live can be set, nothing explained\n" in alone
+
+
+def test_what_cannot_be_kept_is_told_and_is_not_well() -> None:
+    document = overview(status(OK, None, [], lambda _: None, kept=Kept("d0", "No space left on device")))
+    assert document["ok"] is False
+    assert "not kept on the disk, which has that of d0: No space left on device\n" in text(document)
+    assert overview(status(OK, None, [], lambda _: None, kept=Kept("d1")))["ok"] is True
 
 
 def test_names_cannot_command_the_terminal() -> None:

@@ -15,7 +15,8 @@ from tests.xds.stream.client import Client
 from tests.xds.stream.snapshots import ENDPOINT, ORIGIN, snapshot
 from tests.xds.translate import fleets
 from xds.admin.status import Document, status
-from xds.control import Health, Policy
+from xds.control import Health, LastGood, Policy
+from xds.keeping import Kept
 from xds.snapshot import Snapshot
 from xds.stream.node import Node
 from xds.stream.peer import Peer
@@ -34,7 +35,8 @@ def envoy(client: Client, at: Snapshot | None) -> Document:
 
 def test_before_a_policy_is_loaded_there_is_a_document_too() -> None:
     assert status(Policy(), None, [], lambda _: None) == {
-        "policy": {"state": "loading", "digest": "", "loaded_at": None, "diagnostics": []},
+        "policy": {"state": "loading", "digest": "", "loaded_at": None, "diagnostics": [], "last_good": None},
+        "kept": None,
         "gateways": [],
         "models": [],
         "overrides": [],
@@ -61,7 +63,17 @@ def test_the_policy_is_shown_with_its_diagnostics() -> None:
                 "hint": "set this weight to 20",
             }
         ],
+        "last_good": None,
     }
+
+
+def test_what_is_served_from_the_disk_is_told_with_the_reason_and_what_cannot_be_kept_with_the_problem() -> None:
+    since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    policy = Policy(Health.BROKEN, "d1", since, last_good=LastGood(since, "policies: P010 no policies", fleet=False))
+    found = status(policy, None, [], lambda _: None, kept=Kept("d0", "No space left on device"))
+    shown = {"since": "2026-01-02T03:04:05.000+00:00", "reason": "policies: P010 no policies", "fleet": False}
+    assert found["policy"]["last_good"] == shown
+    assert found["kept"] == {"digest": "d0", "problem": "No space left on device"}
 
 
 def test_models_and_gateways_are_shown_and_the_document_is_json() -> None:

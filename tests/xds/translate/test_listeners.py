@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from google.protobuf.json_format import MessageToDict
@@ -11,8 +12,8 @@ from google.protobuf.json_format import MessageToDict
 from compiler.fleet import Gateway, Listener, Protocol
 from compiler.fleet.names import SIDECAR
 from tests.xds.translate.fleets import fleet, gateway, model
-from xds.translate.group import Placement, group_gateway
-from xds.translate.listeners import listener, listeners
+from xds.translate.group import Placement, PlacementError, group_gateway
+from xds.translate.listeners import listener, listener_names, listeners, moved
 
 TWO = (Listener(8080, Protocol.HTTP, None), Listener(8443, Protocol.HTTPS, "public-tls"))
 
@@ -44,6 +45,29 @@ def test_a_placement_moves_all_listeners_and_keeps_their_names() -> None:
         ("default-8080", "127.0.0.2", 19000),
         ("default-8443", "127.0.0.2", 19001),
     ]
+
+
+@pytest.mark.parametrize(
+    "placement",
+    [
+        Placement(),
+        Placement(port=19000),
+        Placement(address="::1"),
+        Placement(secrets="/keys"),
+        Placement(65534, "127.0.0.2", "/my/keys"),
+    ],
+)
+def test_listeners_are_moved_without_the_policy_to_the_same_bytes(placement: Placement) -> None:
+    at = gateway(("chat",), listeners=TWO[::-1])
+    found = moved(listeners(at, Placement()), listener_names(at), placement)
+    assert {name: r.body for name, r in found.items()} == {n: r.body for n, r in listeners(at, placement).items()}
+    assert [r.origin for r in found.values()] == [at.origin] * 2
+
+
+def test_listeners_are_not_moved_beyond_the_last_port() -> None:
+    at = gateway(("chat",), listeners=TWO)
+    with pytest.raises(PlacementError, match="beyond 65535"):
+        moved(listeners(at, Placement()), listener_names(at), Placement(65535))
 
 
 def test_a_sidecar_listens_on_loopback() -> None:
