@@ -8,10 +8,9 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-# No test fails for being slow: the machine may be busy.
+# No test fails for being slow: the machine may be busy. In CI, hypothesis has a profile of its own that says so too.
 settings.register_profile("default", deadline=None)
 settings.register_profile("soak", max_examples=5_000, deadline=None)
-settings.load_profile("default")
 
 IN_CI = os.environ.get("CI", "").lower() in {"true", "1"}
 
