@@ -10,7 +10,17 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from compiler.diagnostics import Diagnostic
-from compiler.emit import autoscaling, flagger, istio, kubernetes, observability, pools, priorities, tenancy
+from compiler.emit import (
+    autoscaling,
+    flagger,
+    gateway_api,
+    istio,
+    kubernetes,
+    observability,
+    pools,
+    priorities,
+    tenancy,
+)
 from compiler.emit.object import Object
 from compiler.fleet import Fleet
 from compiler.kept import Kept
@@ -29,6 +39,7 @@ class Emitter(Protocol):
 EMITTERS: tuple[Emitter, ...] = (
     kubernetes,
     istio,
+    gateway_api,
     tenancy,
     pools,
     autoscaling,

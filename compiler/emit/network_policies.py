@@ -13,6 +13,7 @@ from compiler.emit.names import (
     CONTAINER_PORT,
     CONTROL_APP,
     GATEWAY_APP,
+    GATEWAY_NAME_LABEL,
     ISTIO_INGRESS,
     MODEL_LABEL,
     SIDECARS_LABEL,
@@ -68,7 +69,10 @@ def _denied(space: Space) -> dict[str, Any]:
     """Gateways and the control server have policies of their own; a tenant's namespace has neither."""
     if space.tenant is not None:
         return {}
-    return {"matchExpressions": [{"key": _APP, "operator": "NotIn", "values": [CONTROL_APP, GATEWAY_APP]}]}
+    denied: list[dict[str, Any]] = [{"key": _APP, "operator": "NotIn", "values": [CONTROL_APP, GATEWAY_APP]}]
+    if space.runs_gateway_api:
+        denied.append({"key": GATEWAY_NAME_LABEL, "operator": "DoesNotExist"})
+    return {"matchExpressions": denied}
 
 
 def _models(space: Space, platform_namespace: str) -> dict[str, Any]:
@@ -92,6 +96,10 @@ def _asking(space: Space, platform_namespace: str) -> Iterator[Peer]:
     yield {**_in(platform_namespace), **_pods({_APP: CONTROL_APP})}
     if space.in_mesh:
         yield {**_OF_NO_TENANT, **_pods(ISTIO_INGRESS)}
+    if space.gateway_api:
+        # In which namespace they are is the implementation's choice.
+        named = {"key": GATEWAY_NAME_LABEL, "operator": "In", "values": [*space.gateway_api]}
+        yield {**_OF_NO_TENANT, "podSelector": {"matchExpressions": [named]}}
     # Envoys beside clients: whoever may label namespaces decides where those are.
     yield {"namespaceSelector": {"matchLabels": {SIDECARS_LABEL: "true"}}}
     if space.tenant is not None:

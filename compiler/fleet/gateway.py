@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from compiler.diagnostics import Position
+from compiler.diagnostics import BUILT_IN, Position
 from compiler.fleet.rules import Condition, LengthUnit
 from compiler.fleet.traffic import Fault, Mirror, Retries, Timeouts
 
@@ -16,6 +16,8 @@ class Carrier(StrEnum):
     ENVOY = "envoy"
     """Turnout's own Envoys, over xDS."""
     ISTIO = "istio"
+    GATEWAY_API = "gatewayApi"
+    """An implementation of the Kubernetes Gateway API. It reads no body."""
 
 
 class Protocol(StrEnum):
@@ -159,6 +161,8 @@ class Gateway:
     labels: tuple[tuple[str, str], ...]
     annotations: tuple[tuple[str, str], ...]
     origin: Position
+    limit_origin: Position = BUILT_IN
+    """Of the policy that says `max_request_bytes`."""
 
     @property
     def length_unit(self) -> LengthUnit:

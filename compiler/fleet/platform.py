@@ -57,6 +57,8 @@ class Platform:
     """Its address; None where nothing is rendered for it, as prometheus-operator may be missing."""
     autoscaler: Autoscaler = Autoscaler.HPA
     tracing: Tracing | None = None
+    gateway_class: str | None = None
+    """The GatewayClass of every Gateway of the Gateway API; set where that carries a host."""
 
 
 BUILT_IN_PLATFORM = Platform()

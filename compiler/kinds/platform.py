@@ -26,16 +26,18 @@ RepositoryText = Annotated[
     AfterValidator(_without_password),
     Shape(r"^[!-~]+\Z", "no address of a repository", "https://git.example.com/policy.git"),
 ]
-CarrierText = Literal["envoy", "istio"]
+CarrierText = Literal["envoy", "istio", "gatewayApi"]
 
 
 class DataPlaneSpec(Part):
     """Who carries a host's traffic; one carrier for each host."""
 
     default: CarrierText = "envoy"
-    """envoy: Turnout's own, over xDS. istio: rendered VirtualServices and DestinationRules."""
+    """envoy: Turnout's own, over xDS. istio: rendered VirtualServices. gatewayApi: rendered HTTPRoutes."""
     hosts: dict[HostName, CarrierText] = Field(default={})
     """Hosts of gateways that another one carries."""
+    gateway_class: Name | None = None
+    """The GatewayClass of the implementation that runs gateways of gatewayApi. Required where a host is so carried."""
 
 
 class VersionsSpec(Part):

@@ -57,4 +57,5 @@ def _platform(policies: Policies, platform: Settings) -> Platform:
         prometheus=platform.prometheus,
         tracing=platform.tracing,
         autoscaler=platform.autoscaler,
+        gateway_class=platform.gateway_class,
     )

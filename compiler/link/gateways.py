@@ -78,6 +78,7 @@ def _gateway(
         labels=tuple(sorted(metadata.labels.items())),
         annotations=tuple(sorted(metadata.annotations.items())),
         origin=policy.at("metadata", "name"),
+        limit_origin=policy.said("spec", "maxRequestBytes"),
     )
 
 
