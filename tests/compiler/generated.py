@@ -101,7 +101,7 @@ def platform(draw: st.DrawFn) -> Document:
     )
     carriers = some(draw, {"default": st.sampled_from(CARRIERS)})
     if carriers:
-        spec["dataPlane"] = carriers
+        spec["dataPlane"] = {**carriers, "gatewayClass": "example"}
     return document("Platform", "platform", spec)
 
 
