@@ -10,6 +10,7 @@ from compiler import regex
 from compiler.diagnostics import Position
 from compiler.fleet import (
     Backend,
+    Carrier,
     Condition,
     ConnectionPool,
     Fault,
@@ -30,7 +31,9 @@ from compiler.fleet import (
 )
 from compiler.fleet.routes import hop_backends, mirror_shares
 from compiler.fleet.rules import Value
-from compiler.request import MODELS_PATH, OPENAI_PATHS, TIER_HEADER, Request
+from compiler.request import MODEL_NAME_HEADER, MODELS_PATH, OPENAI_PATHS, TIER_HEADER, Request, without_body
+
+_UNNAMED = f"the Gateway API reads no body: a model is named in the header {MODEL_NAME_HEADER}, or in the path"
 
 
 class Stage(StrEnum):
@@ -125,6 +128,8 @@ class Decision:
     """The line that decided."""
     refusal: Refusal | None = None
     """Set when nobody answers."""
+    carrier: Carrier = Carrier.ENVOY
+    """Of the host that was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,7 @@ class _Asking:
     models: Mapping[str, Model]
     committed: Mapping[str, Model]
     """As the route tables have them."""
+    carrier: Carrier
     steps: list[Step] = field(default_factory=list)
 
 
@@ -164,6 +170,7 @@ def evaluate(
     gateway: Gateway | None = None,
     look: Look = always_ready,
     committed: Fleet | None = None,
+    carrier: Carrier | None = None,
 ) -> Decision:
     """Where `request` goes at `gateway`; at the one that serves its host when none is given.
 
@@ -173,22 +180,30 @@ def evaluate(
 
     `committed` is the fleet that route tables are made from, where live weights make `fleet` another one: they move
     shares, but who stands in, in which order, and to whom is mirrored, is what the tables say.
+
+    `carrier` is that of the request's host unless given. Only the Gateway API changes the answer: it reads no body.
     """
     at = gateway if gateway is not None else gateway_of(fleet, request.host)
     if at is None:
         return Decision(Stage.NONE, "", (), refusal=Refusal.HOST_NOT_FOUND)
-    if request.path == MODELS_PATH and request.method == "GET":
+    carried = carrier if carrier is not None else carrier_of(at, request.host)
+    bodiless = carried is Carrier.GATEWAY_API
+    if request.path == MODELS_PATH and request.method == "GET" and not bodiless:
         step = Step(Stage.MODELS, at.name, True, "the gateway lists its models", at.origin)
-        return Decision(Stage.MODELS, at.name, (step,), origin=at.origin)
+        return Decision(Stage.MODELS, at.name, (step,), origin=at.origin, carrier=carried)
     models = {model.name: model for model in fleet.models}
     in_tables = models if committed is None else {model.name: model for model in committed.models}
-    asking = _Asking(request, at, models, in_tables)
-    for attempt in (_explicit, _rules, _capability, _default, _fallback):
-        choice = attempt(asking)
-        if choice is not None:
-            return _decision(asking, choice, look)
+    asking = _Asking(request, at, models, in_tables, carried)
+    for asking.request in without_body(request) if bodiless else (request,):
+        for attempt in (_explicit, _rules, _capability, _default, _fallback):
+            choice = attempt(asking)
+            if choice is not None:
+                return _decision(asking, choice, look)
+    if bodiless and asking.request.model is None:
+        asking.steps.append(Step(Stage.EXPLICIT, request.model or at.name, False, _UNNAMED, at.origin))
     origin = at.origin if request.model is not None else None
-    return Decision(Stage.NONE, at.name, tuple(asking.steps), origin=origin, refusal=Refusal.MODEL_NOT_FOUND)
+    refusal = Refusal.MODEL_NOT_FOUND
+    return Decision(Stage.NONE, at.name, tuple(asking.steps), origin=origin, refusal=refusal, carrier=carried)
 
 
 def gateway_asked(fleet: Fleet, host: str, name: str | None) -> Gateway | None:
@@ -209,6 +224,16 @@ def gateway_of(fleet: Fleet, host: str) -> Gateway | None:
     found = [(_closeness(name.name, host), gateway) for gateway in fleet.gateways for name in gateway.hosts]
     best = max((closeness for closeness, _ in found), default=-1)
     return next((gateway for closeness, gateway in found if closeness == best and best >= 0), None)
+
+
+def carrier_of(gateway: Gateway, host: str) -> Carrier:
+    """Who carries `host`; for none that the gateway serves, who carries its first."""
+    return max(gateway.hosts, key=lambda known: _closeness(known.name, host)).carrier
+
+
+def reads_bodies(gateway: Gateway | None, host: str) -> bool:
+    """Whether what a body says has a say in where it goes."""
+    return gateway is None or carrier_of(gateway, host) is not Carrier.GATEWAY_API
 
 
 def holds(condition: Condition, request: Request) -> bool:
@@ -240,13 +265,21 @@ def _explicit(asking: _Asking) -> _Choice | None:
 def _rules(asking: _Asking) -> _Choice | None:
     orchestrator = _chooser(asking)
     for rule in orchestrator.rules if orchestrator else ():
-        failed = next((c for c in rule.conditions if not holds(c, asking.request)), None)
+        failed = next((c for c in rule.conditions if not _met(c, asking)), None)
         if failed is not None:
             asking.steps.append(Step(Stage.RULE, rule.name, False, _why_not(failed, asking.request), failed.origin))
             continue
         why = " and ".join(map(str, rule.conditions)) or "it takes every request"
         return _Choice(Stage.RULE, rule.name, why, _members(rule.targets, asking), rule, rule.origin)
     return None
+
+
+def _met(condition: Condition, asking: _Asking) -> bool:
+    by_segments = condition.field is Field.PATH and condition.operator is Operator.PREFIX
+    if by_segments and asking.carrier is Carrier.GATEWAY_API:
+        # To a PathPrefix of the Gateway API /v1/ and /v1 are the same.
+        return f"{asking.request.path}/".startswith(str(condition.values[0]))
+    return holds(condition, asking.request)
 
 
 def _capability(asking: _Asking) -> _Choice | None:
@@ -313,6 +346,7 @@ def _decision(asking: _Asking, choice: _Choice, look: Look) -> Decision:
         timeouts=choice.settings.timeouts,
         origin=choice.origin,
         refusal=refusal,
+        carrier=asking.carrier,
     )
 
 
@@ -364,6 +398,8 @@ def _chooser(asking: _Asking) -> Orchestrator | None:
     request, orchestrator = asking.request, asking.gateway.orchestrator
     if request.model is not None:
         return orchestrator if _chooses(orchestrator, request.model) else None
+    if asking.carrier is Carrier.GATEWAY_API:
+        return None  # the body may name a model
     return orchestrator if request.method == "POST" and request.path in OPENAI_PATHS else None
 
 

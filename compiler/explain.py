@@ -14,6 +14,7 @@ from compiler.diagnostics import BUILT_IN, Position
 from compiler.evaluate import Chosen, Decision, Refusal
 from compiler.fleet import (
     Backend,
+    Carrier,
     ConnectionPool,
     Endpoint,
     Fault,
@@ -46,10 +47,12 @@ STATUS = {
 def document(request: Request, decision: Decision, place: Place, healthy: Healthy | None = None) -> Document:
     """Its keys are an interface:
 
-    `{"stage", "rule", "gateway", "targets": [{"model", "version", "share", "tiers", "limits", "fallback", "insteadOf",
-    "rollout", "origin"}], "unanswered", "mirrors", "fault", "timeouts", "retries", "error", "origin",
+    `{"stage", "rule", "gateway", "carrier", "targets": [{"model", "version", "share", "tiers", "limits", "fallback",
+    "insteadOf", "rollout", "origin"}], "unanswered", "mirrors", "fault", "timeouts", "retries", "error", "origin",
     "steps": [{"stage", "name", "matched", "why", "origin"}], "request"}`. `stage` is explicit, rule, capability,
     default, fallback, models or none; `share` and `unanswered` are of 1.
+
+    What the carrier of the host has no words for is null: `limits` and `retries` with the Gateway API.
 
     `healthy` tells of an instance whether it is well; without it nothing is said of health.
     """
@@ -57,16 +60,18 @@ def document(request: Request, decision: Decision, place: Place, healthy: Health
     def told(position: Position) -> str:
         return "default" if position == BUILT_IN else place(position)
 
+    standard = decision.carrier is Carrier.GATEWAY_API
     return {
         "stage": str(decision.stage),
         "rule": decision.rule or None,
         "gateway": decision.gateway or None,
-        "targets": [_target(target, told, healthy) for target in decision.targets],
+        "carrier": str(decision.carrier) if decision.gateway else None,
+        "targets": [_target(target, told, healthy, limited=not standard) for target in decision.targets],
         "unanswered": (WHOLE - sum(target.share for target in decision.targets)) / WHOLE if decision.targets else 0,
         "mirrors": [_mirror(mirror) for mirror in decision.mirrors],
         "fault": _fault(decision.fault, told) if decision.fault else None,
         "timeouts": _timeouts(request, decision.timeouts, told) if decision.timeouts else None,
-        "retries": _retries(decision.retries, told) if decision.retries else None,
+        "retries": _retries(decision.retries, told) if decision.retries and not standard else None,
         "error": {"status": STATUS[decision.refusal], "code": str(decision.refusal)} if decision.refusal else None,
         "origin": told(decision.origin) if decision.origin else None,
         "steps": [
@@ -107,13 +112,13 @@ def as_text(explained: Document) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _target(target: Chosen, place: Place, healthy: Healthy | None) -> Document:
+def _target(target: Chosen, place: Place, healthy: Healthy | None, *, limited: bool) -> Document:
     return {
         "model": target.model.name,
         "version": target.version.name,
         "share": target.share / WHOLE,
         "tiers": list(_tiers(target.model, target.version, healthy)),
-        "limits": _limits(target.limits, place),
+        "limits": _limits(target.limits, place) if limited else None,
         "fallback": [_named(backend) for backend in target.hops],
         "insteadOf": [_named(backend) for backend in target.instead_of],
         "rollout": _rollout(target.model.rollout, place) if target.model.rollout else None,
@@ -240,7 +245,8 @@ def _refused(explained: Document) -> str:
 def _decided(explained: Document) -> str:
     who = f"rule {explained['rule']}" if explained["rule"] else explained["stage"]
     where = f", {explained['origin']}" if explained["origin"] else ""
-    return f"{who} decides at gateway {explained['gateway']}{where}"
+    by = " by the Gateway API" if explained["carrier"] == Carrier.GATEWAY_API else ""
+    return f"{who} decides at gateway {explained['gateway']}{by}{where}"
 
 
 def _target_lines(target: Document) -> Iterator[str]:
@@ -249,7 +255,15 @@ def _target_lines(target: Document) -> Iterator[str]:
     indent = " " * 12
     if target["tiers"]:
         yield f"{indent}{', then '.join(map(_tier, target['tiers']))}"
-    limits = target["limits"]
+    if target["limits"]:
+        yield indent + _limits_text(target["limits"])
+    if target["fallback"]:
+        yield f"{indent}when none is well: {_listed(target['fallback'])}"
+    if target["rollout"]:
+        yield f"{indent}{_rollout_text(target['rollout'])}"
+
+
+def _limits_text(limits: Document) -> str:
     shown = [
         f"{limits[name]:,} {what}"
         for name, what in (
@@ -260,11 +274,7 @@ def _target_lines(target: Document) -> Iterator[str]:
         if limits[name]
     ]
     said = ", ".join(shown) or "no limits"
-    yield f"{indent}{said}, connect within {limits['connectTimeout']}  ({limits['origin']})"
-    if target["fallback"]:
-        yield f"{indent}when none is well: {_listed(target['fallback'])}"
-    if target["rollout"]:
-        yield f"{indent}{_rollout_text(target['rollout'])}"
+    return f"{said}, connect within {limits['connectTimeout']}  ({limits['origin']})"
 
 
 def _rollout_text(rollout: Document) -> str:
@@ -303,6 +313,8 @@ def _route_lines(explained: Document) -> Iterator[str]:
     said = ", ".join(f"{name} {value}" for name, value in timeouts.items())
     yield f"  {kind}: {said}  ({explained['timeouts']['origin']})"
     retries = explained["retries"]
+    if not retries:
+        return
     tries = (
         f"tried again up to {retries['attempts']} times before the first byte, on {', '.join(retries['retryOn'])}"
         if retries["attempts"]

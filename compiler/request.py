@@ -24,6 +24,7 @@ MOST_CAPABILITIES = 64
 MOST_METADATA_BYTES = 256
 """Of an entry of `metadata`; a longer one, or one with control characters, fits no header and counts as absent."""
 TIER_HEADER = "x-user-tier"
+MODEL_NAME_HEADER = "model-name"
 HOP_HEADERS = ("connection", "content-length", "host", "te", "transfer-encoding", "x-request-id")
 HOP_PREFIXES = ("x-envoy-", "x-forwarded-")
 """Of headers that proxies set or take away: what a rule would see is not what the client has sent."""
@@ -99,10 +100,10 @@ def parse_curl(line: str) -> Sent:
     return Sent(method, path, (*host, *given), "&".join(known.data).encode())
 
 
-def read_request(sent: Sent, length_unit: LengthUnit = LengthUnit.CHARACTERS) -> Request:
+def read_request(sent: Sent, length_unit: LengthUnit = LengthUnit.CHARACTERS, *, reads_body: bool = True) -> Request:
     """What the gateway's pass over a request finds in it. Raises MalformedRequestError.
 
-    The body is read where it is JSON: on OpenAI's paths always, elsewhere by content-type.
+    The body is read where it is JSON: on OpenAI's paths always, elsewhere by content-type. Without a pass nobody does.
     """
     method, body = sent.method, sent.body
     plain_path = re.split(r"[?#]", sent.path, maxsplit=1)[0]
@@ -111,17 +112,34 @@ def read_request(sent: Sent, length_unit: LengthUnit = LengthUnit.CHARACTERS) ->
     if plain_path == MODELS_PATH:
         return bare  # the list of models, whatever else the request says
     document: Mapping[str, Any] = {}
-    if method == "POST" and (plain_path in OPENAI_PATHS or _is_json(_joined(headers, "content-type"))):
+    if reads_body and method == "POST" and (plain_path in OPENAI_PATHS or _is_json(_joined(headers, "content-type"))):
         document = _document(body, plain_path in OPENAI_PATHS)
     return replace(
         bare,
-        model=_joined(headers, "model-name") or _path_model(plain_path) or _body_model(document),
+        model=_joined(headers, MODEL_NAME_HEADER) or _path_model(plain_path) or _body_model(document),
         prompt_length=_prompt_length(document, length_unit),
         max_tokens=_whole(document.get("max_tokens"), document.get("max_completion_tokens")),
         capabilities=_capabilities(_joined(headers, "x-capability"), document.get("capabilities")),
         metadata=_metadata(document.get("metadata")),
         stream=document.get("stream") is True,
     )
+
+
+def without_body(request: Request) -> tuple[Request, ...]:
+    """What is left of it for a proxy that does not read bodies and matches longer paths first.
+
+    Once by the name in the path and once by that in the header, where there are such: the second counts where nothing
+    comes of the first.
+    """
+    headers = {name: _joined(request.headers, name) for name in request.headers}
+    names = [name for name in (path_name(request.path), headers.get(MODEL_NAME_HEADER)) if name]
+    return tuple(Request(request.host, request.method, request.path, headers, name) for name in names or (None,))
+
+
+def path_name(path: str) -> str | None:
+    """What the path calls the model, as it is written there."""
+    found = re.match(r"/v1/models/([^/]+)", path)
+    return found[1] if found else None
 
 
 def _headers(sent: Sent) -> dict[str, str | tuple[str, ...]]:
@@ -233,8 +251,8 @@ def _whole(*values: Any) -> int | None:
 
 
 def _path_model(path: str) -> str | None:
-    found = re.match(r"/v1/models/([^/]+)", path)
-    return unquote(found[1]) if found else None
+    name = path_name(path)
+    return None if name is None else unquote(name)
 
 
 def _is_json(content_type: str) -> bool:

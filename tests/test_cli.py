@@ -323,6 +323,28 @@ def test_explain_says_who_decides_and_exits_accordingly(tmp_path: Path) -> None:
     assert (wrong.returncode, "is not 'NAME: VALUE'" in wrong.stderr) == (2, True)
 
 
+def test_explain_reads_no_body_where_the_carrier_of_the_host_reads_none(tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    platform = """---
+apiVersion: turnout.dev/v1
+kind: Platform
+metadata: {name: platform}
+spec: {dataPlane: {default: gatewayApi, gatewayClass: example}}
+"""
+    (tmp_path / "policies" / "chat.yaml").write_text(MODEL + platform)
+    post = 'curl http://x/v1/completions -d \'{"model": "chat"}\''
+    body = turnout(tmp_path, "explain", "--curl", post, "--format", "json")
+    told = json.loads(body.stdout)
+    assert (body.returncode, told["stage"], told["error"]["code"]) == (1, "none", "model_not_found")
+    assert (told["carrier"], "reads no body" in told["steps"][0]["why"]) == ("gatewayApi", True)
+    named = turnout(tmp_path, "explain", "--curl", f"{post} -H 'model-name: chat'", "--format", "json")
+    told = json.loads(named.stdout)
+    assert (named.returncode, told["targets"][0]["model"]) == (0, "chat")
+    assert (told["retries"], told["targets"][0]["limits"], told["timeouts"]["total"]) == (None, None, "5m")
+    broken = turnout(tmp_path, "explain", "--curl", "curl http://x/v1/completions -H 'model-name: chat' -d '{'")
+    assert (broken.returncode, "by the Gateway API" in broken.stdout) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 import compiler.fleet as parts
-from compiler.diagnostics import Position
+from compiler.diagnostics import Diagnostic, Position
+from compiler.emit import EMITTERS
 from compiler.evaluate import evaluate
 from compiler.explain import document
-from compiler.fleet import Fleet
+from compiler.fleet import Carrier, Fleet
+from compiler.kept import Kept
 from compiler.pipeline import compile_policies, manifests
 from compiler.prove import prove
 from compiler.request import Request
@@ -46,7 +48,17 @@ _OF_ROLLOUTS = (
     "source",
     "confidence",
 )
-TOLD = ("origin", "engine_origin", "value_origins", "priority", "expected_qps", "webhook", *_OF_ROLLOUTS)
+TOLD = (
+    "origin",
+    "limit_origin",
+    "stream_origin",
+    "engine_origin",
+    "value_origins",
+    "priority",
+    "expected_qps",
+    "webhook",
+    *_OF_ROLLOUTS,
+)
 """Fields that no file and no resource depends on."""
 
 Path_ = tuple[str | int, ...]
@@ -75,7 +87,18 @@ def told(of: Fleet) -> object:
     explained = [
         document(request, evaluate(of, request, gateway), str) for gateway in of.gateways for request in REQUESTS
     ]
-    return status(Policy(), of, (), lambda _: None), explained, prove(of)
+    unexpressed = [unsaid(of, carrier) for carrier in Carrier]
+    return status(Policy(), of, (), lambda _: None), explained, prove(of), unexpressed
+
+
+def unsaid(of: Fleet, carrier: Carrier) -> list[Diagnostic]:
+    """What the targets say that they cannot express where `carrier` has every host."""
+    gateways = tuple(
+        dataclasses.replace(gateway, hosts=tuple(dataclasses.replace(host, carrier=carrier) for host in gateway.hosts))
+        for gateway in of.gateways
+    )
+    carried = dataclasses.replace(of, gateways=gateways)
+    return [found for emitter in EMITTERS for found in emitter.diagnostics(carried, Kept())]
 
 
 def places(value: Any, path: Path_ = ()) -> Iterator[tuple[str, Path_]]:

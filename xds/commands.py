@@ -136,7 +136,7 @@ def explain(options: argparse.Namespace) -> int:
 def _explained(options: argparse.Namespace, sent: Sent) -> Document | None:
     """By the policies; None where they are broken. Raises MalformedRequestError; ValueError for an unknown gateway."""
     from compiler import explain as explained
-    from compiler.evaluate import evaluate, gateway_asked
+    from compiler.evaluate import evaluate, gateway_asked, reads_bodies
     from compiler.fleet import LengthUnit
     from compiler.report import shown
     from compiler.request import read_request
@@ -150,7 +150,8 @@ def _explained(options: argparse.Namespace, sent: Sent) -> Document | None:
             print(f"turnout: {options.policies} have errors: run turnout check", file=sys.stderr)
         return None
     gateway = gateway_asked(compiled.fleet, sent.host, options.gateway)
-    request = read_request(sent, gateway.length_unit if gateway else LengthUnit.CHARACTERS)
+    unit = gateway.length_unit if gateway else LengthUnit.CHARACTERS
+    request = read_request(sent, unit, reads_body=reads_bodies(gateway, sent.host))
     decision = evaluate(compiled.fleet, request, gateway)
     return explained.document(request, decision, lambda position: shown(position, options.policies))
 

@@ -10,7 +10,18 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from compiler.diagnostics import Diagnostic
-from compiler.emit import autoscaling, envoys, flagger, istio, kubernetes, observability, pools, priorities, tenancy
+from compiler.emit import (
+    autoscaling,
+    envoys,
+    flagger,
+    gateway_api,
+    istio,
+    kubernetes,
+    observability,
+    pools,
+    priorities,
+    tenancy,
+)
 from compiler.emit.object import Object
 from compiler.fleet import Fleet
 from compiler.kept import Kept
@@ -29,6 +40,7 @@ class Emitter(Protocol):
 EMITTERS: tuple[Emitter, ...] = (
     kubernetes,
     istio,
+    gateway_api,
     tenancy,
     pools,
     autoscaling,

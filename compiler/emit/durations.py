@@ -18,6 +18,16 @@ def envoy_duration(value: timedelta) -> str:
     return f"{milliseconds // 1000}{fraction}s"
 
 
+def gateway_api_duration(value: timedelta) -> str:
+    """`5m`, `1h30m` or `1s500ms`: at most five digits of each unit. https://gateway-api.sigs.k8s.io/geps/gep-2257"""
+    left = value // timedelta(milliseconds=1)
+    text = ""
+    for unit, milliseconds in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, left = divmod(left, milliseconds)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
 def whole_seconds(value: timedelta) -> int:
     """Rounded up, and at least 1: Kubernetes' probes know nothing shorter."""
     return max(1, -(-value // timedelta(seconds=1)))

@@ -25,6 +25,11 @@ SIDECARS_LABEL = "turnout.dev/sidecars"
 """Of namespaces, set to "true" by whoever runs the cluster: Envoys beside clients there may reach models."""
 ISTIO_INGRESS = {"istio": "ingressgateway"}
 """The pods of Istio's own ingress gateway, as its charts label them."""
+GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
+"""Of the pods that an implementation of the Gateway API runs for the Gateway of that name.
+
+https://gateway-api.sigs.k8s.io/geps/gep-1762
+"""
 CONTROL_METRICS = "http-metrics"
 """Name of the control server's port for people and Prometheus; `/metrics`."""
 GATEWAY_LABEL = "turnout.dev/gateway"

@@ -14,6 +14,7 @@ from compiler.emit.names import (
     CONTAINER_PORT,
     CONTROL_APP,
     GATEWAY_APP,
+    GATEWAY_NAME_LABEL,
     ISTIO_INGRESS,
     MODEL_LABEL,
     SIDECARS_LABEL,
@@ -63,7 +64,10 @@ def _denied(space: Space) -> dict[str, Any]:
     """Gateways and the control server have policies of their own; a tenant's namespace has neither."""
     if space.tenant is not None:
         return {}
-    return {"matchExpressions": [{"key": APP, "operator": "NotIn", "values": [CONTROL_APP, GATEWAY_APP]}]}
+    denied: list[dict[str, Any]] = [{"key": APP, "operator": "NotIn", "values": [CONTROL_APP, GATEWAY_APP]}]
+    if space.runs_gateway_api:
+        denied.append({"key": GATEWAY_NAME_LABEL, "operator": "DoesNotExist"})
+    return {"matchExpressions": denied}
 
 
 def _models(space: Space, platform_namespace: str) -> dict[str, Any]:
@@ -87,6 +91,10 @@ def _asking(space: Space, platform_namespace: str) -> Iterator[Peer]:
     yield {**in_namespaces(platform_namespace), **pods({APP: CONTROL_APP})}
     if space.in_mesh:
         yield {**OF_NO_TENANT, **pods(ISTIO_INGRESS)}
+    if space.gateway_api:
+        # In which namespace they are is the implementation's choice.
+        named = {"key": GATEWAY_NAME_LABEL, "operator": "In", "values": [*space.gateway_api]}
+        yield {**OF_NO_TENANT, "podSelector": {"matchExpressions": [named]}}
     # Envoys beside clients: whoever may label namespaces decides where those are.
     yield {"namespaceSelector": {"matchLabels": {SIDECARS_LABEL: "true"}}}
     if space.tenant is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from compiler.diagnostics import Position
 from compiler.emit.cache import cached
-from compiler.fleet import Carrier, Fleet, Gateway, Model, Route, Scheme, Tenant, Version, routes
+from compiler.fleet import Carrier, Fleet, Gateway, Model, Route, Scheme, Tenant, Version, routes, slug
 from compiler.fleet.names import CLUSTERS_NAMESPACES
 from compiler.kept import Kept
 
@@ -31,6 +31,10 @@ class Space:
     """Whether a pod of it mounts a folder of its node."""
     gateways: tuple[str, ...]
     """The namespaces of Turnout's own Envoys that ask its models, sorted."""
+    gateway_api: tuple[str, ...]
+    """Gateways of the Gateway API whose pods ask its models: their objects' names, sorted."""
+    runs_gateway_api: bool
+    """Whether such a Gateway is in it, so that its pods may be too."""
     in_mesh: bool
     """Whether Istio asks a model of it, so that pods in it get Istio's proxies."""
 
@@ -78,6 +82,10 @@ def spaces(fleet: Fleet, found: Reaches, kept: Kept) -> tuple[Space, ...]:
             schemes=tuple(sorted({version.engine.model_path.scheme for model in own for version in model.versions})),
             mounts_node=any(_mounts_node(model, version) for model in own for version in model.versions),
             gateways=tuple(sorted({gateway.namespace for gateway, carried in askers if Carrier.ENVOY in carried})),
+            gateway_api=tuple(
+                sorted(slug(gateway.name) for gateway, carried in askers if Carrier.GATEWAY_API in carried)
+            ),
+            runs_gateway_api=any(g.namespace == name and Carrier.GATEWAY_API in carried for g, _, carried in asking),
             in_mesh=name not in CLUSTERS_NAMESPACES and any(Carrier.ISTIO in carried for _, carried in askers),
         )
 

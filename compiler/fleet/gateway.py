@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from compiler.diagnostics import Position
+from compiler.diagnostics import BUILT_IN, Position
 from compiler.fleet.rules import Condition, LengthUnit
 from compiler.fleet.running import ONE_CORE, PodResources, ServiceType
 from compiler.fleet.traffic import Fault, Mirror, Retries, Timeouts
@@ -17,6 +17,8 @@ class Carrier(StrEnum):
     ENVOY = "envoy"
     """Turnout's own Envoys, over xDS."""
     ISTIO = "istio"
+    GATEWAY_API = "gatewayApi"
+    """An implementation of the Kubernetes Gateway API. It reads no body."""
 
 
 class Protocol(StrEnum):
@@ -165,6 +167,8 @@ class Gateway:
     resources: PodResources = ONE_CORE
     """Of each of them."""
     service_type: ServiceType = ServiceType.CLUSTER_IP
+    limit_origin: Position = BUILT_IN
+    """Of the policy that says `max_request_bytes`."""
 
     @property
     def length_unit(self) -> LengthUnit:

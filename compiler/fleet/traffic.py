@@ -53,6 +53,7 @@ class LoadBalancing:
     algorithm: HashAlgorithm
     """Decides only for consistent_hash."""
     slow_start: SlowStart
+    origin: Position = SAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class OutlierDetection:
     interval: timedelta
     base_ejection_time: timedelta
     max_ejection_percent: int
+    origin: Position = SAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class Timeouts:
     stream_total: timedelta
     unary_total: timedelta
     origin: Position = SAID
+    stream_origin: Position = field(default=BUILT_IN, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

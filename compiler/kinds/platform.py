@@ -15,18 +15,20 @@ from compiler.kinds.values import HostName, Image, LabelValue, Name, Namespace, 
 ReleaseText = Annotated[str, Shape(r"^[0-9]{1,4}\.[0-9]{1,4}\Z", "no release: major.minor", '"1.34"')]
 
 
-CarrierText = Literal["envoy", "istio"]
+CarrierText = Literal["envoy", "istio", "gatewayApi"]
 
 
 class DataPlaneSpec(Part):
     """Who carries a host's traffic; one carrier for each host."""
 
     default: CarrierText = "envoy"
-    """envoy: Turnout's own, over xDS. istio: rendered VirtualServices and DestinationRules."""
+    """envoy: Turnout's own, over xDS. istio: rendered VirtualServices. gatewayApi: rendered HTTPRoutes."""
     hosts: dict[HostName, CarrierText] = Field(default={})
     """Hosts of gateways that another one carries."""
     envoy_image: Image | None = None
     """Of Turnout's own Envoys. Default: envoyproxy/envoy:distroless-v`versions.envoy`.0."""
+    gateway_class: Name | None = None
+    """The GatewayClass of the implementation that runs gateways of gatewayApi. Required where a host is so carried."""
 
 
 class VersionsSpec(Part):

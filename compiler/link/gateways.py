@@ -90,6 +90,7 @@ def _gateway(
         replicas=spec.replicas,
         resources=PodResources(spec.resources.cpu, spec.resources.memory),
         service_type=ServiceType(spec.service_type),
+        limit_origin=policy.said("spec", "maxRequestBytes"),
     )
 
 

@@ -196,9 +196,11 @@ def _model(
         zones=recovery.zones if recovery else Zones((), None),
         rto=recovery.rto if recovery else None,
         load_balancing=load_balancing(policy, shared.traffic, found),
-        outlier_detection=outlier_detection(shared.traffic),
+        outlier_detection=outlier_detection(shared.traffic, policy.said(*traffic, "outlierDetection")),
         retries=retries(shared.traffic, policy.said(*traffic, "retries")),
-        timeouts=timeouts(shared.traffic, policy.said(*traffic, "timeouts")),
+        timeouts=timeouts(
+            shared.traffic, policy.said(*traffic, "timeouts"), policy.said(*traffic, "timeouts", "stream")
+        ),
         mirror=mirror(shared.traffic, policy.said(*traffic, "mirror")),
         fault=fault(shared.traffic, policy.said(*traffic, "fault")),
         expected_qps=shared.expected_qps.typical if shared.expected_qps else None,

@@ -31,6 +31,7 @@ class Settings:
     prometheus: str | None
     tracing: Tracing | None
     autoscaler: Autoscaler
+    gateway_class: str | None
 
     def carrier(self, host: str) -> Carrier:
         return self.carriers.get(host, self.default_carrier)
@@ -66,6 +67,7 @@ def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
         prometheus=None if spec.prometheus is None else spec.prometheus.address,
         tracing=_tracing(policy, found),
         autoscaler=Autoscaler(spec.autoscaler),
+        gateway_class=spec.data_plane.gateway_class,
     )
     if policy is not None:
         if result.istio < OLDEST_ISTIO:
@@ -76,6 +78,7 @@ def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
             sleep = "the sleep before a pod stops"
             found.append(too_old(place, sleep, "Kubernetes", OLDEST_KUBERNETES, result.kubernetes))
         _check_hosts(policies, found)
+        _check_gateway_class(policy, result, found)
     return result
 
 
@@ -132,6 +135,17 @@ def _release(text: str) -> tuple[int, int]:
 def too_old(place: Position, feature: str, product: str, needs: tuple[int, int], has: tuple[int, int]) -> Diagnostic:
     said = f"{feature} needs {product} {needs[0]}.{needs[1]}; Platform says {has[0]}.{has[1]}"
     return error("P302", place, said)
+
+
+def _check_gateway_class(policy: Policy[Platform], platform: Settings, found: list[Diagnostic]) -> None:
+    """Who is to run the Gateways of the Gateway API, nobody can guess."""
+    carriers: dict[tuple[str, ...], Carrier] = {("default",): platform.default_carrier}
+    carriers |= {("hosts", host): carrier for host, carrier in platform.carriers.items()}
+    first = next((loc for loc, carrier in carriers.items() if carrier is Carrier.GATEWAY_API), None)
+    if first is not None and platform.gateway_class is None:
+        place = policy.at("spec", "dataPlane", *first)
+        said = "'spec.dataPlane.gatewayClass' is missing"
+        found.append(error("P113", place, said, "the GatewayClass of the cluster's implementation"))
 
 
 def _check_hosts(policies: Policies, found: list[Diagnostic]) -> None:

@@ -88,7 +88,7 @@ def _rule(
         conditions=tuple(conditions),
         targets=targets,
         retries=retries(route, places["retries"]),
-        timeouts=timeouts(route, places["timeouts"]),
+        timeouts=timeouts(route, places["timeouts"], places["timeouts.stream"]),
         origin=policy.at(*loc),
         mirror=mirror(route, places["mirror"]),
         fault=fault(route, places["fault"]),
@@ -315,10 +315,10 @@ def _route_places(
     """Where each of the rule's route fields is said: on the rule, else on the model that it leads to."""
     models = policies.of(InferenceModel)
     return {
-        field: policy.said(*loc, "traffic", field)
-        if policy.wrote(*loc, "traffic", field)
-        else models[targets[0].model].said("spec", "traffic", field)
-        for field in ROUTE_FIELDS
+        field: policy.said(*loc, "traffic", *field.split("."))
+        if policy.wrote(*loc, "traffic", *field.split("."))
+        else models[targets[0].model].said("spec", "traffic", *field.split("."))
+        for field in (*ROUTE_FIELDS, "timeouts.stream")
     }
 
 

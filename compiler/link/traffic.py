@@ -54,6 +54,7 @@ def load_balancing(policy: Policy[InferenceModel], spec: TrafficSpec, found: lis
         hash_key=key if hashes else None,
         algorithm=HashAlgorithm(balancing.algorithm),
         slow_start=SlowStart(balancing.slow_start.window, balancing.slow_start.min_percent),
+        origin=policy.said(*loc),
     )
 
 
@@ -109,9 +110,9 @@ def health_check(spec: TrafficSpec) -> HealthCheck:
     return HealthCheck(check.path, check.interval, check.timeout, check.failure_threshold, check.success_threshold)
 
 
-def outlier_detection(spec: TrafficSpec) -> OutlierDetection:
+def outlier_detection(spec: TrafficSpec, origin: Position) -> OutlierDetection:
     o = spec.outlier_detection
-    return OutlierDetection(o.consecutive_5xx_errors, o.interval, o.base_ejection_time, o.max_ejection_percent)
+    return OutlierDetection(o.consecutive_5xx_errors, o.interval, o.base_ejection_time, o.max_ejection_percent, origin)
 
 
 def connection_pool(spec: TrafficSpec, origin: Position) -> ConnectionPool:
@@ -135,9 +136,9 @@ def retries(spec: RouteSpec, origin: Position = BUILT_IN) -> Retries:
     )
 
 
-def timeouts(spec: RouteSpec, origin: Position = BUILT_IN) -> Timeouts:
+def timeouts(spec: RouteSpec, origin: Position = BUILT_IN, stream_origin: Position = BUILT_IN) -> Timeouts:
     stream = spec.timeouts.stream
-    return Timeouts(stream.first_byte, stream.idle, stream.total, spec.timeouts.unary.total, origin)
+    return Timeouts(stream.first_byte, stream.idle, stream.total, spec.timeouts.unary.total, origin, stream_origin)
 
 
 def mirror(spec: RouteSpec, origin: Position = BUILT_IN) -> Mirror | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from compiler.diagnostics import warning
 from compiler.evaluate import evaluate
 from compiler.fleet import Field, Orchestrator
-from compiler.prove.case import Case
+from compiler.prove.case import READER, Case
 from compiler.prove.cover import TooLargeError
 from compiler.prove.witness import Finding, request_text
 from compiler.request import Request
@@ -21,7 +21,7 @@ def findings(of: Case) -> Iterator[Finding]:
         except TooLargeError:
             of.unproven.append("that every request has an answer")
     # Of the requests that meet no rule this is the one that the stages after the rules have the least to go by.
-    if witness is not None and not evaluate(of.fleet, witness, of.gateway).targets:
+    if witness is not None and not evaluate(of.fleet, witness, of.gateway, carrier=READER).targets:
         said = f"no default: {_who(witness, of.orchestrator)} gets 404"
         found = warning("P416", of.orchestrator.origin, said, "routing: {defaultModel: …}")
         yield Finding(found, of.gateway.name, witness)

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from compiler.evaluate import evaluate
-from compiler.fleet import Condition, Field, FieldType, Fleet, Gateway, Operator, Orchestrator, Rule
+from compiler.fleet import Carrier, Condition, Field, FieldType, Fleet, Gateway, Operator, Orchestrator, Rule
 from compiler.prove.cover import Steps, uncovered
 from compiler.prove.space import Box, Space, intersection, meets
 from compiler.request import Request
+
+READER = Carrier.ENVOY
+"""Proofs are about what policy says; what a host's carrier does not see of a request is refused elsewhere: P301."""
 
 
 @dataclass(slots=True)
@@ -53,7 +56,7 @@ class Case:
 
     def decider(self, request: Request) -> str:
         """The rule that decides it; empty when none does."""
-        return evaluate(self.fleet, request, self.gateway).rule
+        return evaluate(self.fleet, request, self.gateway, carrier=READER).rule
 
 
 def case(fleet: Fleet, gateway: Gateway, orchestrator: Orchestrator, rules: tuple[Rule, ...]) -> Case:

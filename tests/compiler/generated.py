@@ -102,7 +102,7 @@ def platform(draw: st.DrawFn) -> Document:
     carriers = some(draw, {"default": st.sampled_from(CARRIERS)})
     carriers |= some(draw, {"envoyImage": st.just("registry.example.com/envoy:1.40")})
     if carriers:
-        spec["dataPlane"] = carriers
+        spec["dataPlane"] = {**carriers, "gatewayClass": "example"}
     if draw(st.booleans()):
         spec["controlServer"] = draw(control_server())
     return document("Platform", "platform", spec)

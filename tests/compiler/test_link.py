@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compiler.diagnostics import BUILT_IN
 from compiler.fleet import Carrier, Framework, Quantization, Scheme, Strategy, Target, Zones
 from tests.compiler.policies import codes, document, fleet, linked, model, one_model
 
@@ -206,6 +207,40 @@ def test_hosts_are_carried_by_whom_platform_says() -> None:
         document("Platform", "platform", "dataPlane: {hosts: {b.example.com: istio}}"),
     ).gateways
     assert [host.carrier for host in gateway.hosts] == [Carrier.ENVOY, Carrier.ISTIO]
+
+
+def test_the_gateway_api_needs_a_class() -> None:
+    platform = 'dataPlane: {{hosts: {{"*": gatewayApi}}{more}}}'
+    without = document("Platform", "platform", platform.format(more=""))
+    _, found = linked(model(), without)
+    [missing] = found
+    assert (missing.code, missing.message) == ("P113", "'spec.dataPlane.gatewayClass' is missing")
+    assert codes(model(), document("Platform", "platform", "dataPlane: {default: gatewayApi}")) == ["P113"]
+    of = fleet(model(), document("Platform", "platform", platform.format(more=", gatewayClass: example")))
+    assert of.platform.gateway_class == "example"
+    assert [host.carrier for host in of.gateways[0].hosts] == [Carrier.GATEWAY_API]
+
+
+def test_settings_have_the_line_where_policy_says_them_and_no_other() -> None:
+    (of,) = fleet(model("chat", "traffic: {outlierDetection: {interval: 5s}, timeouts: {unary: {total: 3m}}}")).models
+    assert (of.outlier_detection.origin.line, of.timeouts.origin.line) == (6, 6)
+    assert BUILT_IN == of.load_balancing.origin == of.timeouts.stream_origin
+    gateway = document("Gateway", "public", "maxRequestBytes: 8Mi")
+    (limited,) = fleet(model(), gateway).gateways
+    assert limited.limit_origin.line == 11
+
+
+def test_a_rule_s_limits_of_streams_are_said_on_the_rule_or_else_on_the_model() -> None:
+    def of_rule(own: str) -> int:
+        rule = f"{{name: r, target: chat, traffic: {{{own}}}}}"
+        auto = document("ModelOrchestrator", "auto", f"models: [{{name: chat}}]\nrouting: {{rules: [{rule}]}}")
+        (gateway,) = fleet(auto, model("chat", "traffic: {timeouts: {stream: {idle: 6m}}}")).gateways
+        assert gateway.orchestrator is not None
+        return gateway.orchestrator.rules[0].timeouts.stream_origin.line
+
+    assert of_rule("retries: {attempts: 1}") == 13
+    assert of_rule("timeouts: {unary: {total: 1m}}") == 13
+    assert of_rule("timeouts: {stream: {idle: 7m}}") == 6
 
 
 def test_the_body_limit_follows_the_longest_context() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
 
-from compiler.evaluate import Readiness, evaluate, gateway_asked
+from compiler.evaluate import Readiness, carrier_of, evaluate, gateway_asked, reads_bodies
 from compiler.explain import Document, document
-from compiler.fleet import Fleet, LengthUnit, Model, Version
+from compiler.fleet import Carrier, Fleet, LengthUnit, Model, Version
 from compiler.request import Sent, read_request
 from xds.admin.overrides import overrides
 from xds.control import Policy
@@ -40,8 +41,11 @@ async def explained(fleet: Fleet, live: LiveState, policy: Policy, sent: Sent, g
     gateway = gateway_asked(fleet, sent.host, gateway_name)
     unit = gateway.length_unit if gateway else LengthUnit.CHARACTERS
     # A large body takes a while, and streams are served meanwhile.
-    request = await asyncio.to_thread(read_request, sent, unit)
-    moved = apply_live(fleet, live)
+    read = functools.partial(read_request, reads_body=reads_bodies(gateway, sent.host))
+    request = await asyncio.to_thread(read, sent, unit)
+    # Live weights reach Turnout's own Envoys alone: whoever else carries the host keeps to policy.
+    own = gateway is None or carrier_of(gateway, sent.host) is Carrier.ENVOY
+    moved = apply_live(fleet, live) if own else fleet
     at_best = evaluate(moved, request, gateway, committed=fleet)
     involved = {backend for target in at_best.targets for backend in (target.backend, *target.hops)}
     well = await healthy_endpoints(involved)

@@ -180,8 +180,10 @@ def _warnings(fleet: Fleet, model: Model, weights: Mapping[str, int]) -> Iterato
     for gateway in fleet.gateways:
         if _reaches(gateway, model.name):
             for host in gateway.hosts:
-                if host.carrier is Carrier.ISTIO:
-                    yield f"P306 Istio host {host.name}: no live weights; its requests keep to policy"
+                if host.carrier is not Carrier.ENVOY:
+                    istio = host.carrier is Carrier.ISTIO
+                    who = f"P306 Istio host {host.name}" if istio else f"P301 Gateway API host {host.name}"
+                    yield f"{who}: no live weights; its requests keep to policy"
 
 
 def _reaches(gateway: Gateway, model: str) -> bool:

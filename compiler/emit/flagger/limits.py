@@ -86,9 +86,10 @@ def _same_name(gateway: Gateway, moved: Iterable[Model]) -> Iterator[Diagnostic]
 def _not_istios(model: Model, rollout: Rollout, gateways: list[Gateway]) -> Iterator[Diagnostic]:
     way_out = f"engine: turnout, or gateways of Istio's for {model.name}"
     for gateway in gateways:
-        if hosts := _carried(gateway, Carrier.ENVOY):
-            said = f"Flagger cannot move {model.name} at {_at(gateway, hosts)}: Turnout's own Envoys carry it"
-            yield error("P301", rollout.engine_origin, said, way_out)
+        for carrier, who in ((Carrier.ENVOY, "Turnout's own Envoys carry"), (Carrier.GATEWAY_API, "HTTPRoutes carry")):
+            if hosts := _carried(gateway, carrier):
+                said = f"Flagger cannot move {model.name} at {_at(gateway, hosts)}: {who} it"
+                yield error("P301", rollout.engine_origin, said, way_out)
     if not gateways:
         said = f"Flagger cannot move {model.name}: no gateway has it"
         yield error("P301", rollout.engine_origin, said, way_out)

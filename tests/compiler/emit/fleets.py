@@ -13,9 +13,11 @@ from compiler.fleet import (
     Autoscaling,
     Carrier,
     ColdStart,
+    Condition,
     ConnectionPool,
     ControlServer,
     Engine,
+    Field,
     Fleet,
     Framework,
     Gateway,
@@ -34,6 +36,7 @@ from compiler.fleet import (
     ModelPath,
     ModelType,
     Node,
+    Operator,
     Orchestrator,
     OtlpProtocol,
     OutlierDetection,
@@ -53,6 +56,7 @@ from compiler.fleet import (
     RolloutEngine,
     RolloutMetric,
     RolloutStrategy,
+    Rule,
     Scheme,
     Sharing,
     SharingMode,
@@ -167,8 +171,9 @@ def fleet(*models: Model, gateways: tuple[Gateway, ...] = (), tenants: tuple[Ten
 
 
 def rich_fleet() -> Fleet:
-    """Every engine, tier, scheme of weights and hash key; two versions; a rollout; five gateways, of which four are
-    Istio's; two tenants, one of them with a model that is only Istio's; a pool for each way of sharing GPUs."""
+    """Every engine, tier, scheme of weights and hash key; two versions; a rollout; six gateways, of which four are
+    Istio's and one the Gateway API's; two tenants, one of them with a model that is only Istio's; a pool for each way
+    of sharing GPUs."""
     bank = replace(tenant("bank", 8), labels=(("cost-centre", "4711"),), annotations=(("example.com/owner", "risk"),))
     shop = tenant("shop")
     own = (owned("fraud-7b", bank, version("1", line=140), line=138), owned("cat.7b", shop, _on_the_node(), line=150))
@@ -187,6 +192,7 @@ def rich_fleet() -> Fleet:
         prometheus="http://prometheus.monitoring.svc:9090",
         tracing=tracing,
         control_server=control_server(),
+        gateway_class="example",
     )
     whole = fleet(*models, *own, *_in_pools(), gateways=_gateways(), tenants=(bank, shop))
     return replace(whole, platform=platform, pools=pools())
@@ -480,4 +486,26 @@ def _gateways() -> tuple[Gateway, ...]:
     )
     inside = replace(gateway("inside", "llama-70b"), namespace="edge", hosts=(Host("*", Carrier.ISTIO),))
     own = gateway("own", "cat.7b", "qwen-72b", carrier=Carrier.ENVOY)
-    return (inside, mesh, own, gateway("trial", "phi-4"), gateway("vault", "fraud-7b"))
+    return (inside, mesh, own, _standard(), gateway("trial", "phi-4"), gateway("vault", "fraud-7b"))
+
+
+def _standard() -> Gateway:
+    """A tenant's model beside others, and rules of which two meet."""
+    of, team = model(), ("x-team", Operator.EQ, ("blue",))
+    conditions = (
+        Condition(Field.HEADER, *team, at(6)),
+        Condition(Field.PATH, "", Operator.PREFIX, ("/v1/chat/",), at(7)),
+    )
+    targets = (Target("mistral-7b", 50), Target("cat.7b", 50))
+    rules = tuple(
+        Rule(f"rule-{n}", -n, (each,), targets, of.retries, of.timeouts, at(5 + n, "policies/routing.yaml"))
+        for n, each in enumerate(conditions, 1)
+    )
+    choice = Orchestrator(
+        "choice", rules, LengthUnit.CHARACTERS, (Target("mistral-7b", 100),), at(4, "policies/routing.yaml")
+    )
+    return replace(
+        gateway("standard", "cat.7b", "mistral-7b", carrier=Carrier.GATEWAY_API),
+        listeners=(Listener(443, Protocol.HTTPS, "standard-tls"), Listener(80, Protocol.HTTP, None)),
+        orchestrator=choice,
+    )

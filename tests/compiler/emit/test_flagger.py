@@ -277,11 +277,13 @@ def test_changes_of_instances_reach_flaggers_hosts_at_once() -> None:
     assert hosts == [f"phi-4{of}.ai-inference.svc.cluster.local" for of in ("", "-primary", "-canary")]
 
 
-def test_a_host_of_turnouts_own_envoys_is_refused() -> None:
-    both = replace(gateway("mesh", "phi-4"), hosts=(Host("a", Carrier.ISTIO), Host("b", Carrier.ENVOY)))
+@pytest.mark.parametrize("carrier", [Carrier.ENVOY, Carrier.GATEWAY_API])
+def test_a_host_that_istio_does_not_carry_is_refused(carrier: Carrier) -> None:
+    both = replace(gateway("mesh", "phi-4"), hosts=(Host("a", Carrier.ISTIO), Host("b", carrier)))
     moved = moved_model(rollout())
     assert "P301" not in codes(fleet(moved))
-    assert "P301" in codes(fleet(moved, gateways=(both,)))
+    found = [d.message for emitter in EMITTERS for d in emitter.diagnostics(fleet(moved, gateways=(both,)), Kept())]
+    assert [message for message in found if message.startswith("Flagger cannot move phi-4 at b (")]
 
 
 def test_a_metric_that_the_engine_does_not_tell_is_refused() -> None:

@@ -61,7 +61,11 @@ def test_an_unknown_field_is_refused() -> None:
 def test_the_filter_reaches_the_pods_that_the_gateway_selects(objects: tuple[Object, ...]) -> None:
     """In Istio's root namespace: elsewhere it would reach its own namespace's pods only."""
     of_kind = {
-        kind: [item.body for item in objects if item.body["kind"] == kind] for kind in ("Gateway", "EnvoyFilter")
+        kind: [item.body for item in objects if (item.body["apiVersion"], item.body["kind"]) == (version, kind)]
+        for version, kind in (
+            ("networking.istio.io/v1", "Gateway"),
+            ("networking.istio.io/v1alpha3", "EnvoyFilter"),
+        )
     }
     assert len(of_kind["EnvoyFilter"]) == len(of_kind["Gateway"])
     selectors = [body["spec"]["selector"] for body in of_kind["Gateway"]]

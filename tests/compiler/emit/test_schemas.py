@@ -30,6 +30,8 @@ def test_the_fleet_makes_every_kind(objects: tuple[Object, ...]) -> None:
         "Gateway",
         "VirtualService",
         "EnvoyFilter",
+        "HTTPRoute",
+        "ReferenceGrant",
         "Queue",
         "DaemonSet",
         "Namespace",
@@ -55,7 +57,7 @@ def _of(kind: str, objects: tuple[Object, ...]) -> Any:
     "kind",
     [
         *("Deployment", "Service", "ServiceAccount", "DestinationRule", "VirtualService", "EnvoyFilter"),
-        *("PodMonitor", "ServiceMonitor", "PrometheusRule", "Telemetry", "Canary"),
+        *("PodMonitor", "ServiceMonitor", "PrometheusRule", "Telemetry", "Canary", "HTTPRoute", "ReferenceGrant"),
     ],
 )
 def test_an_unknown_field_is_refused(kind: str, objects: tuple[Object, ...]) -> None:

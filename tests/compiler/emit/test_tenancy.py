@@ -228,6 +228,31 @@ def test_istio_s_ingress_reaches_models_where_istio_carries_a_host() -> None:
         assert not cluster(of).reaches(Pod("ai-inference", ENVOY), pod_of(of, name))
 
 
+def standard(of: Fleet) -> Fleet:
+    return replace(of, platform=replace(of.platform, gateway_class="example"))
+
+
+def test_pods_of_a_gateway_of_the_gateway_api_reach_its_models_from_whatever_namespace_they_are_in() -> None:
+    edge, inner = (
+        gateway(name, model, carrier=Carrier.GATEWAY_API) for name, model in (("edge", "fraud"), ("in", "chat"))
+    )
+    models = (model("chat"), owned("fraud", BANK), owned("cat", SHOP))
+    of = standard(fleet(*models, gateways=(edge, inner), tenants=(BANK, SHOP)))
+    named = {"gateway.networking.k8s.io/gateway-name": "edge"}
+    for namespace in ("ai-inference", "envoy-gateway-system"):
+        assert cluster(of).reaches(Pod(namespace, named), pod_of(of, "fraud"))
+        assert not cluster(of).reaches(Pod(namespace, {**named, **dict.fromkeys(named, "other")}), pod_of(of, "fraud"))
+    assert not cluster(of).reaches(Pod("ai-inference-shop", named), pod_of(of, "fraud"))
+    assert not cluster(of).reaches(Pod("ai-inference", ENVOY), pod_of(of, "fraud"))
+
+
+def test_clients_reach_the_pods_of_a_gateway_of_the_gateway_api_where_it_is_in_a_namespace_of_ours() -> None:
+    pod = Pod("ai-inference", {"gateway.networking.k8s.io/gateway-name": "public"})
+    anybody = Pod("apps", {"app": "client"})
+    assert cluster(standard(both(Carrier.GATEWAY_API))).reaches(anybody, pod, port=80)
+    assert not cluster(both()).reaches(anybody, pod, port=80)
+
+
 def test_gateways_and_the_control_server_are_left_to_their_own_policies() -> None:
     anybody = Pod("apps", {"app": "client"})
     for labels in (ENVOY, CONTROL):
@@ -321,6 +346,14 @@ def test_a_model_that_own_envoys_reach_too_takes_plain_http_as_well() -> None:
     hosts = (Host("a", Carrier.ISTIO), Host("b", Carrier.ENVOY))
     at_one = fleet(model("one"), gateways=(replace(gateway("mixed", "one"), hosts=hosts),))
     assert mutual_tls(at_one)["ai-inference", "one"] == "PERMISSIVE"
+
+
+def test_a_model_that_the_gateway_api_carries_too_takes_plain_http_as_well() -> None:
+    gateways = (gateway("mesh", "both", "one"), gateway("edge", "both", carrier=Carrier.GATEWAY_API))
+    assert mutual_tls(standard(fleet(model("one"), model("both"), gateways=gateways))) == {
+        ("ai-inference", "default"): "STRICT",
+        ("ai-inference", "both"): "PERMISSIVE",
+    }
 
 
 def test_a_namespace_that_istio_does_not_reach_is_not_in_the_mesh() -> None:

@@ -120,6 +120,13 @@ def test_hosts_that_istio_carries_are_warned_of() -> None:
     assert warnings(fleet(chat, model("embed"), gateways=(gateway(("chat",)), other))) == []
 
 
+def test_hosts_that_the_gateway_api_carries_are_warned_of() -> None:
+    hosts = (Host("edge.example.com", Carrier.GATEWAY_API), Host("own.example.com", Carrier.ENVOY))
+    assert warnings(fleet(COMMITTED.models[0], gateways=(gateway(("chat",), hosts=hosts),))) == [
+        "P301 Gateway API host edge.example.com: no live weights; its requests keep to policy"
+    ]
+
+
 def test_what_is_not_live_cannot_be_taken_back() -> None:
     found = taking_back("chta", LIVE)
     assert isinstance(found, Refused)
