@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from compiler.diagnostics import Position
 from compiler.emit.cache import cached
+from compiler.emit.placement import gpu_resource
 from compiler.fleet import Carrier, Fleet, Gateway, Model, Route, Scheme, Tenant, Version, routes, slug
 from compiler.fleet.names import CLUSTERS_NAMESPACES
 from compiler.kept import Kept
@@ -27,6 +28,8 @@ class Space:
     has_models: bool
     schemes: tuple[Scheme, ...]
     """Where the weights of its models lie, sorted."""
+    gpu_resources: tuple[str, ...]
+    """By which its models ask for GPUs, or for shares of them, sorted."""
     mounts_node: bool
     """Whether a pod of it mounts a folder of its node."""
     gateways: tuple[str, ...]
@@ -80,6 +83,9 @@ def spaces(fleet: Fleet, found: Reaches, kept: Kept) -> tuple[Space, ...]:
             origin=origin,
             has_models=bool(own),
             schemes=tuple(sorted({version.engine.model_path.scheme for model in own for version in model.versions})),
+            gpu_resources=tuple(
+                sorted({gpu_resource(m.pool) for m in own for version in m.versions if version.resources.gpu_count})
+            ),
             mounts_node=any(_mounts_node(model, version) for model in own for version in model.versions),
             gateways=tuple(sorted({gateway.namespace for gateway, carried in askers if Carrier.ENVOY in carried})),
             gateway_api=tuple(

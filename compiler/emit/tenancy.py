@@ -11,6 +11,7 @@ from compiler.emit import mesh
 from compiler.emit.names import TENANT_LABEL, platform_owner, tenant_file, tenant_owner
 from compiler.emit.network_policies import network_policies
 from compiler.emit.object import Object, Owner, Wave, metadata
+from compiler.emit.placement import GPU, SHARED_GPU, VGPU
 from compiler.emit.spaces import NOBODY, Space, carriers, reaches, spaces
 from compiler.fleet import Fleet, Platform, Tenant, slug
 from compiler.kept import Kept
@@ -53,7 +54,7 @@ def _objects(space: Space, platform: Platform) -> Iterator[Object]:
     if space.is_ours:
         yield _namespace(space, whole, platform, files[0])
     if tenant is not None:
-        yield _quota(tenant, owner)
+        yield _quota(tenant, space.gpu_resources or (GPU,), owner)
         yield _limits(tenant, owner)
     if space.has_models or tenant is not None:
         yield from network_policies(space, platform.namespace, owner, files[1])
@@ -97,9 +98,14 @@ def _injection(space: Space, owner: Owner) -> dict[str, str]:
     return {_INJECTION: "enabled"}
 
 
-def _quota(tenant: Tenant, owner: Owner) -> Object:
+def _quota(tenant: Tenant, resources: tuple[str, ...], owner: Owner) -> Object:
+    """Whole GPUs and shares of them are asked for by different names, and Kubernetes cannot add these up: each that the
+    models ask by has the whole quota (P417 proves the sum), and the others have none."""
     # Extended resources have a quota of their requests only, which are their limits.
-    gpus = {} if tenant.quota is None else {"requests.nvidia.com/gpu": str(tenant.quota.gpus)}
+    gpus = {}
+    if tenant.quota is not None:
+        most = str(tenant.quota.gpus)
+        gpus = {f"requests.{name}": most if name in resources else "0" for name in (GPU, SHARED_GPU, VGPU)}
     origin = tenant.origin if tenant.quota is None else tenant.quota.origin
     # What a gateway does not see is no request of anybody: nothing of a tenant's is to be reached past them.
     hard = {**gpus, "services.loadbalancers": "0", "services.nodeports": "0"}

@@ -10,11 +10,11 @@ import pytest
 
 from compiler.emit import EMITTERS, tenancy
 from compiler.emit.object import Object
-from compiler.fleet import Carrier, Fleet, Host, Mirror, Model, ModelPath, Platform, Scheme, Version
+from compiler.fleet import Carrier, Fleet, Host, Mirror, Model, ModelPath, Platform, Pool, Scheme, Version
 from compiler.kept import Kept
 from compiler.pipeline import compile_policies
 from tests.compiler.emit.cluster import Cluster, Pod, beyond_baseline
-from tests.compiler.emit.fleets import at, fleet, gateway, model, owned, tenant, version
+from tests.compiler.emit.fleets import at, fleet, gateway, model, owned, pools, tenant, version
 
 SAMPLE = Path(__file__).parents[3] / "policies"
 BANK, SHOP = tenant("bank", 4), tenant("shop")
@@ -165,8 +165,19 @@ def test_every_pod_that_is_rendered_may_run_in_its_namespace(which: str, fleet: 
 
 def test_a_quota_counts_gpus_as_they_are_requested() -> None:
     quota = made(both())["ResourceQuota", "ai-inference-bank", "turnout"]
-    assert quota["spec"]["hard"]["requests.nvidia.com/gpu"] == "4"
+    hard = quota["spec"]["hard"]
+    assert (hard["requests.nvidia.com/gpu"], hard["requests.nvidia.com/gpu.shared"]) == ("4", "0")
     assert quota["metadata"]["annotations"]["turnout.dev/origin"] == "policies/tenants.yaml:2"
+
+
+@pytest.mark.parametrize("pool", pools(), ids=lambda pool: pool.name)
+def test_a_quota_counts_shares_where_a_pool_s_gpus_are_shared(pool: Pool) -> None:
+    of = own_envoys(replace(owned("fraud", BANK), pool=pool))
+    hard = made(of)["ResourceQuota", "ai-inference-bank", "turnout"]["spec"]["hard"]
+    (deployment,) = (item.body for item in everything(of) if item.body["kind"] == "Deployment")
+    (engine,) = deployment["spec"]["template"]["spec"]["containers"]
+    asked = {f"requests.{name}" for name in engine["resources"]["limits"]}
+    assert {name for name, most in hard.items() if most == "4"} == asked & hard.keys() != set()
 
 
 def test_without_a_quota_gpus_are_not_counted_and_nothing_is_reached_past_the_gateways() -> None:
