@@ -1,0 +1,109 @@
+"""What is not sound is not served: its last good version stays, or it is left out with all that would lead to it.
+
+All else goes on as policy has it. What is put back brings along what it needs and policy has no more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from compiler.diagnostics import Diagnostic, error
+from compiler.kept import Kept
+from xds.mending import Mending
+from xds.snapshot import HeldBack, ResourceSet, ResourceType, Snapshot
+from xds.soundness.live_weights import weightless, without
+from xds.soundness.problems import listeners_are_sound, problems
+
+log = logging.getLogger(__name__)
+
+
+def sound(made: Snapshot, before: Snapshot | None, kept: Kept, group: str = "") -> Snapshot:
+    """`made`, but what is not sound as it was in `before`, which was sound, or not at all.
+
+    Each step puts something back or leaves something out, and no place has more than a few of them.
+    """
+    found = problems(made, before, kept, group)
+    if not found:
+        return made
+    mending = Mending(made, before)
+    while found:
+        mending.mend(found)
+        found = problems(mending.snapshot(), before, kept, group)
+    return replace(mending.snapshot(), held=mending.held())
+
+
+def sound_listeners(placed: Snapshot, base: Snapshot, before: Snapshot | None) -> Snapshot:
+    """`placed`, which is `base`, that is sound, with the listeners of a placement; `before` had the same placement."""
+    if listeners_are_sound(placed):
+        return replace(placed, held=base.held)
+    found = sound(placed, before, Kept())
+    return replace(found, held=tuple(dict.fromkeys((*base.held, *found.held))))
+
+
+def sound_layer(layer: ResourceSet, snapshot: Snapshot, before: Snapshot | None) -> Snapshot:
+    """`snapshot` with `layer`; where a split would get no weight, with the layer of before, or without that split."""
+    served = snapshot.having(ResourceType.RUNTIME, layer)
+    held = tuple(of for of in snapshot.held if of.code != "X103")
+    found = weightless(served)
+    if not found:
+        return served if held == snapshot.held else replace(served, held=held)
+    origins = {name: place for table in snapshot[ResourceType.ROUTE].values() for name, place in table.parts}
+    kept = None if before is None else snapshot.having(ResourceType.RUNTIME, before[ResourceType.RUNTIME])
+    if kept is None or weightless(kept):
+        prefixes = [of.prefix for of in found]
+        kept = snapshot.having(ResourceType.RUNTIME, ResourceSet(without(of, prefixes) for of in layer.values()))
+    said = dict.fromkeys(of.route.removesuffix("/stream") for of in found)
+    fallback = next(iter(layer.values())).origin
+    refused = (
+        HeldBack("X103", ResourceType.RUNTIME, route, "weights sum to more than 0", origins.get(route, fallback), True)
+        for route in said
+    )
+    return replace(kept, held=(*held, *refused))
+
+
+def diagnostic(held: HeldBack, commit: str = "") -> Diagnostic:
+    """For the log and for people."""
+    known = f" · commit {commit}" if commit else ""
+    if held.code == "X103":
+        message = f"runtime weights of {held.name} sum to 0{known}"
+        return error(held.code, held.origin, message, "the weights before stay, or policy's")
+    message = f"held back: {held.type.label} '{held.name}' breaks {held.constraint}{known}"
+    return error(held.code, held.origin, message, _KEPT if held.kept else _LEFT_OUT[held.type])
+
+
+_KEPT = "the version before stays in service"
+_LEFT_OUT: Mapping[ResourceType, str] = {
+    ResourceType.RUNTIME: "there is none that was good: the layer is empty",
+    ResourceType.CLUSTER: "there is none that was good: it is left out, and what leads to it is held back, too",
+    ResourceType.ENDPOINT: "there is none that was good: its cluster has no instances",
+    ResourceType.LISTENER: "there is none that was good: it is left out",
+    ResourceType.ROUTE: "there is none that was good: requests that take it are answered 503",
+}
+
+
+class Told:
+    """Says in the log what is held back, each once, and when it is no more."""
+
+    def __init__(self) -> None:
+        self._told: Mapping[HeldBack, None] = {}
+
+    def all(self, held: Iterable[HeldBack], commit: str) -> None:
+        """These and no others are held back now."""
+        now = dict.fromkeys(held)
+        for over in self._told.keys() - now.keys():
+            log.info("%s: %s no longer held back: %s '%s'", over.origin, over.code, over.type.label, over.name)
+        told, self._told = self._told, now
+        self._say((of for of in now if of not in told), commit)
+
+    def more(self, held: Iterable[HeldBack], commit: str) -> None:
+        """These are held back, too."""
+        new = dict.fromkeys(of for of in held if of not in self._told)
+        self._told = {**self._told, **new}
+        self._say(new, commit)
+
+    def _say(self, held: Iterable[HeldBack], commit: str) -> None:
+        for of in held:
+            said = diagnostic(of, commit)
+            log.error("%s: %s %s; %s", said.position, said.code, said.message, said.hint)

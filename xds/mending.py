@@ -1,0 +1,156 @@
+"""A snapshot that is not sound, mended: step by step, from the version that was good last to doing without."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.route.v3 import route_components_pb2
+from envoy.service.runtime.v3 import rtds_pb2
+
+from compiler.diagnostics import Position
+from compiler.envoy.replies import SERVER_FAULT
+from xds.snapshot import HeldBack, Resource, ResourceSet, ResourceType, Snapshot
+from xds.soundness.constraints import Broken
+from xds.soundness.problems import Place, Problem, missing
+from xds.soundness.resources import CONSTRAINTS, Need, examined
+from xds.soundness.tables import frame_examined, parts, routes_examined, routes_in, with_entries
+from xds.translate.messages import message_resource
+from xds.translate.replies import error_format
+
+GOOD = 1
+"""The step that puts back what was good. The next does without it."""
+_ROUTE = re.compile(r"routes\[(\d+)\]")
+
+
+class Mending:
+    def __init__(self, made: Snapshot, before: Snapshot | None) -> None:
+        """`before` is sound."""
+        self._sets = {type_: dict(resources.by_name) for type_, resources in made.sets.items()}
+        self._made, self._before = made, before
+        self._steps: dict[Place, int] = {}
+        """The last one taken at each place."""
+        self._told: dict[tuple[ResourceType, str, Broken], tuple[Place, Position]] = {}
+
+    def snapshot(self) -> Snapshot:
+        """As it is by now; sets in which nothing was mended are the same objects."""
+        return Snapshot(
+            {
+                type_: resources if self._sets[type_] == resources.by_name else ResourceSet(self._sets[type_].values())
+                for type_, resources in self._made.sets.items()
+            }
+        )
+
+    def held(self) -> tuple[HeldBack, ...]:
+        return tuple(
+            HeldBack("X102", type_, name, str(broken), origin, kept=self._steps[place] == GOOD)
+            for (type_, name, broken), (place, origin) in self._told.items()
+        )
+
+    def mend(self, found: Iterable[Problem]) -> None:
+        """One step further at each place that has a problem."""
+        by_place: dict[Place, list[Broken]] = {}
+        for place, broken in found:
+            by_place.setdefault(place, []).append(broken)
+        for place, there in by_place.items():
+            whole = place._replace(entry=None)
+            if place.name not in self._sets[place.type] or (whole != place and whole in by_place):
+                continue  # gone, or put back, with something larger
+            for broken in there:
+                self._note(place, broken)
+            self._step(place)
+
+    def _note(self, place: Place, broken: Broken) -> None:
+        """What comes of putting something back is no news."""
+        if place in self._steps:
+            return
+        resource = self._sets[place.type][place.name]
+        name, origin = place.name, resource.origin
+        if place.entry is not None:
+            route, path = _route_at(parts(resource).routes[place.entry], broken)
+            name, broken = route or name, broken.after(path)
+            origin = dict(resource.parts).get(name, origin)
+        self._told[place.type, name, broken] = place, origin
+
+    def _step(self, place: Place) -> None:
+        good = self._good(place)
+        step = self._steps.get(place, GOOD if good is None else 0) + 1
+        self._steps[place] = step
+        if step == GOOD and good is not None:
+            self._put_back(place, good)
+        elif place.entry is None:
+            self._leave_out(place)
+        else:
+            table = self._sets[place.type][place.name]
+            routes = self._answered(parts(table).routes[place.entry]) if step == GOOD + 1 else None
+            self._sets[place.type][place.name] = with_entries(table, {place.entry: routes})
+
+    def _good(self, place: Place) -> Resource | bytes | None:
+        found = None if self._before is None else self._before[place.type].get(place.name)
+        return found if found is None or place.entry is None else parts(found).routes.get(place.entry)
+
+    def _put_back(self, place: Place, good: Resource | bytes) -> None:
+        at = self._sets[place.type]
+        if isinstance(good, bytes):
+            assert place.entry is not None
+            at[place.name] = with_entries(at[place.name], {place.entry: good})
+            self._bring(routes_examined(good).noted)
+            return
+        at[place.name] = good
+        if place.type is not ResourceType.ROUTE:
+            self._bring(examined(good, place.type).noted)
+            return
+        frame, routes = parts(good)
+        self._bring(frame_examined(good, frame).noted)
+        for content in routes.values():
+            self._bring(routes_examined(content).noted)
+
+    def _bring(self, needs: Iterable[Any]) -> None:
+        """What is needed and not there any more, as it was."""
+        for need in needs:
+            if not isinstance(need, Need) or need.name in self._sets[need.type] or self._before is None:
+                continue
+            good = self._before[need.type].get(need.name)
+            if good is not None and Place(need.type, need.name) not in self._steps:
+                self._put_back(Place(need.type, need.name), good)
+
+    def _leave_out(self, place: Place) -> None:
+        """But what Envoys would wait for, for ever: that is empty."""
+        at = self._sets[place.type]
+        origin = at[place.name].origin
+        match place.type:
+            case ResourceType.ENDPOINT:
+                empty: Any = endpoint_pb2.ClusterLoadAssignment(cluster_name=place.name)
+            case ResourceType.RUNTIME:
+                empty = rtds_pb2.Runtime(name=place.name, layer={})
+            case _:
+                del at[place.name]
+                return
+        at[place.name] = message_resource(place.name, empty, origin)
+
+    def _answered(self, content: bytes) -> bytes | None:
+        """The routes, each that is not sound with an answer of our own, or left out where nobody knows what it matches.
+
+        None where nothing is left.
+        """
+        found = route_components_pb2.RouteList()
+        for route in routes_in(content):
+            of = CONSTRAINTS.examined(route)
+            if not of.broken and not any(missing(of.noted, self._sets)):
+                found.routes.add().CopyFrom(route)
+            elif not CONSTRAINTS.examined(route.match).broken:
+                said = error_format(f"The route `{route.name}` is held back", SERVER_FAULT, "model_not_ready")
+                answer = {"status": 503, "body_format": said}
+                found.routes.add(name=route.name, match=route.match, direct_response=answer)
+        return found.SerializeToString(deterministic=True) if found.routes else None
+
+
+def _route_at(content: bytes, broken: Broken) -> tuple[str, str]:
+    """The name of the route that `broken` is about, and the path to it."""
+    at = _ROUTE.match(broken.path)
+    routes = routes_in(content)
+    if at is None or int(at[1]) >= len(routes):
+        return "", ""
+    return str(routes[int(at[1])].name).removesuffix("/stream"), at[0]
