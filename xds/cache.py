@@ -9,7 +9,7 @@ from itertools import chain
 
 from compiler.fleet import Fleet
 from compiler.kept import Kept
-from xds.holding_back import sound, sound_layer, sound_listeners
+from xds.holding_back import Told, sound, sound_layer, sound_listeners
 from xds.live.shares import Before
 from xds.live.state import NOTHING_LIVE, LiveState
 from xds.snapshot import HeldBack, ResourceSet, ResourceType, Snapshot
@@ -51,6 +51,8 @@ class Prepared:
     """For the fleet after this one."""
     apart: Kept
     """For groups of this fleet that are asked for while the next one is prepared, in another thread."""
+    commit: str = ""
+    """That the fleet was read at, where git knows."""
 
 
 class Snapshots:
@@ -64,12 +66,23 @@ class Snapshots:
         self._placed_before: Mapping[Group, Snapshot] = {}
         """Of the fleet before."""
         self._remembered: OrderedDict[str, ResourceSet] = OrderedDict()
+        self._told = Told()
         self.edition = 0
         """Counts what is served: what `get` gives stays the same for as long as this does."""
 
     @property
     def fleet(self) -> Fleet | None:
         return None if self._prepared is None else self._prepared.fleet
+
+    @property
+    def commit(self) -> str:
+        """Of the policies that are served; empty where it is not known."""
+        return "" if self._prepared is None else self._prepared.commit
+
+    def committed(self, commit: str) -> None:
+        """The policies that are served are this commit's."""
+        if self._prepared is not None:
+            self._prepared = replace(self._prepared, commit=commit)
 
     @property
     def groups(self) -> Mapping[str, Snapshot]:
@@ -110,6 +123,7 @@ class Snapshots:
         self._asked, self._asked_before = frozenset(), self._asked
         self._placed, self._placed_before = OrderedDict(), self._placed
         self._remember(self.groups.values())
+        self._told.all(self.held_back, self.commit)
 
     def replace_layers(self, live: LiveState, before: tuple[Before, ...] = ()) -> bool:
         """Changes nothing else, so that nothing is placed or translated again. Whether any layer is another one now."""
@@ -125,6 +139,7 @@ class Snapshots:
             held = tuple(dict.fromkeys((*(of for of in placed.held if of.code != "X103"), *of_group.held)))
             layer = of_group[ResourceType.RUNTIME]
             self._placed[group] = replace(placed.having(ResourceType.RUNTIME, layer), held=held)
+        self._told.all(self.held_back, self.commit)
         self._remember(self.groups.values())
         return True
 
@@ -150,6 +165,7 @@ class Snapshots:
         base = self._group(self._prepared, name)
         placed = self._translation.place(base, self._prepared.fleet, group)
         placed = self._placed[group] = sound_listeners(placed, base, self._placed_before.get(group))
+        self._told.more(placed.held, self.commit)
         if len(self._placed) > PLACEMENTS:
             self._placed.popitem(last=False)
         return placed

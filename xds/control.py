@@ -18,7 +18,7 @@ from xds.clock import Clock, WallClock
 from xds.live.command import Problem, Refusal, Refused, setting, taking_back
 from xds.live.shares import Before
 from xds.live.state import GRACE, NOTHING_LIVE, Change, LiveState, Step, expire, follow_policy, live_weights
-from xds.observe.events import Answer, PoliciesRead, WeightsSet, WeightsTakenBack
+from xds.observe.events import Answer, CommitRead, PoliciesRead, WeightsSet, WeightsTakenBack
 from xds.store import Forgetful, Store
 from xds.translating import Translated, follow
 
@@ -47,6 +47,8 @@ class Policy:
     """When they began to be served."""
     diagnostics: tuple[Diagnostic, ...] = ()
     """Of the last edit."""
+    commit: str = ""
+    """That the policies which are served were read at; empty where git does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class _Due:
     """It is time for something that was to end."""
 
 
-_Event = PoliciesRead | Translated | WeightsSet | WeightsTakenBack | _Due
+_Event = PoliciesRead | CommitRead | Translated | WeightsSet | WeightsTakenBack | _Due
 
 
 class Control:
@@ -82,12 +84,14 @@ class Control:
         """Whether live state ends with this process."""
         return not self._store.lasts
 
-    async def run(self, policies: AsyncIterator[PoliciesRead]) -> None:
-        """Takes one event after the other, for ever."""
+    async def run(self, policies: AsyncIterator[PoliciesRead], commits: AsyncIterator[str] | None = None) -> None:
+        """Takes one event after the other, for ever. `commits` are those of policies that stay as they are."""
         self.live = await asyncio.to_thread(self._store.load)
         async with asyncio.TaskGroup() as tasks:
             # Beside the events, so that no command waits for a translation.
             tasks.create_task(follow(policies, self._snapshots.prepared, self._events.put_nowait))
+            if commits is not None:
+                tasks.create_task(self._follow(commits))
             self._wind(tasks)
             try:
                 while True:
@@ -96,6 +100,10 @@ class Control:
             finally:
                 if self._timer is not None:
                     self._timer.cancel()
+
+    async def _follow(self, commits: AsyncIterator[str]) -> None:
+        async for commit in commits:
+            self._events.put_nowait(CommitRead(commit))
 
     async def set_weights(self, asked: object) -> Answer:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -111,6 +119,8 @@ class Control:
         match event:
             case PoliciesRead():
                 self._broken(event)
+            case CommitRead():
+                self._committed(event.commit)
             case Translated():
                 await self._serve(event.prepared, event.read, told=event.again)
             case WeightsSet():
@@ -126,6 +136,14 @@ class Control:
         errors, stays = _count(read.diagnostics, Severity.ERROR), self.policy.digest or "nothing"
         log.error("policy broken errors=%d serving=%s", errors, stays)
 
+    def _committed(self, commit: str) -> None:
+        """Of the policies that are served. Those of an edit that is broken are at no commit that anybody waits for."""
+        if self.policy.health is not Health.OK or self._snapshots.fleet is None:
+            return
+        self.policy = replace(self.policy, commit=commit)
+        self._snapshots.committed(commit)
+        self._metrics.serving(self.policy.digest, self._snapshots.fleet.models, commit)
+
     async def _serve(self, prepared: Prepared, read: PoliciesRead, *, told: bool) -> None:
         """With live weights from the first snapshot on: there is no moment with policy's alone."""
         if not told:
@@ -139,13 +157,14 @@ class Control:
         self.live = step.state
         if old is not None and live_before.overrides:
             self._before = (*self._before, Before(old, live_before, now + GRACE))
-        self._snapshots.replace(prepared, self.live, self._before)
-        self.policy = Policy(Health.OK, read.digest, datetime.now(UTC), read.diagnostics)
-        self._metrics.serving(read.digest, prepared.fleet.models)
+        self._snapshots.replace(replace(prepared, commit=read.commit), self.live, self._before)
+        self.policy = Policy(Health.OK, read.digest, datetime.now(UTC), read.diagnostics, read.commit)
+        self._metrics.serving(read.digest, prepared.fleet.models, read.commit)
         self._publish(read.saved_at)
         models, gateways = len(prepared.fleet.models), len(prepared.fleet.gateways)
         found = f"models={models} gateways={gateways} warnings={_count(read.diagnostics, Severity.WARNING)}"
-        log.info("policy loaded digest=%s %s compile_ms=%.0f", read.digest, found, read.seconds * 1000)
+        named = f"digest={read.digest}" + (f" commit={read.commit}" if read.commit else "")
+        log.info("policy loaded %s %s compile_ms=%.0f", named, found, read.seconds * 1000)
         if bare := without_instances(prepared.fleet):
             shown = ", ".join(bare[:SHOWN]) + (", …" if len(bare) > SHOWN else "")
             log.warning("no endpoints, so requests are answered 503: versions=%d (%s)", len(bare), shown)

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from compiler.diagnostics import Diagnostic, error
 from compiler.kept import Kept
+from xds.blame import held_back
 from xds.mending import Mending
 from xds.snapshot import HeldBack, ResourceSet, ResourceType, Snapshot
 from xds.soundness.live_weights import weightless, without
@@ -63,26 +63,6 @@ def sound_layer(layer: ResourceSet, snapshot: Snapshot, before: Snapshot | None)
     return replace(kept, held=(*held, *refused))
 
 
-def diagnostic(held: HeldBack, commit: str = "") -> Diagnostic:
-    """For the log and for people."""
-    known = f" · commit {commit}" if commit else ""
-    if held.code == "X103":
-        message = f"runtime weights of {held.name} sum to 0{known}"
-        return error(held.code, held.origin, message, "the weights before stay, or policy's")
-    message = f"held back: {held.type.label} '{held.name}' breaks {held.constraint}{known}"
-    return error(held.code, held.origin, message, _KEPT if held.kept else _LEFT_OUT[held.type])
-
-
-_KEPT = "the version before stays in service"
-_LEFT_OUT: Mapping[ResourceType, str] = {
-    ResourceType.RUNTIME: "there is none that was good: the layer is empty",
-    ResourceType.CLUSTER: "there is none that was good: it is left out, and what leads to it is held back, too",
-    ResourceType.ENDPOINT: "there is none that was good: its cluster has no instances",
-    ResourceType.LISTENER: "there is none that was good: it is left out",
-    ResourceType.ROUTE: "there is none that was good: requests that take it are answered 503",
-}
-
-
 class Told:
     """Says in the log what is held back, each once, and when it is no more."""
 
@@ -105,5 +85,5 @@ class Told:
 
     def _say(self, held: Iterable[HeldBack], commit: str) -> None:
         for of in held:
-            said = diagnostic(of, commit)
+            said = held_back(of, commit)
             log.error("%s: %s %s; %s", said.position, said.code, said.message, said.hint)

@@ -11,14 +11,13 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.service.runtime.v3 import rtds_pb2
 
 from compiler.diagnostics import Position
-from compiler.envoy.replies import SERVER_FAULT
 from xds.snapshot import HeldBack, Resource, ResourceSet, ResourceType, Snapshot
 from xds.soundness.constraints import Broken
 from xds.soundness.problems import Place, Problem, missing
 from xds.soundness.resources import CONSTRAINTS, Need, examined
 from xds.soundness.tables import frame_examined, parts, routes_examined, routes_in, with_entries
 from xds.translate.messages import message_resource
-from xds.translate.replies import error_format
+from xds.translate.replies import held_back_format
 
 GOOD = 1
 """The step that puts back what was good. The next does without it."""
@@ -141,8 +140,7 @@ class Mending:
             if not of.broken and not any(missing(of.noted, self._sets)):
                 found.routes.add().CopyFrom(route)
             elif not CONSTRAINTS.examined(route.match).broken:
-                said = error_format(f"The route `{route.name}` is held back", SERVER_FAULT, "model_not_ready")
-                answer = {"status": 503, "body_format": said}
+                answer = {"status": 503, "body_format": held_back_format(route.name.removesuffix("/stream"))}
                 found.routes.add(name=route.name, match=route.match, direct_response=answer)
         return found.SerializeToString(deterministic=True) if found.routes else None
 

@@ -12,14 +12,15 @@ from xds.admin.overrides import overrides
 from xds.admin.standing import Standing, standing
 from xds.control import Policy
 from xds.live.state import NOTHING_LIVE, LiveState, Override
-from xds.snapshot import ResourceSet, ResourceType, Snapshot
+from xds.snapshot import HeldBack, ResourceSet, ResourceType, Snapshot
 from xds.stream.peer import Peer
-from xds.stream.refusals import today
+from xds.stream.refusals import blamed, today
 from xds.stream.subscription import Refusal, Subscription
 from xds.stream.turned_away import TurnedAway
 from xds.translate.group import Group
 
 Document = dict[str, Any]
+NONE_HELD: Mapping[HeldBack, Iterable[str]] = {}
 
 
 def status(
@@ -29,20 +30,35 @@ def status(
     current: Callable[[Group], Snapshot | None],
     live: LiveState = NOTHING_LIVE,
     turned_away: Iterable[TurnedAway] = (),
+    held_back: Mapping[HeldBack, Iterable[str]] = NONE_HELD,
 ) -> Document:
     """`fleet` is as policy has it. `current` gives the snapshot that a group is to have; `None` where it has none."""
     return {
         "policy": {
             "state": policy.health,
             "digest": policy.digest,
+            "commit": policy.commit,
             "loaded_at": None if policy.loaded_at is None else policy.loaded_at.isoformat(timespec="milliseconds"),
             "diagnostics": [_diagnostic(found) for found in policy.diagnostics],
         },
         "gateways": [] if fleet is None else [_gateway(gateway) for gateway in fleet.gateways],
         "models": [] if fleet is None else [_model(model, live.in_force) for model in fleet.models],
         "overrides": overrides(live, fleet),
+        "held_back": [_held_back(held, groups) for held, groups in held_back.items()],
         "envoys": [_envoy(peer, current(peer.node.group)) for peer in peers],
         "turned_away": [_turned_away(client) for client in turned_away],
+    }
+
+
+def _held_back(held: HeldBack, groups: Iterable[str]) -> Document:
+    return {
+        "code": held.code,
+        "type": held.type.label,
+        "name": held.name,
+        "breaks": held.constraint,
+        "kept": held.kept,
+        "groups": list(groups),
+        "origin": str(held.origin),
     }
 
 
@@ -142,13 +158,16 @@ def _type(sub: Subscription, wanted: ResourceSet | None) -> Document:
 
 
 def _refusal(found: Refusal, wanted: ResourceSet | None) -> Document:
-    """The line is where the resource stands by now, as long as it is the same one."""
+    """The line is where the resource stands by now, as long as it is the same one. `route` is the one of a table that
+    is to blame, null where that is not known."""
     refused = today(found.resource, wanted)
     kept = None if found.good is None else found.good.version
+    name, origin = blamed(refused, found.good)
     return {
         "name": refused.name,
+        "route": name if name != refused.name else None,
         "version": refused.version,
         "kept": kept,
         "detail": found.detail,
-        "origin": str(refused.origin),
+        "origin": str(origin),
     }

@@ -29,6 +29,15 @@ class PoliciesRead:
     """When the last of the changed files was saved, in seconds since 1970."""
     seconds: float
     """How long it took to compile them."""
+    commit: str = ""
+    """That the folder is at, where git knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRead:
+    """The policies are as they were, and their commit is this one."""
+
+    commit: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,13 +141,12 @@ def test_streams_of_one_node_are_one_envoy_and_a_later_one_of_a_service_counts()
 
 def test_the_policy_comes_first_with_its_problems() -> None:
     found = {"code": "P202", "severity": "error", "file": "policies/chat.yaml", "line": 11, "column": 13}
-    policy = {"state": "broken", "digest": "d1", "loaded_at": "2026-01-02T03:04:05.000+00:00"}
+    policy = {"state": "broken", "digest": "d1", "commit": "0c5d91ab44e0", "loaded_at": "2026-01-02T03:04:05.000+00:00"}
     diagnostics = [{**found, "message": "weights add up to 110", "hint": "set this weight to 20"}]
-    document = overview(
-        {"policy": {**policy, "diagnostics": diagnostics}, "overrides": [], "envoys": [], "turned_away": []}
-    )
+    nothing: dict[str, list[object]] = {"overrides": [], "envoys": [], "turned_away": [], "held_back": []}
+    document = overview({"policy": {**policy, "diagnostics": diagnostics}, **nothing})
     assert text(document) == (
-        "policy broken, 1 error, serving d1 since 2026-01-02T03:04:05.000+00:00\n"
+        "policy broken, 1 error, serving d1 of commit 0c5d91ab44e0 since 2026-01-02T03:04:05.000+00:00\n"
         "policies/chat.yaml:11:13: P202 weights add up to 110\n"
         "   = hint: set this weight to 20\n"
         "\n"
