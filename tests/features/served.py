@@ -18,6 +18,7 @@ from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
 from xds.clock import Clock
 from xds.control import Control
+from xds.observe.commits import commits
 from xds.observe.policies import policies
 from xds.serve import TRANSLATION
 from xds.store.file import StateFile
@@ -166,7 +167,7 @@ async def served(folder: Path, state: Path | None = None, clock: Clock | None = 
     admin = Admin(control, snapshots, server, metrics, TOKEN.encode())
     xds = f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
     url = f"http://127.0.0.1:{await admin.start('127.0.0.1', 0)}"
-    task = asyncio.create_task(control.run(policies(folder)))
+    task = asyncio.create_task(control.run(policies(folder), commits(folder)))
     try:
         async with aiohttp.ClientSession() as http:
             yield Served(xds, url, server, http)

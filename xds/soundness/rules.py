@@ -120,14 +120,18 @@ def _flag(wanted: bool) -> Rule:
 def _number(name: str, limit: float) -> Rule:
     match name:
         case "gt":
-            return lambda value: None if value > limit else f"more than {limit:,}, not {value:,}"
+            return lambda value: None if value > limit else f"more than {_shown(limit)}, not {_shown(value)}"
         case "gte":
-            return lambda value: None if value >= limit else f"at least {limit:,}, not {value:,}"
+            return lambda value: None if value >= limit else f"at least {_shown(limit)}, not {_shown(value)}"
         case "lt":
-            return lambda value: None if value < limit else f"less than {limit:,}, not {value:,}"
+            return lambda value: None if value < limit else f"less than {_shown(limit)}, not {_shown(value)}"
         case "lte":
-            return lambda value: None if value <= limit else f"at most {limit:,}, not {value:,}"
+            return lambda value: None if value <= limit else f"at most {_shown(limit)}, not {_shown(value)}"
     raise UnknownRuleError(name)
+
+
+def _shown(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value:,}"
 
 
 def _duration(name: str, limit: Any) -> Rule:
