@@ -10,7 +10,7 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.service.runtime.v3 import rtds_pb2
 
-from compiler.diagnostics import Position
+from compiler.diagnostics import BUILT_IN, Position
 from xds.snapshot import HeldBack, Resource, ResourceSet, ResourceType, Snapshot
 from xds.soundness.constraints import Broken
 from xds.soundness.problems import Place, Problem, missing
@@ -31,7 +31,8 @@ class Mending:
         self._made, self._before = made, before
         self._steps: dict[Place, int] = {}
         """The last one taken at each place."""
-        self._told: dict[tuple[ResourceType, str, Broken], tuple[Place, Position]] = {}
+        self._told: dict[tuple[ResourceType, str, Broken], tuple[Position, list[Place]]] = {}
+        """What is wrong with what, and where: the routes of a model and of its aliases are the same."""
 
     def snapshot(self) -> Snapshot:
         """As it is by now; sets in which nothing was mended are the same objects."""
@@ -44,8 +45,8 @@ class Mending:
 
     def held(self) -> tuple[HeldBack, ...]:
         return tuple(
-            HeldBack("X102", type_, name, str(broken), origin, kept=self._steps[place] == GOOD)
-            for (type_, name, broken), (place, origin) in self._told.items()
+            HeldBack("X102", type_, name, str(broken), origin, all(self._steps[place] == GOOD for place in places))
+            for (type_, name, broken), (origin, places) in self._told.items()
         )
 
     def mend(self, found: Iterable[Problem]) -> None:
@@ -55,8 +56,9 @@ class Mending:
             by_place.setdefault(place, []).append(broken)
         for place, there in by_place.items():
             whole = place._replace(entry=None)
-            if place.name not in self._sets[place.type] or (whole != place and whole in by_place):
-                continue  # gone, or put back, with something larger
+            gone = place.name not in self._sets[place.type] and place.type is not ResourceType.ENDPOINT
+            if gone or (whole != place and whole in by_place):
+                continue  # with something larger, or put back with it
             for broken in there:
                 self._note(place, broken)
             self._step(place)
@@ -65,13 +67,13 @@ class Mending:
         """What comes of putting something back is no news."""
         if place in self._steps:
             return
-        resource = self._sets[place.type][place.name]
-        name, origin = place.name, resource.origin
+        name, origin = place.name, self._origin(place)
         if place.entry is not None:
+            resource = self._sets[place.type][place.name]
             route, path = _route_at(parts(resource).routes[place.entry], broken)
             name, broken = route or name, broken.after(path)
             origin = dict(resource.parts).get(name, origin)
-        self._told[place.type, name, broken] = place, origin
+        self._told.setdefault((place.type, name, broken), (origin, []))[1].append(place)
 
     def _step(self, place: Place) -> None:
         good = self._good(place)
@@ -85,6 +87,11 @@ class Mending:
             table = self._sets[place.type][place.name]
             routes = self._answered(parts(table).routes[place.entry]) if step == GOOD + 1 else None
             self._sets[place.type][place.name] = with_entries(table, {place.entry: routes})
+
+    def _origin(self, place: Place) -> Position:
+        """Of a load assignment that is not there, that of the cluster of the same name."""
+        found = self._sets[place.type].get(place.name) or self._sets[ResourceType.CLUSTER].get(place.name)
+        return BUILT_IN if found is None else found.origin
 
     def _good(self, place: Place) -> Resource | bytes | None:
         found = None if self._before is None else self._before[place.type].get(place.name)
@@ -117,8 +124,7 @@ class Mending:
 
     def _leave_out(self, place: Place) -> None:
         """But what Envoys would wait for, for ever: that is empty."""
-        at = self._sets[place.type]
-        origin = at[place.name].origin
+        at, origin = self._sets[place.type], self._origin(place)
         match place.type:
             case ResourceType.ENDPOINT:
                 empty: Any = endpoint_pb2.ClusterLoadAssignment(cluster_name=place.name)
@@ -132,17 +138,24 @@ class Mending:
     def _answered(self, content: bytes) -> bytes | None:
         """The routes, each that is not sound with an answer of our own, or left out where nobody knows what it matches.
 
-        None where nothing is left.
+        One answer for all where none is left; None where these are no routes.
         """
         found = route_components_pb2.RouteList()
-        for route in routes_in(content):
+        routes = routes_in(content)
+        for route in routes:
             of = CONSTRAINTS.examined(route)
             if not of.broken and not any(missing(of.noted, self._sets)):
                 found.routes.add().CopyFrom(route)
             elif not CONSTRAINTS.examined(route.match).broken:
-                answer = {"status": 503, "body_format": held_back_format(route.name.removesuffix("/stream"))}
-                found.routes.add(name=route.name, match=route.match, direct_response=answer)
+                found.routes.add(match=route.match, **_held_back(route.name))
+        if routes and not found.routes:
+            found.routes.add(match={"prefix": "/"}, **_held_back(routes[0].name))
         return found.SerializeToString(deterministic=True) if found.routes else None
+
+
+def _held_back(name: str) -> dict[str, Any]:
+    answer = {"status": 503, "body_format": held_back_format(name.removesuffix("/stream"))}
+    return {"name": name, "direct_response": answer}
 
 
 def _route_at(content: bytes, broken: Broken) -> tuple[str, str]:

@@ -207,7 +207,7 @@ HELD_BACK = (
     instances("instance by name", host_name, "address: an IP address, not 'gpu-7'"),
     instances("load assignment of another cluster", another_cluster, "cluster_name: as asked for, 'victim_1-0'"),
     actions("split that sums to 0", no_weight, "weighted_clusters: weights sum to more than 0, not 0"),
-    actions("route to a cluster that is not there", nowhere, "cluster 'victim_2' is there"),
+    actions("route to a cluster that is not there", nowhere, "the reference to cluster 'victim_2', which is not there"),
     actions("negative timeout", negative_timeout, "timeout: not negative, but -5s"),
     actions("hash of a header without name", hash_of_nothing, "header_name: not empty"),
     routes("broken regular expression", regex, "safe_regex.regex: missing ): (chat"),
@@ -218,7 +218,11 @@ HELD_BACK = (
     ports("listener without filters", no_chain, "filter_chains: at least 1, not 0"),
     ports("listener at the port of another", same_port, "address: an address of its own"),
     ports("filter that nobody has", filters(unknown_filter), "http_filters[2].typed_config: of a type that there is"),
-    ports("listener for a table that is not there", filters(another_table), "route 'private' is there"),
+    ports(
+        "listener for a table that is not there",
+        filters(another_table),
+        "the reference to route 'private', which is not there",
+    ),
 )
 REFUSED = (
     ports("broken Lua", filters(lua), "script load error"),

@@ -157,7 +157,7 @@ class Constraints:
             values = _several(field.name, None, value, inside, lambda found: found.items())
         if count is None and key is None and values is None:
             return None
-        keys = _several(field.name, count, key, None, enumerate)
+        keys = _several(field.name, count, key, None, lambda found: zip(found, found, strict=True))
 
         def check(found: Any, broken: list[Broken], noted: list[Any]) -> None:
             keys(found, broken, noted)

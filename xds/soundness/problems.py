@@ -93,7 +93,9 @@ def _is_there(summary: _Summary, snapshot: Snapshot) -> bool:
 def _missing(summary: _Summary, snapshot: Snapshot) -> Iterator[Problem]:
     for place, of in summary.found:
         if place.entry is None:
-            yield from (Problem(place, broken) for broken in missing(of.noted, snapshot.sets))
+            for need in of.noted:
+                if isinstance(need, Need) and need.name not in snapshot[need.type]:
+                    yield _absent(place, need)
             continue
         content = parts(snapshot[place.type][place.name]).routes[place.entry]
         for at, route in enumerate(routes_in(content)):
@@ -101,10 +103,21 @@ def _missing(summary: _Summary, snapshot: Snapshot) -> Iterator[Problem]:
                 yield Problem(place, broken.within(f"routes[{at}]"))
 
 
+def _absent(place: Place, need: Need) -> Problem:
+    """Of a cluster and its load assignment the cluster is not to blame."""
+    if need.type is ResourceType.ENDPOINT:
+        return Problem(Place(need.type, need.name), Broken("", f"that its cluster '{place.name}' has one"))
+    return Problem(place, _nowhere(need))
+
+
 def missing(noted: Iterable[Any], sets: Mapping[ResourceType, Container[str]]) -> Iterator[Broken]:
     for need in noted:
         if isinstance(need, Need) and need.name not in sets[need.type]:
-            yield Broken("", f"{need.type.label} '{need.name}' is there")
+            yield _nowhere(need)
+
+
+def _nowhere(need: Need) -> Broken:
+    return Broken("", f"the reference to {need.type.label} '{need.name}', which is not there")
 
 
 def listeners_are_sound(snapshot: Snapshot) -> bool:
