@@ -110,15 +110,15 @@ def hash_of_nothing(action: Any) -> None:
 
 
 def regex(found: Any) -> None:
-    found[1].match.headers.add(name="x-team", string_match={"safe_regex": {"regex": "(chat"}})
+    found[-1].match.headers.add(name="x-team", string_match={"safe_regex": {"regex": "(chat"}})
 
 
 def long_header(found: Any) -> None:
-    found[1].response_headers_to_add.add(header={"key": "x" * 20_000, "value": "1"})
+    found[-1].response_headers_to_add.add(header={"key": "x" * 20_000, "value": "1"})
 
 
 def broken_header(found: Any) -> None:
-    found[1].response_headers_to_add.add(header={"key": "x-team", "value": "a\nb"})
+    found[-1].response_headers_to_add.add(header={"key": "x-team", "value": "a\nb"})
 
 
 def domains(made: bytes) -> bytes:
@@ -183,11 +183,11 @@ def no_certificate(listener: Any) -> None:
 
 def lua_of_route(found: Any) -> None:
     script = lua_pb2.LuaPerRoute(source_code={"inline_string": "function envoy_on_request(handle"})
-    found[1].typed_per_filter_config["turnout.renaming"].Pack(script)
+    found[-1].typed_per_filter_config["turnout.renaming"].Pack(script)
 
 
 def unknown_command(found: Any) -> None:
-    found[1].response_headers_to_add.add(header={"key": "x-team", "value": "%NOBODY%"})
+    found[-1].response_headers_to_add.add(header={"key": "x-team", "value": "%NOBODY%"})
 
 
 def unknown_cluster_type(cluster: Any) -> None:

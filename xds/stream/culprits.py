@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 from compiler.diagnostics import Position
 from xds.snapshot import Resource
@@ -20,13 +21,23 @@ def culprit(refused: Resource, good: Resource | None) -> tuple[str, Position] | 
     if not refused.parts or good is None or not good.body:
         return None
     (frame, now), (frame_before, then) = parts(refused), parts(good)
-    if frame != frame_before:
+    if _rest(frame) != _rest(frame_before):
         return None
     lists = [(content, then.get(entry, b"")) for entry, content in now.items() if then.get(entry) != content]
     names = set().union(*(_changed(*pair) for pair in lists))
     suspected = {name for name in names if name.startswith(OF_MODELS)} or names
     lines = dict(refused.parts)
     return next(((name, lines[name]) for name in suspected if name in lines), None) if len(suspected) == 1 else None
+
+
+def _rest(frame: Any) -> bytes:
+    """What routes have no say in. The list of models, which clients may ask for, is another one with every new model."""
+    rest = type(frame)()
+    rest.CopyFrom(frame)
+    rest.ClearField("max_direct_response_body_size_bytes")
+    for host in rest.virtual_hosts:
+        host.ClearField("matcher")
+    return bytes(rest.SerializeToString(deterministic=True))
 
 
 def _changed(content: bytes, before: bytes) -> Iterator[str]:

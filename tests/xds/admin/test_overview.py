@@ -154,5 +154,19 @@ def test_the_policy_comes_first_with_its_problems() -> None:
     )
 
 
+def test_what_is_held_back_is_told_with_its_line_and_commit_and_is_not_well() -> None:
+    held = {"code": "X102", "type": "cluster", "name": "chat_1", "breaks": "name: not empty", "kept": True}
+    where = {"groups": ["public"], "origin": "policies/chat.yaml:4:18"}
+    policy = {"state": "ok", "digest": "d1", "commit": "0c5d91ab44e0", "loaded_at": "now", "diagnostics": []}
+    nothing: dict[str, list[object]] = {"overrides": [], "envoys": [], "turned_away": []}
+    document = overview({"policy": policy, **nothing, "held_back": [{**held, **where}]})
+    assert document["ok"] is False
+    assert document["held_back"] == [{**held, **where}]
+    assert text(document).endswith(
+        "policies/chat.yaml:4:18: X102 held back: cluster 'chat_1' breaks name: not empty · commit 0c5d91ab44e0\n"
+        "  = hint: the version before stays in service\n"
+    )
+
+
 def test_names_cannot_command_the_terminal() -> None:
     assert "\x1b" not in text(seen(peer(synced(), "gw\x1b[31m")))
