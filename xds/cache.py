@@ -13,6 +13,7 @@ from xds.holding_back import Told, sound, sound_layer, sound_listeners
 from xds.live.shares import Before
 from xds.live.state import NOTHING_LIVE, LiveState
 from xds.snapshot import HeldBack, ResourceSet, ResourceType, Snapshot
+from xds.soundness.problems import Examiner
 from xds.translate.group import Group
 
 REMEMBERED = 32
@@ -107,9 +108,9 @@ class Snapshots:
         asked = self._asked | self._asked_before
         names = {*self._translation.group_names(fleet)}
         names |= {name for name in asked if self._translation.served_as(fleet, name) == name}
-        before = {} if served is None else served.groups
+        before, examiner = {} if served is None else served.groups, Examiner(kept)
         groups = {
-            name: sound(self._translation.snapshot(fleet, Group(name), kept), before.get(name), kept, name)
+            name: sound(self._translation.snapshot(fleet, Group(name), kept), before.get(name), examiner, name)
             for name in sorted(names)
         }
         kept.closed()
@@ -175,7 +176,7 @@ class Snapshots:
         self._asked |= {name}
         if name not in prepared.groups:
             made = self._translation.snapshot(prepared.fleet, Group(name), prepared.apart)
-            made = sound(made, None, prepared.apart, name)
+            made = sound(made, None, Examiner(prepared.apart), name)
             groups = {**prepared.groups, name: self._with_layer(prepared.fleet, name, made)}
             self._prepared = prepared = replace(prepared, groups=groups)
             self._remember([groups[name]])

@@ -9,28 +9,27 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from compiler.kept import Kept
 from xds.blame import held_back
 from xds.mending import Mending
 from xds.snapshot import HeldBack, ResourceSet, ResourceType, Snapshot
 from xds.soundness.live_weights import weightless, without
-from xds.soundness.problems import listeners_are_sound, problems
+from xds.soundness.problems import Examiner, listeners_are_sound
 
 log = logging.getLogger(__name__)
 
 
-def sound(made: Snapshot, before: Snapshot | None, kept: Kept, group: str = "") -> Snapshot:
-    """`made`, but what is not sound as it was in `before`, which was sound, or not at all.
+def sound(made: Snapshot, before: Snapshot | None, examiner: Examiner, group: str = "") -> Snapshot:
+    """`made`, of `group`, but what is not sound as it was in `before`, which was sound, or not at all.
 
     Each step puts something back or leaves something out, and no place has more than a few of them.
     """
-    found = problems(made, before, kept, group)
+    found = examiner.problems(made, before, group)
     if not found:
         return made
     mending = Mending(made, before)
     while found:
         mending.mend(found)
-        found = problems(mending.snapshot(), before, kept, group)
+        found = examiner.problems(mending.snapshot(), before, group)
     return replace(mending.snapshot(), held=mending.held())
 
 
@@ -38,7 +37,7 @@ def sound_listeners(placed: Snapshot, base: Snapshot, before: Snapshot | None) -
     """`placed`, which is `base`, that is sound, with the listeners of a placement; `before` had the same placement."""
     if listeners_are_sound(placed):
         return replace(placed, held=base.held)
-    found = sound(placed, before, Kept())
+    found = sound(placed, before, Examiner())
     return replace(found, held=tuple(dict.fromkeys((*base.held, *found.held))))
 
 

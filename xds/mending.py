@@ -108,9 +108,8 @@ class Mending:
         if place.type is not ResourceType.ROUTE:
             self._bring(examined(good, place.type).noted)
             return
-        frame, routes = parts(good)
-        self._bring(frame_examined(good, frame).noted)
-        for content in routes.values():
+        self._bring(frame_examined(good, parts(good).frame).noted)
+        for content in parts(good).routes.values():
             self._bring(routes_examined(content).noted)
 
     def _bring(self, needs: Iterable[Any]) -> None:

@@ -20,6 +20,7 @@ from xds.blame import held_back
 from xds.holding_back import sound
 from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot
 from xds.soundness.constraints import unpacked
+from xds.soundness.problems import Examiner
 from xds.soundness.tables import Entry, parts, routes_in, with_entries
 from xds.translate.group import TENANTS_SIDECAR, Group
 from xds.translate.messages import message_resource
@@ -48,9 +49,10 @@ def envoy_program(named: Path | None) -> Path:
 def diagnostics(fleet: Fleet, envoy: Path) -> tuple[Diagnostic, ...]:
     """X102 of what would be held back, and X101 of what Envoy would refuse; of several groups each once."""
     kept = Kept()
+    examiner = Examiner(kept)
     found: dict[Diagnostic, None] = {}
     for name in _groups(fleet):
-        made = sound(translate.snapshot(fleet, Group(name), kept), None, kept, name)
+        made = sound(translate.snapshot(fleet, Group(name), kept), None, examiner, name)
         found |= dict.fromkeys(held_back(held, "") for held in made.held)
         found |= dict.fromkeys(_refused(_without_absent_files(made), lambda of: _said(envoy, of)))
     return tuple(found)

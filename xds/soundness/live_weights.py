@@ -47,10 +47,10 @@ def _is_weight(value: Any) -> bool:
 
 def _splits(tables: ResourceSet, prefixes: Iterable[str]) -> Iterator[tuple[str, Split]]:
     """Of routes that have one of these prefixes, and some that have another: the rest is not taken apart."""
-    sought = [prefix.encode() for prefix in prefixes]
-    for table in tables.values() if sought else ():
-        for content in parts(table).routes.values():
-            if any(prefix in content for prefix in sought):
+    for table in tables.values():
+        for tree in parts(table).trees:
+            contents = {of: None for prefix in prefixes for of in tree.routes.values() if prefix.encode() in of}
+            for content in contents:
                 for route in routes_in(content):
                     yield from ((route.name, of) for of in CONSTRAINTS.examined(route).noted if isinstance(of, Split))
 

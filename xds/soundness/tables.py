@@ -17,6 +17,7 @@ from xds.snapshot import Resource, ResourceType, resource
 from xds.soundness.constraints import Examined, unpacked
 from xds.soundness.resources import CONSTRAINTS, misnamed
 
+MATCHER_TREE = "type.googleapis.com/xds.type.matcher.v3.Matcher.MatcherTree"
 ROUTE_LIST = "type.googleapis.com/envoy.config.route.v3.RouteList"
 
 
@@ -29,14 +30,27 @@ class Entry(NamedTuple):
     """In its map: a model's name or alias, an orchestrator's, or nothing where a request names none."""
 
 
+class Tree:
+    """The routes of one virtual host by name, a RouteList each. The same object for hosts that have the same."""
+
+    __slots__ = ("routes",)
+
+    def __init__(self, routes: Mapping[str, bytes]) -> None:
+        self.routes = routes
+
+
 class Parts(NamedTuple):
     frame: Any
     """The table with one entry left in each map, and no routes in that; None where the bytes are no table."""
-    routes: Mapping[Entry, bytes]
-    """A RouteList for each entry."""
+    trees: tuple[Tree, ...]
+    """Of each virtual host."""
+
+    @property
+    def routes(self) -> Mapping[Entry, bytes]:
+        return {Entry(at, key): found for at, tree in enumerate(self.trees) for key, found in tree.routes.items()}
 
 
-NO_TABLE = Parts(None, {})
+NO_TABLE = Parts(None, ())
 
 
 @lru_cache(16)
@@ -46,16 +60,32 @@ def parts(table: Resource) -> Parts:
         frame: Any = unpacked(ResourceType.ROUTE, table.body)
     except DecodeError:
         return NO_TABLE
-    routes: dict[Entry, bytes] = {}
-    for at, host in enumerate(frame.virtual_hosts):
-        entries = entries_of(host)
-        found = {key: box.value for key, match in entries.items() if (box := _box(match)).type_url == ROUTE_LIST}
-        routes.update({Entry(at, key): value for key, value in found.items()})
-        for key in list(found)[1:]:
-            del entries[key]
-        for key in list(found)[:1]:  # a map without entries would break a rule of its own
+    return Parts(frame, tuple(map(_taken_out, frame.virtual_hosts)))
+
+
+def _taken_out(host: Any) -> Tree:
+    """Its routes, which it loses."""
+    tree = _tree(host.matcher.matcher_tree.SerializeToString())
+    entries = entries_of(host)
+    first = next(iter(tree.routes), None)
+    if first is not None and len(tree.routes) == len(entries):
+        left = type(entries[first])()
+        left.CopyFrom(entries[first])
+        entries.clear()
+        entries[first].CopyFrom(left)
+    for key in tree.routes:
+        if key in entries:
+            # A map without entries would break a rule of its own.
             _box(entries[key]).value = b""
-    return Parts(frame, routes)
+    return tree
+
+
+@lru_cache(16)
+def _tree(content: bytes) -> Tree:
+    """By all that is in it: gateways that see the same have the same."""
+    found: Any = unpacked(MATCHER_TREE, content)
+    entries = found.exact_match_map.map.items()
+    return Tree({key: box.value for key, match in entries if (box := _box(match)).type_url == ROUTE_LIST})
 
 
 def entries_of(host: Any) -> Any:

@@ -20,8 +20,8 @@ def culprit(refused: Resource, good: Resource | None) -> tuple[str, Position] | 
     before, or with other changes than of routes."""
     if not refused.parts or good is None or not good.body:
         return None
-    (frame, now), (frame_before, then) = parts(refused), parts(good)
-    if _rest(frame) != _rest(frame_before):
+    now, then = parts(refused).routes, parts(good).routes
+    if _rest(parts(refused).frame) != _rest(parts(good).frame):
         return None
     lists = [(content, then.get(entry, b"")) for entry, content in now.items() if then.get(entry) != content]
     names = set().union(*(_changed(*pair) for pair in lists))
@@ -31,7 +31,7 @@ def culprit(refused: Resource, good: Resource | None) -> tuple[str, Position] | 
 
 
 def _rest(frame: Any) -> bytes:
-    """What routes have no say in. The list of models, which clients may ask for, is another one with every new model."""
+    """What routes have no say in. The list of models that clients may ask for is another one with every new model."""
     rest = type(frame)()
     rest.CopyFrom(frame)
     rest.ClearField("max_direct_response_body_size_bytes")

@@ -17,6 +17,7 @@ from xds.blame import held_back
 from xds.holding_back import sound, sound_layer
 from xds.snapshot import Resource, ResourceType, Snapshot
 from xds.soundness import problems as looked_at
+from xds.soundness.problems import Examiner
 from xds.translate import Group, group_names, snapshot
 
 ROOT = Path(__file__).parents[3]
@@ -34,7 +35,7 @@ def two(**changes: Any) -> Snapshot:
 
 
 def examined(of: Snapshot, before: Snapshot | None = None) -> Snapshot:
-    return sound(of, before, Kept())
+    return sound(of, before, Examiner())
 
 
 def told(of: Snapshot) -> list[tuple[str, str, bool]]:
@@ -198,11 +199,11 @@ def test_what_an_edit_leaves_alone_is_not_examined_again(monkeypatch: pytest.Mon
     monkeypatch.setattr(looked_at, "examined", counted)
     models = [model(f"m{n}") for n in range(40)]
     kept = Kept()
-    sound(snapshot(fleet(*models), Group("default"), kept), None, kept)
+    sound(snapshot(fleet(*models), Group("default"), kept), None, Examiner(kept))
     kept.closed()
     assert len(seen) == 2 + 2 * len(models)
     seen.clear()
     models[7] = model("m7", (version(endpoints=(endpoint(9007),)),))
     again = Kept(kept)
-    sound(snapshot(fleet(*models), Group("default"), again), None, again)
+    sound(snapshot(fleet(*models), Group("default"), again), None, Examiner(again))
     assert seen == ["turnout", "m7_1"]
