@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterator
@@ -97,6 +98,15 @@ class Arena:
 
     def take_weights_back(self, model: str) -> None:
         self.run(self.control.take_weights_back(model))
+
+    def metric(self, series: str) -> float:
+        with urllib.request.urlopen(f"{self.status_url}/metrics", timeout=5) as response:
+            lines = str(response.read(), "utf-8").splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{series} "))
+
+    def turnout_status(self) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "xds.cli", "status", "--admin", self.status_url]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     def told(self) -> list[dict[str, Any]]:
         """What is held back or refused now."""

@@ -292,6 +292,7 @@ def test_what_is_not_sound_is_held_back_and_reaches_no_envoy(poison: Poison, pla
         place.wait(lambda: place.has("other_1") == place.turn, "the other model's edit")
         assert place.answers("other") == place.answers("victim") == 200
         assert all(envoy["synced"] for envoy in place.status()["envoys"])
+        assert place.metric(f'turnout_held_back{{type="{poison.type}"}}') > 0
     place.edit()
     place.wait_until_well()
     assert refusals(place) == refused
@@ -332,6 +333,19 @@ def test_what_policy_can_say_wrongly_reaches_no_translation(code: str, good: str
     assert place.answers("other") == place.answers("victim") == 200
     place.edit()
     place.wait_until_well()
+
+
+def test_turnout_status_tells_it_and_ends_with_1(place: Arena) -> None:
+    with spoiled("clusters.cluster", made_wrongly(more_than_all)):
+        commit = place.edit()
+        place.wait(lambda: place.status()["policy"]["commit"] == commit and bool(place.told()), "X102")
+        run = place.turnout_status()
+        assert run.returncode == 1
+        line = f"policies/models.yaml:{place.line(VERSION)}:13: X102 held back: cluster 'victim_1-0' breaks "
+        assert f"{line}outlier_detection.max_ejection_percent: at most 100, not 101 · commit {commit}\n" in run.stdout
+    place.edit()
+    place.wait_until_well()
+    assert place.turnout_status().returncode == 0
 
 
 def test_live_weights_that_sum_to_0_are_not_sent(place: Arena) -> None:

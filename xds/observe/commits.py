@@ -45,10 +45,11 @@ async def commit(folder: Path) -> str:
     try:
         said, _ = await asyncio.wait_for(git.communicate(), PATIENCE)
     except TimeoutError:
-        with suppress(ProcessLookupError):
-            git.kill()
-        await git.wait()
         return ""
+    finally:
+        if git.returncode is None:
+            with suppress(ProcessLookupError):
+                git.kill()
     return _commit(said.decode(errors="replace").splitlines())
 
 

@@ -49,9 +49,8 @@ async def policies(root: Path, colour: bool = False, environment: str = "") -> A
         if found == seen:
             continue
         before = seen
-        committed = asyncio.create_task(commit(root))
-        found, compiled, seconds = await _settled(root, found, previous, environment)
-        at = await committed
+        settled, at = await asyncio.gather(_settled(root, found, previous, environment), commit(root))
+        found, compiled, seconds = settled
         saved_at = _saved_at(found - before if before is not None else frozenset())
         seen = found
         folder = _position(root)

@@ -73,8 +73,12 @@ def _shared(view: int, routes: tuple[Route, ...], kept: Kept) -> _Shared:
         tree=kept.last(("tree", view), (names, *leads), _tree, (routes, leads)),
         usual=usual,
         taking=next((route for route in routes if route.takes_unknown_names), None),
-        origins=kept.same(("origins", view), tuple([(route.name, route.origin) for route in routes])),
+        origins=kept.same(("origins", view), tuple(kept.each(_line, zip(routes)))),
     )
+
+
+def _line(route: Route) -> tuple[str, Position]:
+    return route.name, route.origin
 
 
 def _table(gateway: Gateway, shared: _Shared) -> ResourceSet:
