@@ -50,6 +50,7 @@ async def commit(folder: Path) -> str:
         if git.returncode is None:
             with suppress(ProcessLookupError):
                 git.kill()
+            await git.wait()
     return _commit(said.decode(errors="replace").splitlines())
 
 

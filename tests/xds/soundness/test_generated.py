@@ -60,9 +60,7 @@ def spoilt(made: Snapshot, type_: ResourceType, name: str, how: str) -> Snapshot
 
 
 @given(
-    bugs=st.lists(
-        st.tuples(st.sampled_from(RESOURCES), st.sampled_from(SPOILS)), max_size=4, unique_by=lambda of: of[0]
-    ),
+    bugs=st.dictionaries(st.sampled_from(RESOURCES), st.sampled_from(SPOILS), max_size=4),
     before=st.sampled_from([None, BEFORE, NOW]),
 )
 def test_whatever_is_spoilt_what_is_served_is_sound_and_the_rest_as_it_was_made(
