@@ -137,7 +137,8 @@ class Snapshots:
         self.edition += 1
         for group, placed in self._placed.items():
             of_group = self.groups[group.name]
-            held = tuple(dict.fromkeys((*(of for of in placed.held if of.code != "X103"), *of_group.held)))
+            own = (of for of in placed.held if of.type is not ResourceType.RUNTIME)
+            held = tuple(dict.fromkeys((*own, *of_group.held)))
             layer = of_group[ResourceType.RUNTIME]
             self._placed[group] = replace(placed.having(ResourceType.RUNTIME, layer), held=held)
         self._told.all(self.held_back, self.commit)

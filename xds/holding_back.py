@@ -6,31 +6,35 @@ All else goes on as policy has it. What is put back brings along what it needs a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from xds.blame import held_back
 from xds.mending import Mending
 from xds.snapshot import HeldBack, ResourceSet, ResourceType, Snapshot
-from xds.soundness.live_weights import weightless, without
+from xds.soundness.live_weights import Weightless, weightless, without
 from xds.soundness.problems import Examiner, listeners_are_sound
+from xds.soundness.resources import examined
+
+STEPS = 100
+"""Each puts something back or leaves something out: three at most for each thing that follows from another, which may
+be a cluster, an aggregate, the routes to it."""
 
 log = logging.getLogger(__name__)
 
 
 def sound(made: Snapshot, before: Snapshot | None, examiner: Examiner, group: str = "") -> Snapshot:
-    """`made`, of `group`, but what is not sound as it was in `before`, which was sound, or not at all.
-
-    Each step puts something back or leaves something out, and no place has more than a few of them.
-    """
+    """`made`, of `group`, but what is not sound as it was in `before`, which was sound, or not at all."""
     found = examiner.problems(made, before, group)
     if not found:
         return made
     mending = Mending(made, before)
-    while found:
+    for _ in range(STEPS):
         mending.mend(found)
         found = examiner.problems(mending.snapshot(), before, group)
-    return replace(mending.snapshot(), held=mending.held())
+        if not found:
+            return replace(mending.snapshot(), held=mending.held())
+    raise RuntimeError(f"group '{group}' cannot be mended: {found[0]}")
 
 
 def sound_listeners(placed: Snapshot, base: Snapshot, before: Snapshot | None) -> Snapshot:
@@ -42,24 +46,31 @@ def sound_listeners(placed: Snapshot, base: Snapshot, before: Snapshot | None) -
 
 
 def sound_layer(layer: ResourceSet, snapshot: Snapshot, before: Snapshot | None) -> Snapshot:
-    """`snapshot` with `layer`; where a split would get no weight, with the layer of before, or without that split."""
+    """`snapshot`, which is sound, with `layer`; where a split would get no weight by it, with the layer of `before`, or
+    without that split."""
+    held = tuple(of for of in snapshot.held if of.type is not ResourceType.RUNTIME)
+    wrong = [(of, broken) for of in layer.values() for broken in examined(of, ResourceType.RUNTIME).broken]
+    if wrong:
+        refused = (HeldBack("X102", ResourceType.RUNTIME, of.name, str(why), of.origin, True) for of, why in wrong)
+        good = (before or snapshot)[ResourceType.RUNTIME]
+        return replace(snapshot.having(ResourceType.RUNTIME, good), held=(*held, *refused))
     served = snapshot.having(ResourceType.RUNTIME, layer)
-    held = tuple(of for of in snapshot.held if of.code != "X103")
     found = weightless(served)
     if not found:
         return served if held == snapshot.held else replace(served, held=held)
-    origins = {name: place for table in snapshot[ResourceType.ROUTE].values() for name, place in table.parts}
     kept = None if before is None else snapshot.having(ResourceType.RUNTIME, before[ResourceType.RUNTIME])
     if kept is None or weightless(kept):
         prefixes = [of.prefix for of in found]
         kept = snapshot.having(ResourceType.RUNTIME, ResourceSet(without(of, prefixes) for of in layer.values()))
-    said = dict.fromkeys(of.route.removesuffix("/stream") for of in found)
-    fallback = next(iter(layer.values())).origin
-    refused = (
-        HeldBack("X103", ResourceType.RUNTIME, route, "weights sum to more than 0", origins.get(route, fallback), True)
-        for route in said
-    )
-    return replace(kept, held=(*held, *refused))
+    return replace(kept, held=(*held, *_without_weight(found, layer, snapshot)))
+
+
+def _without_weight(found: Iterable[Weightless], layer: ResourceSet, snapshot: Snapshot) -> Iterator[HeldBack]:
+    lines = {name: place for table in snapshot[ResourceType.ROUTE].values() for name, place in table.parts}
+    (whole, *_) = layer.values()
+    for route in dict.fromkeys(of.route.removesuffix("/stream") for of in found):
+        origin = lines.get(route, whole.origin)
+        yield HeldBack("X103", ResourceType.RUNTIME, route, "weights sum to more than 0", origin, True)
 
 
 class Told:

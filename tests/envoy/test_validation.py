@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from compiler.pipeline import compile_policies
 from tests.envoy.envoy_process import ENVOY, envoy_process, free_port
 from tests.envoy.served import Served
 from tests.envoy.test_poison import filters, lua, lua_of_route, unknown_cluster_type
@@ -43,6 +44,12 @@ def test_policies_that_envoy_takes_have_no_problems(tmp_path: Path) -> None:
     run = turnout(tmp_path, "--envoy-binary", str(ENVOY))
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.endswith(": no problems\n")
+
+
+def test_envoy_takes_the_sample_fleet() -> None:
+    found = compile_policies(Path(__file__).parents[2] / "policies").fleet
+    assert found is not None
+    assert validation.diagnostics(found, ENVOY) == ()
 
 
 def test_without_an_envoy_that_is_said(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def spoilt(made: Snapshot, type_: ResourceType, name: str, how: str) -> Snapshot
     return having(made, type_, resource(name, body, made[type_][name].origin))
 
 
+@settings(deadline=None)
 @given(
     bugs=st.dictionaries(st.sampled_from(RESOURCES), st.sampled_from(SPOILS), max_size=4),
     before=st.sampled_from([None, BEFORE, NOW]),

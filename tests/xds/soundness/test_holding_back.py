@@ -189,6 +189,15 @@ def test_a_live_weight_of_0_for_all_is_held_back_with_the_layer_before_or_withou
     assert not sound_layer(half[RUNTIME], alone, alone).held
 
 
+def test_a_live_layer_that_is_not_sound_by_itself_is_held_back() -> None:
+    of = two()
+    nameless = changed(of, RUNTIME, "turnout", lambda found: found.ClearField("name"))[RUNTIME]
+    found = sound_layer(nameless, of, None)
+    assert found[RUNTIME] == of[RUNTIME]
+    assert {*told(found)} == {("runtime", "turnout", True)}
+    assert not sound_layer(of[RUNTIME], found, found).held
+
+
 def test_what_an_edit_leaves_alone_is_not_examined_again(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
