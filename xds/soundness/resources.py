@@ -81,6 +81,8 @@ def _split(found: Any) -> Iterator[Broken | Split]:
         yield Broken("", "weights sum to more than 0, not 0")
     elif total > MOST_WEIGHT:
         yield Broken("", f"weights sum to at most {MOST_WEIGHT:,}, not {total:,}")
+    if found.HasField("total_weight") and found.total_weight.value != total:
+        yield Broken("total_weight", f"the sum of all weights, {total:,}, not {found.total_weight.value:,}")
     if found.runtime_key_prefix:
         yield Split(found.runtime_key_prefix, weights)
 

@@ -189,6 +189,14 @@ def test_a_live_weight_of_0_for_all_is_held_back_with_the_layer_before_or_withou
     assert not sound_layer(half[RUNTIME], alone, alone).held
 
 
+def test_weights_are_what_their_total_says() -> None:
+    def total(found: Any) -> None:
+        found.routes[0].route.weighted_clusters.total_weight.value = 99
+
+    (held,) = examined(routed(two(), "chat", total), two()).held
+    assert held.constraint == "route.weighted_clusters.total_weight: the sum of all weights, 10,000, not 99"
+
+
 def test_a_live_layer_that_is_not_sound_by_itself_is_held_back() -> None:
     of = two()
     nameless = changed(of, RUNTIME, "turnout", lambda found: found.ClearField("name"))[RUNTIME]
