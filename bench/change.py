@@ -23,6 +23,7 @@ from typing import Any
 from bench.fleets import VERSIONS, PolicyFolder, model_name
 from compiler import pipeline, report
 from compiler.emit import EMITTERS
+from xds import cache
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
 from xds.control import Control
@@ -52,11 +53,26 @@ FUNCTIONS: tuple[tuple[str, object, str], ...] = (
     *(("emit", emitter, "diagnostics") for emitter in EMITTERS),
     ("report", report, "text"),
     ("share", Snapshots, "prepared"),
+    ("examine", cache, "sound"),
+    ("examine", cache, "sound_layer"),
     ("share", Snapshots, "replace"),
 )
 """Stage, and the function in which it is spent, by the object it is looked up in. Those called within one of these are
 stages of their own. To follow a change of the server's inside, change these lines."""
-STAGES = ("load", "decode", "link", "prove", "emit", "report", "translate", "share", "difference", "encode", "rest")
+STAGES = (
+    "load",
+    "decode",
+    "link",
+    "prove",
+    "emit",
+    "report",
+    "translate",
+    "examine",
+    "share",
+    "difference",
+    "encode",
+    "rest",
+)
 
 
 class Stopwatch:

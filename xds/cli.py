@@ -85,10 +85,17 @@ def _check(subparsers: Subparsers) -> None:
         "find all problems of the policies",
         "turnout check\n"
         "turnout check policies --format json | jq '.diagnostics[].code'\n"
-        "turnout check --format github            # in a workflow: annotates the pull request",
+        "turnout check --format github            # in a workflow: annotates the pull request\n"
+        "turnout check --envoy                    # ask a real Envoy, too: envoy --mode validate",
         "exit status: 0 no errors (warnings may be there), 1 errors, 2 wrong usage, 70 a fault of turnout",
     )
     _policies(parser)
+    parser.add_argument(
+        "--envoy", action="store_true", help="also run envoy --mode validate on what each group would be served"
+    )
+    parser.add_argument(
+        "--envoy-binary", type=Path, metavar="PATH", help="that Envoy; default: on the PATH, or beside this Python"
+    )
     _format(parser, "text", "json", "github")
 
 

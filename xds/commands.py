@@ -24,10 +24,35 @@ of ours; Ctrl-C; nobody reads the output, as a shell says it of other programs."
 
 
 def check(options: argparse.Namespace) -> int:
-    """All problems of the policies, in one run."""
+    """All problems of the policies, in one run; with --envoy also what Envoy would refuse."""
+    from compiler.diagnostics import has_errors
+
     compiled = _compiled_each(options)
+    if options.envoy or options.envoy_binary is not None:
+        from xds.validation import NoEnvoyError
+
+        try:
+            compiled = _validated(compiled, options.envoy_binary)
+        except NoEnvoyError as problem:
+            print(f"turnout check --envoy: {problem}", file=sys.stderr)
+            return FAILED
     _report(compiled.values(), options, sys.stdout)
-    return OK if all(each.fleet is not None for each in compiled.values()) else FAILED
+    return FAILED if any(has_errors(each.diagnostics) for each in compiled.values()) else OK
+
+
+def _validated(compiled: Mapping[str, Compiled], named: Path | None) -> Mapping[str, Compiled]:
+    """With what Envoy says of those that have no errors. Raises NoEnvoyError."""
+    from dataclasses import replace
+
+    from xds.validation import diagnostics, envoy_program
+
+    envoy = envoy_program(named)
+    return {
+        name: each
+        if each.fleet is None
+        else replace(each, diagnostics=(*each.diagnostics, *diagnostics(each.fleet, envoy)))
+        for name, each in compiled.items()
+    }
 
 
 def compile_(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from xds.keeping import Keeping, Kept, Serving
 from xds.live.command import Problem, Refusal, Refused, setting, taking_back
 from xds.live.shares import Before
 from xds.live.state import GRACE, NOTHING_LIVE, Change, LiveState, Step, expire, follow_policy, live_weights
-from xds.observe.events import Answer, PoliciesRead, WeightsSet, WeightsTakenBack
+from xds.observe.events import Answer, CommitRead, PoliciesRead, WeightsSet, WeightsTakenBack
 from xds.store import Forgetful, Store
 from xds.translating import Translated, follow
 
@@ -52,6 +52,8 @@ class Policy:
     """Of the last edit."""
     last_good: LastGood | None = None
     """Set while what is served is what a server before this one has kept."""
+    commit: str = ""
+    """That the policies which are served were read at; empty where git does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class _Late:
     """Policies should have been read by now."""
 
 
-_Event = PoliciesRead | Translated | WeightsSet | WeightsTakenBack | _Due | _Late
+_Event = PoliciesRead | CommitRead | Translated | WeightsSet | WeightsTakenBack | _Due | _Late
 
 
 class Control:
@@ -115,16 +117,18 @@ class Control:
         """`None` where nothing is to be kept."""
         return None if self._keeping is None else self._keeping.kept
 
-    async def run(self, policies: AsyncIterator[PoliciesRead]) -> None:
-        """Takes one event after the other, for ever."""
+    async def run(self, policies: AsyncIterator[PoliciesRead], commits: AsyncIterator[str] | None = None) -> None:
+        """Takes one event after the other, for ever. `commits` are those of policies that stay as they are."""
         self.live = await asyncio.to_thread(self._store.load)
         async with asyncio.TaskGroup() as tasks:
             if self._keeping is not None:
-                await self._keeping.load()
+                self._snapshots.good_before(await self._keeping.load())
                 tasks.create_task(self._keeping.run(self._snapshots))
                 tasks.create_task(self._tell_late())
             # Beside the events, so that no command waits for a translation.
             tasks.create_task(follow(policies, self._snapshots.prepared, self._events.put_nowait))
+            if commits is not None:
+                tasks.create_task(self._follow(commits))
             self._wind(tasks)
             try:
                 while True:
@@ -133,6 +137,10 @@ class Control:
             finally:
                 if self._timer is not None:
                     self._timer.cancel()
+
+    async def _follow(self, commits: AsyncIterator[str]) -> None:
+        async for commit in commits:
+            self._events.put_nowait(CommitRead(commit))
 
     async def set_weights(self, asked: object) -> Answer:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -148,6 +156,8 @@ class Control:
         match event:
             case PoliciesRead():
                 await self._broken(event)
+            case CommitRead():
+                self._committed(event.commit)
             case Translated():
                 await self._serve(event.prepared, event.read, told=event.again)
             case WeightsSet():
@@ -166,20 +176,29 @@ class Control:
         errors, stays = _count(read.diagnostics, Severity.ERROR), self.policy.digest or "nothing"
         log.error("policy broken errors=%d serving=%s", errors, stays)
 
+    def _committed(self, commit: str) -> None:
+        """Of the policies that are served. Those of an edit that is broken are at no commit that anybody waits for."""
+        if self.policy.health is not Health.OK or self._snapshots.fleet is None:
+            return
+        self.policy = replace(self.policy, commit=commit)
+        self._snapshots.committed(commit)
+        self._metrics.serving(self.policy.digest, self._snapshots.fleet.models, commit)
+
     async def _serve(self, prepared: Prepared, read: PoliciesRead, *, told: bool) -> None:
         if not told:
             self._metrics.compiled(read.seconds, ok=True)
-        live_before, changes = self._replace(prepared)
+        live_before, changes = self._replace(replace(prepared, commit=read.commit))
         since = datetime.now(UTC)
-        self.policy = Policy(Health.OK, read.digest, since, read.diagnostics)
-        self._metrics.serving(read.digest, prepared.fleet.models)
+        self.policy = Policy(Health.OK, read.digest, since, read.diagnostics, commit=read.commit)
+        self._metrics.serving(read.digest, prepared.fleet.models, read.commit)
         self._metrics.last_good(False)
         if self._keeping is not None:
             self._keeping.serving(Serving(read.digest, since, read.files, prepared.fleet))
         self._publish(read.saved_at)
         models, gateways = len(prepared.fleet.models), len(prepared.fleet.gateways)
         found = f"models={models} gateways={gateways} warnings={_count(read.diagnostics, Severity.WARNING)}"
-        log.info("policy loaded digest=%s %s compile_ms=%.0f", read.digest, found, read.seconds * 1000)
+        named = f"digest={read.digest}" + (f" commit={read.commit}" if read.commit else "")
+        log.info("policy loaded %s %s compile_ms=%.0f", named, found, read.seconds * 1000)
         if bare := without_instances(prepared.fleet):
             shown = ", ".join(bare[:SHOWN]) + (", …" if len(bare) > SHOWN else "")
             log.warning("no endpoints, so requests are answered 503: versions=%d (%s)", len(bare), shown)

@@ -77,18 +77,19 @@ class Keeping:
         """As they were last kept."""
         self._changed = asyncio.Event()
 
-    async def load(self) -> None:
-        """Says what there is from before, and what is damaged."""
+    async def load(self) -> Mapping[str, Snapshot]:
+        """What was served before, by group. Says what there is of it, and what is damaged."""
         try:
             found = await asyncio.to_thread(self._folder.load)
         except OSError as problem:
             log.error("no last good snapshot can be read problem=%s", problem)
-            return
+            return {}
         if found is not None and found.environment != self._environment:
             log.error("the last good snapshot is of another environment, so it is not served env=%s", found.environment)
         elif found is not None:
             self._last, self.kept = found, Kept(found.digest)
             log.info("last good snapshot found digest=%s since=%s", found.digest, _shown(found.since))
+        return {} if self._last is None else self._last.groups
 
     async def last_good(self, prepare: Callable[[Fleet], Prepared]) -> GivenBack | None:
         """Of the server before this one, before policies of this one are good."""

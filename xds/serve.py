@@ -18,6 +18,7 @@ from xds.admin.metrics import Metrics
 from xds.cache import Snapshots, Translation
 from xds.control import Control
 from xds.keeping import SERVED, Keeping
+from xds.observe.commits import commits
 from xds.observe.events import PoliciesRead
 from xds.observe.policies import policies
 from xds.stopping import until_stopped
@@ -81,7 +82,7 @@ async def serve(options: Options) -> None:
         xds, http = await _listening(server, admin, options)
         log.info("listening xds=%s admin=http://%s policies=%s", xds, http, options.policies)
         read = policies(options.policies, sys.stderr.isatty(), options.environment)
-        await until_stopped(control.run(_reported(read)))
+        await until_stopped(control.run(_reported(read), commits(options.policies, lambda: snapshots.commit)))
         log.info("stopping streams=%d", len(server.peers()))
     finally:
         admin.stopping = True

@@ -35,6 +35,8 @@ class Resource:
     """The message itself, serialized deterministically, without its `Any`."""
     origin: Position
     """The policy line to name when an Envoy refuses it."""
+    parts: tuple[tuple[str, Position], ...] = ()
+    """Of a route table, the names of the routes in it, each with its own line."""
 
 
 def alike(one: Resource, other: Resource) -> bool:
@@ -42,8 +44,8 @@ def alike(one: Resource, other: Resource) -> bool:
     return one.version == other.version and one.origin == other.origin
 
 
-def resource(name: str, body: bytes, origin: Position) -> Resource:
-    return Resource(name, digest(body), body, origin)
+def resource(name: str, body: bytes, origin: Position, parts: tuple[tuple[str, Position], ...] = ()) -> Resource:
+    return Resource(name, digest(body), body, origin, parts)
 
 
 def digest(content: bytes) -> str:
@@ -83,15 +85,32 @@ NOTHING = ResourceSet()
 
 
 @dataclass(frozen=True, slots=True)
+class HeldBack:
+    """A resource, or a part of one, that was made of policy and is not served."""
+
+    code: str
+    type: ResourceType
+    name: str
+    """Of the resource; of a route in a table, the route's own."""
+    constraint: str
+    """What it breaks."""
+    origin: Position
+    kept: bool
+    """Whether the last one that was good is served in its place."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One group's resources, consistent among themselves: every cluster named in a route is here."""
 
     sets: Mapping[ResourceType, ResourceSet]
     """One for each type, empty ones too."""
+    held: tuple[HeldBack, ...] = ()
+    """What policy has beside these, and is not fit to be served."""
 
     def __getitem__(self, type_url: ResourceType) -> ResourceSet:
         return self.sets[type_url]
 
     def having(self, type_url: ResourceType, resources: ResourceSet) -> Snapshot:
         """With other resources of one type."""
-        return Snapshot({**self.sets, type_url: resources})
+        return Snapshot({**self.sets, type_url: resources}, self.held)

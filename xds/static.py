@@ -27,11 +27,19 @@ Document = dict[str, Any]
 def static_bootstrap(snapshot: Snapshot, *, node_id: str, cluster: str, zone: str, admin_port: int) -> str:
     """JSON for `envoy --config-path`. The listeners are where `snapshot` has them; the admin page is on loopback only,
     at a free port for 0."""
-    routes = snapshot[ResourceType.ROUTE]
-    layers = [rtds_pb2.Runtime.FromString(found.body).layer for found in snapshot[ResourceType.RUNTIME].values()]
     document = {
         "node": {"id": node_id, "cluster": cluster, "locality": {"zone": zone}},
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}}},
+        **static_part(snapshot),
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def static_part(snapshot: Snapshot) -> Document:
+    """Of a bootstrap: all that comes from the snapshot."""
+    routes = snapshot[ResourceType.ROUTE]
+    layers = [rtds_pb2.Runtime.FromString(found.body).layer for found in snapshot[ResourceType.RUNTIME].values()]
+    return {
         "static_resources": {
             "clusters": _clusters(snapshot),
             "listeners": [_listener(found.body, routes) for found in snapshot[ResourceType.LISTENER].values()],
@@ -43,7 +51,6 @@ def static_bootstrap(snapshot: Snapshot, *, node_id: str, cluster: str, zone: st
             ]
         },
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def _clusters(snapshot: Snapshot) -> list[Document]:

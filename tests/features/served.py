@@ -20,6 +20,7 @@ from xds.cache import Snapshots
 from xds.clock import Clock
 from xds.control import Control
 from xds.keeping import Keeping
+from xds.observe.commits import commits
 from xds.observe.policies import policies
 from xds.serve import SERVED, TRANSLATION
 from xds.store.file import StateFile
@@ -171,7 +172,7 @@ async def served(folder: Path, state: Path | None = None, clock: Clock | None = 
     admin = Admin(control, snapshots, server, metrics, TOKEN.encode())
     xds = f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
     url = f"http://127.0.0.1:{await admin.start('127.0.0.1', 0)}"
-    task = asyncio.create_task(control.run(policies(folder)))
+    task = asyncio.create_task(control.run(policies(folder), commits(folder, lambda: snapshots.commit)))
     try:
         async with aiohttp.ClientSession() as http:
             yield Served(xds, url, server, http)

@@ -76,6 +76,7 @@ class Admin:
 
     async def _exposition(self, _: web.Request) -> web.Response:
         self._metrics.envoys(standings(self._server.peers(), self._current))
+        self._metrics.held_back(self._snapshots.held_back)
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _status(self, _: web.Request) -> web.Response:
@@ -88,6 +89,7 @@ class Admin:
                 self._current,
                 self._control.live,
                 self._server.turned_away(),
+                self._snapshots.held_back,
                 self._control.kept,
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counted
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 
@@ -9,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from compiler.fleet import Model, slug
 from xds.admin.standing import Standing
-from xds.snapshot import ResourceType
+from xds.snapshot import HeldBack, ResourceType
 from xds.stream.state import Variant
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -71,6 +72,12 @@ class Metrics:
         self._envoys = Gauge(
             "turnout_envoys", "Envoys with a stream open, by how they stand", ["state"], registry=registry
         )
+        self._held_back = Gauge(
+            "turnout_held_back",
+            "Resources, or routes in a table, that are not served as policy has them, by type",
+            ["type"],
+            registry=registry,
+        )
         self._live_overrides = Gauge("turnout_live_overrides", "Models that have live weights", registry=registry)
 
         self._last_good = Gauge(
@@ -117,8 +124,8 @@ class Metrics:
         self._compile_seconds.observe(seconds)
         self._reloads.labels("ok" if ok else "failed").inc()
 
-    def serving(self, digest: str, models: Iterable[Model]) -> None:
-        self._policy.info({"digest": digest})
+    def serving(self, digest: str, models: Iterable[Model], commit: str = "") -> None:
+        self._policy.info({"digest": digest, "commit": commit})
         weights = {
             (model.name, version.name): version.weight
             for model in models
@@ -141,6 +148,11 @@ class Metrics:
     def envoys(self, standings: Mapping[Standing, int]) -> None:
         for state in Standing:
             self._envoys.labels(state.value).set(standings.get(state, 0))
+
+    def held_back(self, held: Iterable[HeldBack]) -> None:
+        found = Counted(of.type for of in held)
+        for type_ in ResourceType:
+            self._held_back.labels(type_.label).set(found[type_])
 
     def live(self, models: Mapping[str, Mapping[str, int]]) -> None:
         """Live weights by model and version, all there are."""

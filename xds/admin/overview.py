@@ -11,6 +11,8 @@ from compiler import report
 from compiler.diagnostics import Diagnostic, Position, Severity, error
 from compiler.explain import override_text
 from compiler.source import Sources
+from xds.blame import at, held_back
+from xds.snapshot import HeldBack, ResourceType
 
 Document = dict[str, Any]
 
@@ -27,6 +29,7 @@ def overview(status: Document) -> Document:
         "ok": status["policy"]["state"] == "ok"
         and all(envoy["synced"] for envoy in envoys)
         and not status["turned_away"]
+        and not status["held_back"]
         and not (status.get("kept") or {}).get("problem"),
         "policy": status["policy"],
         "kept": status.get("kept"),
@@ -34,6 +37,7 @@ def overview(status: Document) -> Document:
         "groups": [_group(name, envoys) for name in sorted({envoy["group"] for envoy in envoys})],
         "envoys": envoys,
         "turned_away": status["turned_away"],
+        "held_back": status["held_back"],
     }
 
 
@@ -55,7 +59,9 @@ def as_text(document: Document, *, everyone: bool, colour: bool) -> str:
     if not envoys:
         parts.append("no Envoy is connected\n")
     parts.append("".join(_turned_away(client) for client in document["turned_away"]))
-    parts.append(_blocks(_refusals(envoys), colour))
+    commit = document["policy"]["commit"]
+    held = [_held_back(held, commit) for held in document["held_back"]]
+    parts.append(_blocks([*held, *_refusals(envoys, commit)], colour))
     return "\n".join(part for part in parts if part)
 
 
@@ -119,7 +125,10 @@ def _group(name: str, envoys: Iterable[Document]) -> Document:
 
 
 def _policy(policy: Document, colour: bool) -> str:
-    served = f"serving {policy['digest']} since {policy['loaded_at']}" if policy["digest"] else "serving nothing yet"
+    commit = f" of commit {policy['commit']}" if policy["commit"] else ""
+    served = "serving nothing yet"
+    if policy["digest"]:
+        served = f"serving {policy['digest']}{commit} since {policy['loaded_at']}"
     diagnostics = [_diagnostic(found) for found in policy["diagnostics"]]
     counts = f", {report.summary(diagnostics)}" if diagnostics else ""
     return f"policy {policy['state']}{counts}, {served}\n" + _last_good(policy) + _blocks(diagnostics, colour)
@@ -150,13 +159,19 @@ def _blocks(diagnostics: Iterable[Diagnostic], colour: bool) -> str:
     return report.text(diagnostics, Sources(()), Path("policies"), colour)
 
 
-def _refusals(envoys: Iterable[Document]) -> list[Diagnostic]:
+def _held_back(held: Document, commit: str) -> Diagnostic:
+    type_, origin = ResourceType[held["type"].upper()], _position(held["origin"])
+    return held_back(HeldBack(held["code"], type_, held["name"], held["breaks"], origin, held["kept"]), commit)
+
+
+def _refusals(envoys: Iterable[Document], commit: str) -> list[Diagnostic]:
     """One for all Envoys that refuse the same for the same reason."""
     by_refusal: dict[tuple[str, ...], list[str]] = {}
     for envoy in envoys:
         for refused in envoy["refused"]:
             kept = "goes without it" if refused["kept"] is None else "keeps the version before"
-            key = (refused["origin"], refused["type"], refused["name"], refused["detail"], kept)
+            name = refused["route"] or refused["name"]
+            key = (refused["origin"], refused["type"], name, refused["detail"] + at(commit), kept)
             by_refusal.setdefault(key, []).append(envoy["node"])
     return [_refusal(key, nodes) for key, nodes in by_refusal.items()]
 

@@ -13,14 +13,15 @@ from xds.admin.standing import Standing, standing
 from xds.control import LastGood, Policy
 from xds.keeping import Kept
 from xds.live.state import NOTHING_LIVE, LiveState, Override
-from xds.snapshot import ResourceSet, ResourceType, Snapshot
+from xds.snapshot import HeldBack, ResourceSet, ResourceType, Snapshot
 from xds.stream.peer import Peer
-from xds.stream.refusals import today
+from xds.stream.refusals import blamed, today
 from xds.stream.subscription import Refusal, Subscription
 from xds.stream.turned_away import TurnedAway
 from xds.translate.group import Group
 
 Document = dict[str, Any]
+NONE_HELD: Mapping[HeldBack, Iterable[str]] = {}
 
 
 def status(
@@ -30,6 +31,7 @@ def status(
     current: Callable[[Group], Snapshot | None],
     live: LiveState = NOTHING_LIVE,
     turned_away: Iterable[TurnedAway] = (),
+    held_back: Mapping[HeldBack, Iterable[str]] = NONE_HELD,
     kept: Kept | None = None,
 ) -> Document:
     """`fleet` is as policy has it. `current` gives the snapshot that a group is to have; `None` where it has none.
@@ -38,6 +40,7 @@ def status(
         "policy": {
             "state": policy.health,
             "digest": policy.digest,
+            "commit": policy.commit,
             "loaded_at": None if policy.loaded_at is None else policy.loaded_at.isoformat(timespec="milliseconds"),
             "diagnostics": [_diagnostic(found) for found in policy.diagnostics],
             "last_good": None if policy.last_good is None else _last_good(policy.last_good),
@@ -46,6 +49,7 @@ def status(
         "gateways": [] if fleet is None else [_gateway(gateway) for gateway in fleet.gateways],
         "models": [] if fleet is None else [_model(model, live.in_force) for model in fleet.models],
         "overrides": overrides(live, fleet),
+        "held_back": [_held_back(held, groups) for held, groups in held_back.items()],
         "envoys": [_envoy(peer, current(peer.node.group)) for peer in peers],
         "turned_away": [_turned_away(client) for client in turned_away],
     }
@@ -54,6 +58,18 @@ def status(
 def _last_good(found: LastGood) -> Document:
     since = found.since.isoformat(timespec="milliseconds")
     return {"since": since, "reason": found.reason, "fleet": found.fleet}
+
+
+def _held_back(held: HeldBack, groups: Iterable[str]) -> Document:
+    return {
+        "code": held.code,
+        "type": held.type.label,
+        "name": held.name,
+        "breaks": held.constraint,
+        "kept": held.kept,
+        "groups": list(groups),
+        "origin": str(held.origin),
+    }
 
 
 def _turned_away(client: TurnedAway) -> Document:
@@ -152,13 +168,16 @@ def _type(sub: Subscription, wanted: ResourceSet | None) -> Document:
 
 
 def _refusal(found: Refusal, wanted: ResourceSet | None) -> Document:
-    """The line is where the resource stands by now, as long as it is the same one."""
+    """The line is where the resource stands by now, as long as it is the same one. `route` is the one of a table that
+    is to blame, null where that is not known."""
     refused = today(found.resource, wanted)
     kept = None if found.good is None else found.good.version
+    name, origin = blamed(refused, found.good)
     return {
         "name": refused.name,
+        "route": name if name != refused.name else None,
         "version": refused.version,
         "kept": kept,
         "detail": found.detail,
-        "origin": str(refused.origin),
+        "origin": str(origin),
     }

@@ -31,6 +31,15 @@ class PoliciesRead:
     """How long it took to compile them."""
     files: tuple[tuple[str, str], ...] = ()
     """Name and text of each that `fleet` was made of."""
+    commit: str = ""
+    """That the folder is at, where git knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRead:
+    """The policies are as they were, and their commit is this one."""
+
+    commit: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from compiler import report
 from compiler.diagnostics import Position
 from compiler.pipeline import Compiled, compile_policies
 from compiler.source import Sources
+from xds.observe.commits import commit
 from xds.observe.events import PoliciesRead, fault
 
 LOOK = 1.0
@@ -48,20 +49,21 @@ async def policies(root: Path, colour: bool = False, environment: str = "") -> A
         if found == seen:
             continue
         before = seen
-        found, compiled, seconds = await _settled(root, found, previous, environment)
+        settled, at = await asyncio.gather(_settled(root, found, previous, environment), commit(root))
+        found, compiled, seconds = settled
         saved_at = _saved_at(found - before if before is not None else frozenset())
         seen = found
         folder = _position(root)
         if compiled is None:
             failed = (fault(folder, "the compiler"),)
             said = report.text(failed, Sources((), ()), root, colour)
-            yield PoliciesRead(folder, None, failed, said, "", saved_at, seconds)
+            yield PoliciesRead(folder, None, failed, said, "", saved_at, seconds, commit=at)
             continue
         previous = compiled
         said = report.text(compiled.diagnostics, compiled.sources, root, colour)
         digest = _digest(compiled.sources)
         files = tuple((file.name, file.text) for file in compiled.sources.of(environment).files)
-        yield PoliciesRead(folder, compiled.fleet, compiled.diagnostics, said, digest, saved_at, seconds, files)
+        yield PoliciesRead(folder, compiled.fleet, compiled.diagnostics, said, digest, saved_at, seconds, files, at)
 
 
 async def _settled(

@@ -296,4 +296,4 @@ class Connection:
             return
         self._around.metrics.rejected(self.state.variant, type_)
         wanted = None if self._snapshot is None else self._snapshot[type_]
-        log.warning("%s", rejected(node, type_, batch, detail, wanted))
+        log.warning("%s", rejected(node, type_, batch, detail, wanted, self._around.snapshots.commit))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import Diagnostic, error
+from compiler.diagnostics import Diagnostic, Position, error
+from xds.blame import at
 from xds.snapshot import Resource, ResourceSet, ResourceType
+from xds.stream.culprits import culprit
 from xds.stream.node import Node
 from xds.stream.subscription import Batch, Refusal
 
@@ -11,10 +13,17 @@ NAMED = 5
 """Names listed of a response that had more."""
 
 
-def refusal(node_id: str, type_: ResourceType, refused: Refusal) -> Diagnostic:
-    message = f"envoy {node_id} refused {type_.label} '{refused.resource.name}': {refused.detail}"
+def refusal(node_id: str, type_: ResourceType, refused: Refusal, commit: str = "") -> Diagnostic:
+    """`commit` is that of the policies that are served, empty where it is not known."""
+    name, origin = blamed(refused.resource, refused.good)
+    message = f"envoy {node_id} refused {type_.label} '{name}': {refused.detail}{at(commit)}"
     kept = "the Envoy keeps the version before" if refused.good is not None else "the Envoy goes without it"
-    return error("X101", refused.resource.origin, message, kept)
+    return error("X101", origin, message, kept)
+
+
+def blamed(refused: Resource, good: Resource | None) -> tuple[str, Position]:
+    """The name and the line of what an Envoy refused: of a table the route, where one alone has changed."""
+    return culprit(refused, good) or (refused.name, refused.origin)
 
 
 def today(refused: Resource, wanted: ResourceSet | None) -> Resource:
@@ -23,12 +32,15 @@ def today(refused: Resource, wanted: ResourceSet | None) -> Resource:
     return found if found is not None and found.version == refused.version else refused
 
 
-def rejected(node: Node, type_: ResourceType, batch: Batch, detail: str, wanted: ResourceSet | None) -> str:
+def rejected(
+    node: Node, type_: ResourceType, batch: Batch, detail: str, wanted: ResourceSet | None, commit: str = ""
+) -> str:
     """A line for the log about a response that came back; `wanted` is what the Envoy is to have now."""
     if len(batch.names) == 1:
         (name,) = batch.names
-        found = refusal(node.id, type_, Refusal(today(batch.after[name], wanted), detail, batch.before.get(name)))
+        refused = Refusal(today(batch.after[name], wanted), detail, batch.before.get(name))
+        found = refusal(node.id, type_, refused, commit)
         return f"{found.position}: {found.code} {found.message}"
     names = sorted(batch.names)
     listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-    return f"X101 envoy {node.id} refused a response with {len(names)} {type_.label}s ({listed}): {detail}"
+    return f"X101 envoy {node.id} refused a response with {len(names)} {type_.label}s ({listed}): {detail}{at(commit)}"

@@ -18,6 +18,7 @@ from envoy.type.matcher.v3 import http_inputs_pb2
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 
+from compiler.diagnostics import Position
 from compiler.envoy.replies import CLIENT_FAULT, SERVER_FAULT, header, listed_names, model_list
 from compiler.envoy.request_pass import MODEL_HEADER, NO_CLUSTER_HEADER, STREAM_HEADER
 from compiler.fleet import Fault, Gateway, Route
@@ -59,6 +60,8 @@ class _Shared(NamedTuple):
     """The retry policy of the virtual host."""
     taking: Route | None
     """The route for names that nobody has."""
+    origins: tuple[tuple[str, Position], ...]
+    """The line of each route, with its name."""
 
 
 def _shared(view: int, routes: tuple[Route, ...], kept: Kept) -> _Shared:
@@ -70,11 +73,17 @@ def _shared(view: int, routes: tuple[Route, ...], kept: Kept) -> _Shared:
         tree=kept.last(("tree", view), (names, *leads), _tree, (routes, leads)),
         usual=usual,
         taking=next((route for route in routes if route.takes_unknown_names), None),
+        origins=kept.same(("origins", view), tuple(kept.each(_line, zip(routes)))),
     )
 
 
+def _line(route: Route) -> tuple[str, Position]:
+    return route.name, route.origin
+
+
 def _table(gateway: Gateway, shared: _Shared) -> ResourceSet:
-    return ResourceSet([resource(gateway.name, route_configuration(gateway, shared), gateway.origin)])
+    table = route_configuration(gateway, shared)
+    return ResourceSet([resource(gateway.name, table, gateway.origin, shared.origins)])
 
 
 def _model_list(routes: tuple[Route, ...]) -> str:

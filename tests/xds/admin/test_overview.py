@@ -144,13 +144,12 @@ def test_streams_of_one_node_are_one_envoy_and_a_later_one_of_a_service_counts()
 
 def test_the_policy_comes_first_with_its_problems() -> None:
     found = {"code": "P202", "severity": "error", "file": "policies/chat.yaml", "line": 11, "column": 13}
-    policy = {"state": "broken", "digest": "d1", "loaded_at": "2026-01-02T03:04:05.000+00:00"}
+    policy = {"state": "broken", "digest": "d1", "commit": "0c5d91ab44e0", "loaded_at": "2026-01-02T03:04:05.000+00:00"}
     diagnostics = [{**found, "message": "weights add up to 110", "hint": "set this weight to 20"}]
-    document = overview(
-        {"policy": {**policy, "diagnostics": diagnostics}, "overrides": [], "envoys": [], "turned_away": []}
-    )
+    nothing: dict[str, list[object]] = {"overrides": [], "envoys": [], "turned_away": [], "held_back": []}
+    document = overview({"policy": {**policy, "diagnostics": diagnostics}, **nothing})
     assert text(document) == (
-        "policy broken, 1 error, serving d1 since 2026-01-02T03:04:05.000+00:00\n"
+        "policy broken, 1 error, serving d1 of commit 0c5d91ab44e0 since 2026-01-02T03:04:05.000+00:00\n"
         "policies/chat.yaml:11:13: P202 weights add up to 110\n"
         "   = hint: set this weight to 20\n"
         "\n"
@@ -172,6 +171,20 @@ def test_what_cannot_be_kept_is_told_and_is_not_well() -> None:
     assert document["ok"] is False
     assert "not kept on the disk, which has that of d0: No space left on device\n" in text(document)
     assert overview(status(OK, None, [], lambda _: None, kept=Kept("d1")))["ok"] is True
+
+
+def test_what_is_held_back_is_told_with_its_line_and_commit_and_is_not_well() -> None:
+    held = {"code": "X102", "type": "cluster", "name": "chat_1", "breaks": "name: not empty", "kept": True}
+    where = {"groups": ["public"], "origin": "policies/chat.yaml:4:18"}
+    policy = {"state": "ok", "digest": "d1", "commit": "0c5d91ab44e0", "loaded_at": "now", "diagnostics": []}
+    nothing: dict[str, list[object]] = {"overrides": [], "envoys": [], "turned_away": []}
+    document = overview({"policy": policy, **nothing, "held_back": [{**held, **where}]})
+    assert document["ok"] is False
+    assert document["held_back"] == [{**held, **where}]
+    assert text(document).endswith(
+        "policies/chat.yaml:4:18: X102 held back: cluster 'chat_1' breaks name: not empty · commit 0c5d91ab44e0\n"
+        "  = hint: the version before stays in service\n"
+    )
 
 
 def test_names_cannot_command_the_terminal() -> None:

@@ -35,11 +35,19 @@ def envoy(client: Client, at: Snapshot | None) -> Document:
 
 def test_before_a_policy_is_loaded_there_is_a_document_too() -> None:
     assert status(Policy(), None, [], lambda _: None) == {
-        "policy": {"state": "loading", "digest": "", "loaded_at": None, "diagnostics": [], "last_good": None},
+        "policy": {
+            "state": "loading",
+            "digest": "",
+            "commit": "",
+            "loaded_at": None,
+            "diagnostics": [],
+            "last_good": None,
+        },
         "kept": None,
         "gateways": [],
         "models": [],
         "overrides": [],
+        "held_back": [],
         "envoys": [],
         "turned_away": [],
     }
@@ -47,10 +55,11 @@ def test_before_a_policy_is_loaded_there_is_a_document_too() -> None:
 
 def test_the_policy_is_shown_with_its_diagnostics() -> None:
     found = error("P202", Position("policies/chat.yaml", 11, 13), "weights add up to 110", "set this weight to 20")
-    policy = Policy(Health.BROKEN, "d1", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), (found,))
+    policy = Policy(Health.BROKEN, "d1", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), (found,), commit="0c5d91ab44e0")
     assert status(policy, None, [], lambda _: None)["policy"] == {
         "state": "broken",
         "digest": "d1",
+        "commit": "0c5d91ab44e0",
         "loaded_at": "2026-01-02T03:04:05.000+00:00",
         "diagnostics": [
             {
@@ -113,6 +122,7 @@ def test_an_envoy_that_refuses_something_is_not_in_sync_and_says_what_and_where(
     assert found["types"]["endpoint"]["refused"] == [
         {
             "name": "a",
+            "route": None,
             "version": client.snapshot[ENDPOINT]["a"].version,
             "kept": AB[ENDPOINT]["a"].version,
             "detail": "malformed IP address",
