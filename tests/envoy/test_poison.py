@@ -291,7 +291,7 @@ def test_what_is_not_sound_is_held_back_and_reaches_no_envoy(poison: Poison, pla
         place.wait(lambda: is_told(poison, "X102", place, commit), poison.said)
         place.wait(lambda: place.has("other_1") == place.turn, "the other model's edit")
         assert place.answers("other") == place.answers("victim") == 200
-        assert all(envoy["synced"] for envoy in place.status()["envoys"])
+        place.wait(lambda: all(envoy["synced"] for envoy in place.status()["envoys"]), "every Envoy in sync")
         assert place.metric(f'turnout_held_back{{type="{poison.type}"}}') > 0
     place.edit()
     place.wait_until_well()
