@@ -80,10 +80,12 @@ def told(of: Fleet) -> object:
 
 def places(value: Any, path: Path_ = ()) -> Iterator[tuple[str, Path_]]:
     """`Class.field` and the path to it, for every field of every part of `value`."""
+    if isinstance(value, Position):
+        return
     if isinstance(value, tuple):
         for index, item in enumerate(value):
             yield from places(item, (*path, index))
-    elif dataclasses.is_dataclass(value) and not isinstance(value, Position):
+    elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
             inner = getattr(value, field.name)
             yield f"{type(value).__name__}.{field.name}", (*path, field.name)
@@ -114,7 +116,7 @@ def other(value: Any, of: Fleet) -> Any:
         case timedelta():
             return value + timedelta(seconds=5)
         case Position():
-            return dataclasses.replace(value, line=value.line + 1)
+            return value._replace(line=value.line + 1)
         case str():
             names = [model.name for model in of.models]
             return names[names.index(value) - 1] if value in names else f"{value}x"

@@ -282,5 +282,5 @@ def test_an_edit_by_hand_is_overwritten(tmp_path: Path) -> None:
 
 def test_the_column_of_a_policy_is_not_rendered() -> None:
     item = made()
-    moved = replace(item, origin=replace(item.origin, column=99))
+    moved = replace(item, origin=item.origin._replace(column=99))
     assert rendered_files([item]) == rendered_files([moved])
