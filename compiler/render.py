@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import errno
-import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
+from json.encoder import encode_basestring_ascii as json_text
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -65,7 +65,8 @@ def _file(items: Iterable[Object]) -> _File:
 
 
 def _row(key: str, item: Object) -> str:
-    return json.dumps({"object": key, "file": item.file, "origin": place(item.origin)})
+    said, file, origin = map(json_text, (key, item.file, place(item.origin)))
+    return f'{{"object": {said}, "file": {file}, "origin": {origin}}}'
 
 
 def _refuse_twins(by_file: Mapping[str, list[Object]]) -> None:
