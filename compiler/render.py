@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import chain
 from json.encoder import encode_basestring_ascii as json_text
 from operator import itemgetter
@@ -84,20 +85,24 @@ def write(files: Mapping[str, bytes], directory: Path) -> tuple[str, ...]:
     the folder is as it was before: everything is staged first, and what has been moved in is moved back out. A process
     that is killed while it moves leaves some files old and some new, until the next run.
     """
+    existed = directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     staging = directory / STAGING
     if staging.exists():
         shutil.rmtree(staging)
     try:
-        return _swap(files, directory, staging / "after", staging / "before")
+        found = {file: _read(directory / file) for file in files} if existed else dict.fromkeys(files)
+        return _swap(files, found, directory, staging / "after", staging / "before")
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Path) -> tuple[str, ...]:
-    found = {file: _read(directory / file) for file in files}
+def _swap(
+    files: Mapping[str, bytes], found: Mapping[str, bytes | None], directory: Path, staged: Path, before: Path
+) -> tuple[str, ...]:
+    """`found` is what stands at the names of `files`."""
     changed = [file for file, data in files.items() if found[file] != data]
-    gone = [file for file in _rendered_earlier(directory) if file not in files]
+    gone = list(_orphans(directory, files))
     for file in changed:
         if _is_foreign(file, found[file]):
             said = "not rendered by turnout, so not overwritten; move it, or choose another folder"
@@ -124,13 +129,13 @@ def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Pat
 
 
 def _make_parents(folder: Path, files: Iterable[str]) -> None:
-    for parent in {PurePosixPath(file).parent for file in files}:
+    for parent in {file.rpartition("/")[0] for file in files}:
         (folder / parent).mkdir(parents=True, exist_ok=True)
 
 
 def drift(files: Mapping[str, bytes], directory: Path) -> str:
     """How `directory` differs from `files`, as a unified diff towards `files`; empty where it does not."""
-    orphans = [file for file in _rendered_earlier(directory) if file not in files]
+    orphans = _orphans(directory, files)
     return "".join(
         line for file in sorted({*files, *orphans}) for line in _diff(file, _read(directory / file), files.get(file))
     )
@@ -156,25 +161,37 @@ def _index(rows: Mapping[str, str]) -> str:
     return "[\n" + ",\n".join(f"  {rows[key]}" for key in sorted(rows)) + "\n]\n"
 
 
-def _rendered_earlier(directory: Path) -> Iterator[str]:
-    """Files below `directory` that begin with our header, less what a run that was killed has left in staging; and the
-    indexes beside them."""
-    first_line = f"{HEADER}\n".encode()
-    for path in sorted(directory.rglob("*.yaml")):
-        if path.is_file() and STAGING not in path.relative_to(directory).parts[:1]:
-            with path.open("rb") as file:
-                if file.read(len(first_line)) != first_line:
-                    continue
-            yield path.relative_to(directory).as_posix()
-            if path.name == KUSTOMIZATION:
-                beside = (path.with_name(name) for name in (INDEX, OWNERSHIP))
-                yield from (index.relative_to(directory).as_posix() for index in beside if index.is_file())
+def _orphans(directory: Path, files: Container[str]) -> list[str]:
+    """What earlier runs have rendered below `directory` that is not among `files`, sorted: what begins with our header,
+    less what a run that was killed has left in staging; and the indexes beside our kustomizations."""
+    found = []
+    for folder, folders, names in os.walk(directory):
+        here = Path(folder)
+        inside = "" if here == directory else f"{here.relative_to(directory).as_posix()}/"
+        if here == directory:
+            folders[:] = [name for name in folders if name != STAGING]
+        others = (name for name in names if name.endswith(".yaml") and f"{inside}{name}" not in files)
+        found += [f"{inside}{name}" for name in others if _is_rendered(here / name)]
+        if KUSTOMIZATION in names and _is_rendered(here / KUSTOMIZATION):
+            beside = (f"{inside}{name}" for name in (INDEX, OWNERSHIP) if name in names)
+            found += [file for file in beside if file not in files and (directory / file).is_file()]
+    return sorted(found)
+
+
+def _is_rendered(path: Path) -> bool:
+    mark = f"{HEADER}\n".encode()
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(mark)) == mark
 
 
 def _is_foreign(file: str, found: bytes | None) -> bool:
     """What carries no mark of ours anywhere: a file with conflict markers of a merge above our header is ours."""
+    if not found:
+        return False
     mark = b'"object":' if PurePosixPath(file).name in (INDEX, OWNERSHIP) else HEADER.encode()
-    return bool(found and found.strip(b"[] \n") and mark not in found)
+    return bool(found.strip(b"[] \n")) and mark not in found
 
 
 def _read(path: Path) -> bytes | None:
