@@ -66,7 +66,7 @@ class FaultModelSpec(Part):
 class DisasterRecoverySpec(Part):
     models: Annotated[tuple[RecoverySpec, ...], Field(min_length=1)]
     """Models with standbys; each in one entry of one policy."""
-    az_failover: AzFailoverSpec = AzFailoverSpec()
+    az_failover: AzFailoverSpec = AzFailoverSpec.model_construct()
     """Which tier runs in which zone."""
     fault_model: FaultModelSpec | None = later("How long faults take to be seen and mended.")
 

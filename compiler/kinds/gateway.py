@@ -75,5 +75,5 @@ class Gateway(Document):
     """Hosts, ports and the models behind them. Without one, `default` serves every host on port 8080 over HTTP."""
 
     kind: Literal["Gateway"]
-    spec: GatewaySpec = GatewaySpec()
+    spec: GatewaySpec = GatewaySpec.model_construct()
     """Hosts, ports and models. May be left out: every default then holds."""

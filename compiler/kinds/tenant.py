@@ -57,5 +57,5 @@ class Tenant(Document):
     """Who asks. Models that name it as their `tenant` run for it alone, in a namespace of its own."""
 
     kind: Literal["Tenant"]
-    spec: TenantSpec = TenantSpec()
+    spec: TenantSpec = TenantSpec.model_construct()
     """May be left out: every default then holds."""
