@@ -128,6 +128,8 @@ def _registry(image: str) -> tuple[str, str]:
 
 def _check_extra_args(policy: Policy[InferenceModel], spec: InferenceModelSpec, found: list[Diagnostic]) -> None:
     """Whether an argument is given a second time that Turnout gives already."""
+    if not spec.config.extra_args:
+        return
     flags = FLAGS[Framework(spec.framework)]
     names = {name: flag for first, flag in flags.items() for name in (first, *flag.also)}
     values = {
