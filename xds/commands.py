@@ -21,8 +21,13 @@ OK, FAILED, USAGE, FAULT, INTERRUPTED, UNREAD = 0, 1, 2, 70, 130, 141
 of ours; Ctrl-C; nobody reads the output, as a shell says it of other programs."""
 
 
+LASTING: list[object] = []
+"""What a command has compiled. Object by object, it would take longer to take apart than to prove."""
+
+
 def check(options: argparse.Namespace) -> int:
     """All problems of the policies, in one run."""
+    _end_soon()
     compiled = _compiled_each(options)
     _report(compiled.values(), options, sys.stdout)
     return OK if all(each.fleet is not None for each in compiled.values()) else FAILED
@@ -30,17 +35,20 @@ def check(options: argparse.Namespace) -> int:
 
 def compile_(options: argparse.Namespace) -> int:
     """Writes `rendered/`, or with --check says how it differs."""
+    policies, output = options.policies.resolve(), options.output.resolve()
+    if output == policies or output.is_relative_to(policies):
+        print(f"turnout: {options.output} lies in {options.policies}: what is rendered would be read", file=sys.stderr)
+        return USAGE
+    return _watch(options) if options.watch else _compile_once(options)
+
+
+def _compile_once(options: argparse.Namespace) -> int:
+    _end_soon()
     from compiler.environments import told
     from compiler.pipeline import rendered
     from compiler.render import drift, write
     from compiler.report import summary
 
-    policies, output = options.policies.resolve(), options.output.resolve()
-    if output == policies or output.is_relative_to(policies):
-        print(f"turnout: {options.output} lies in {options.policies}: what is rendered would be read", file=sys.stderr)
-        return USAGE
-    if options.watch:
-        return _watch(options)
     compiled = _compiled_each(options)
     if any(each.fleet is None for each in compiled.values()):
         _report(compiled.values(), options, sys.stderr)
@@ -73,6 +81,7 @@ def _watch(options: argparse.Namespace) -> int:
 
 
 def show(options: argparse.Namespace) -> int:
+    _end_soon()
     from compiler.kinds import InferenceModel, Rollout
     from compiler.show import as_json, as_text
     from compiler.spelling import nearest
@@ -133,6 +142,7 @@ def explain(options: argparse.Namespace) -> int:
 
 def _explained(options: argparse.Namespace, sent: Sent) -> Document | None:
     """By the policies; None where they are broken. Raises MalformedRequestError; ValueError for an unknown gateway."""
+    _end_soon()
     from compiler import explain as explained
     from compiler.evaluate import evaluate, gateway_asked
     from compiler.fleet import LengthUnit
@@ -288,11 +298,20 @@ def bootstrap(options: argparse.Namespace) -> int:
     return OK
 
 
+def version() -> int:
+    from importlib import metadata  # to read it takes as long as fifty policies
+
+    try:
+        print(f"turnout {metadata.version('turnout')}")
+    except metadata.PackageNotFoundError:
+        print("turnout from source")
+    return OK
+
+
 def _compiled(options: argparse.Namespace) -> Compiled:
     """In one environment, where the policies have several: that which is asked for."""
     from compiler.pipeline import compile_policies
 
-    _end_soon()
     return compile_policies(options.policies, environment=options.env)
 
 
@@ -300,8 +319,9 @@ def _compiled_each(options: argparse.Namespace) -> Mapping[str, Compiled]:
     """In every environment, or in that which is asked for."""
     from compiler.pipeline import compile_environments
 
-    _end_soon()
-    return compile_environments(options.policies, options.env)
+    compiled = compile_environments(options.policies, options.env)
+    LASTING[:] = [compiled]
+    return compiled
 
 
 def _end_soon() -> None:
