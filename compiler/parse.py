@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import yaml
@@ -75,6 +75,10 @@ def resolve(text: str) -> str | int | float | bool | None:
     return float(text) if _FLOAT.match(text) else text
 
 
+_placed = partial(tuple.__new__, Position)
+"""A Position of a tuple of its parts. By its name each would take twice as long, and every key and value has one."""
+
+
 class _UnreadableError(Exception):
     """Ends the reading of one file; carries the diagnostic."""
 
@@ -120,7 +124,9 @@ class _Builder:
                 seen += 1
                 if seen > MAX_DOCUMENTS:
                     said = f"over {MAX_DOCUMENTS:,} documents in one file"
-                    raise _UnreadableError(error("P004", self._position(event), said, "several files"))
+                    mark: Any = event.start_mark
+                    place = Position(self.file, mark.line + 1, mark.column + 1)
+                    raise _UnreadableError(error("P004", place, said, "several files"))
                 self.anchors, self.open_anchors = {}, set()
                 self.most = min(self.nodes + MAX_NODES, MAX_NODES_OF_FILE)
                 yield self._node(parser, parser.get_event(), 0)
@@ -130,56 +136,62 @@ class _Builder:
         self._report(error("P006", node.position, said, "apiVersion, kind, metadata and spec"))
 
     def _node(self, parser: Any, event: Any, depth: int) -> Node:
-        position = self._position(event)
+        mark = event.start_mark
+        position = _placed((self.file, mark.line + 1, mark.column + 1))
         self.nodes += 1
         if self.nodes > self.most:
             raise self._too_many(position)
         if event.anchor is None:
-            return self._unnamed(parser, event, position, depth)
+            if isinstance(event, yaml.ScalarEvent):
+                return self._scalar(event, position)
+            return self._collection(parser, event, position, depth)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(str(event.anchor), position, depth)
+        return self._anchored(parser, event, position, depth)
+
+    def _anchored(self, parser: Any, event: Any, position: Position, depth: int) -> Node:
         before, deepest = self.nodes, self.deepest
         self.deepest = depth
         self.open_anchors.add(event.anchor)
-        node = self._unnamed(parser, event, position, depth)
+        if isinstance(event, yaml.ScalarEvent):
+            node: Node = self._scalar(event, position)
+        else:
+            node = self._collection(parser, event, position, depth)
         self.open_anchors.discard(event.anchor)
         self.anchors[event.anchor] = _Anchored(node, self.nodes - before + 1, self.deepest - depth)
         self.deepest = max(deepest, self.deepest)
         return node
 
-    def _unnamed(self, parser: Any, event: Any, position: Position, depth: int) -> Node:
-        """The node of `event`, whether it has an anchor or not."""
-        if depth > self.deepest:
-            self.deepest = depth
-        if isinstance(event, yaml.ScalarEvent):
-            return self._scalar(event, position)
+    def _collection(self, parser: Any, event: Any, position: Position, depth: int) -> Sequence | Mapped:
         if depth >= MAX_DEPTH:
             raise _too_deep(position)
+        self.deepest = max(self.deepest, depth + 1)
         if isinstance(event, yaml.SequenceStartEvent):
             self._collection_tag(event.tag, "seq", position)
-            return self._sequence(parser, position, depth)
+            return self._sequence(parser, position, depth + 1)
         self._collection_tag(event.tag, "map", position)
-        return self._mapping(parser, position, depth)
+        return self._mapping(parser, position, depth + 1)
 
-    def _sequence(self, parser: Any, position: Position, depth: int) -> Sequence:
+    def _sequence(self, parser: Any, position: Position, below: int) -> Sequence:
         items: list[Node] = []
         while not isinstance(event := parser.get_event(), yaml.SequenceEndEvent):
-            items.append(self._node(parser, event, depth + 1))
+            items.append(self._node(parser, event, below))
         return Sequence(tuple(items), position)
 
-    def _mapping(self, parser: Any, position: Position, depth: int) -> Mapped:
+    def _mapping(self, parser: Any, position: Position, below: int) -> Mapped:
         entries: dict[str, Node] = {}
         keys: dict[str, Position] = {}
         while not isinstance(event := parser.get_event(), yaml.MappingEndEvent):
-            place = self._position(event)
+            mark = event.start_mark
+            place = _placed((self.file, mark.line + 1, mark.column + 1))
             if not isinstance(event, yaml.ScalarEvent):
                 raise _UnreadableError(error("P001", place, "not YAML for a policy: a key is plain text", "key: value"))
             if event.anchor is None and event.tag is None:
                 self.nodes += 1
             else:
-                self._node(parser, event, depth + 1)
+                self._node(parser, event, below)
             key = event.value  # text, whatever it looks like
-            value = self._node(parser, parser.get_event(), depth + 1)
+            value = self._node(parser, parser.get_event(), below)
             if key in entries:
                 said = f"key '{_short(key)}' twice, first at {keys[key]}"
                 self._report(error("P003", place, said, "delete one"))
@@ -237,10 +249,6 @@ class _Builder:
         limit, what, more = (MAX_NODES_OF_FILE, "file", "files") if of_file else (MAX_NODES, "document", "documents")
         said = f"over {limit:,} values in one {what}, aliases counted in full"
         return _UnreadableError(error("P004", position, said, f"several {more}, fewer aliases"))
-
-    def _position(self, event: Any) -> Position:
-        mark = event.start_mark
-        return Position(self.file, mark.line + 1, mark.column + 1)
 
 
 def _short(text: str) -> str:

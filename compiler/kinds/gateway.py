@@ -62,7 +62,7 @@ class GatewaySpec(Part):
     """Domains, `*.domain`, or `*` for any; each at one gateway. Platform says who carries them."""
     models: tuple[Name, ...] | None = None
     """Models that can be asked for here. Default: all."""
-    listeners: Annotated[tuple[ListenerSpec, ...], Field(min_length=1)] = (ListenerSpec(port=8080),)
+    listeners: Annotated[tuple[ListenerSpec, ...], Field(min_length=1)] = (ListenerSpec.model_construct(port=8080),)
     """Ports, each with its protocol."""
     authentication: AuthenticationSpec | None = later("Who may ask: until it comes, everybody.")
     max_request_bytes: Annotated[Bytes, Field(ge=1024, le=2**30)] | None = None
