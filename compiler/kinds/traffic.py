@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -32,8 +33,9 @@ def _retry_on(text: str) -> str:
     return text
 
 
-def retry_words(text: str) -> list[str]:
-    return [word for part in text.split(",") if (word := part.strip())]
+@lru_cache(maxsize=64)
+def retry_words(text: str) -> tuple[str, ...]:
+    return tuple(word for part in text.split(",") if (word := part.strip()))
 
 
 class HashKeySpec(Part):

@@ -63,13 +63,14 @@ def endpoint(spec: EndpointSpec, origin: Position) -> Endpoint:
 def check_workload(
     policy: Policy[InferenceModel], spec: InferenceModelSpec, platform: Settings, found: list[Diagnostic]
 ) -> None:
+    scheme = _scheme(spec)
     _check_gpus(policy, spec, platform, found)
     _check_image(str(spec.image), policy.at("spec", "image"), platform, found)
-    if fetched(Framework(spec.framework), _scheme(spec)):
+    if fetched(Framework(spec.framework), scheme):
         way_out = "weights by pvc://, oci:// or host://, which no other image has to fetch"
-        _check_image(FETCHERS[_scheme(spec)], policy.at("spec", "modelPath"), platform, found, way_out)
+        _check_image(FETCHERS[scheme], policy.at("spec", "modelPath"), platform, found, way_out)
     _check_shared_memory(policy, spec, found)
-    if _scheme(spec) is Scheme.OCI and platform.kubernetes < KUBERNETES_OF_IMAGE_VOLUMES:
+    if scheme is Scheme.OCI and platform.kubernetes < KUBERNETES_OF_IMAGE_VOLUMES:
         place, needs = policy.at("spec", "modelPath"), KUBERNETES_OF_IMAGE_VOLUMES
         found.append(too_old(place, "modelPath oci://", "Kubernetes", needs, platform.kubernetes))
     _check_extra_args(policy, spec, found)
