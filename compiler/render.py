@@ -83,26 +83,33 @@ def write(files: Mapping[str, bytes], directory: Path) -> tuple[str, ...]:
     Files that are right already are not touched, nor are files of others: where one of those has a name that is needed,
     FileExistsError is raised. Raises OSError for what else goes wrong; after any of it, or after Ctrl-C,
     the folder is as it was before: everything is staged first, and what has been moved in is moved back out. A process
-    that is killed while it moves leaves some files old and some new, until the next run.
+    that is killed while it moves leaves some files old and some new, until the next run. A folder that is new is moved
+    to its place as a whole.
     """
-    existed = directory.exists()
-    directory.mkdir(parents=True, exist_ok=True)
-    staging = directory / STAGING
+    staging = directory / STAGING if directory.exists() else directory.with_name(f".{directory.name}{STAGING}")
     if staging.exists():
         shutil.rmtree(staging)
     try:
-        found = {file: _read(directory / file) for file in files} if existed else dict.fromkeys(files)
-        return _swap(files, found, directory, staging / "after", staging / "before")
+        if staging.parent == directory:
+            return _swap(files, directory, staging / "after", staging / "before")
+        _fill(staging, files)
+        staging.replace(directory)
+        return tuple(files)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _swap(
-    files: Mapping[str, bytes], found: Mapping[str, bytes | None], directory: Path, staged: Path, before: Path
-) -> tuple[str, ...]:
-    """`found` is what stands at the names of `files`."""
+def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.mkdir(parents=True)
+    _make_parents(folder, files)
+    for file, data in files.items():
+        (folder / file).write_bytes(data)
+
+
+def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Path) -> tuple[str, ...]:
+    found = {file: _read(directory / file) for file in files}
     changed = [file for file, data in files.items() if found[file] != data]
-    gone = list(_orphans(directory, files))
+    gone = _orphans(directory, files)
     for file in changed:
         if _is_foreign(file, found[file]):
             said = "not rendered by turnout, so not overwritten; move it, or choose another folder"
