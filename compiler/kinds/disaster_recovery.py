@@ -1,7 +1,5 @@
 """DisasterRecovery: standby tiers of models, and the zones they stand in."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Gateway: where clients' requests come in."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

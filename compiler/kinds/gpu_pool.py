@@ -1,7 +1,5 @@
 """GPUPool: nodes with GPUs, how instances are put on them, and what they share there."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """InferenceModel: one model, its versions, what its instances need and how requests travel to them."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """ModelOrchestrator: chooses a model for requests that name none, or that name the orchestrator."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field

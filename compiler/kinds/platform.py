@@ -1,7 +1,5 @@
 """Platform: what is the same for the whole fleet. At most one."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Any, Literal
 

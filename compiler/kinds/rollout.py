@@ -1,7 +1,5 @@
 """Rollout: how a model is moved from one of its versions to another, and what must hold on the way."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """Tenant: who asks, and what is that tenant's alone."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator

@@ -1,7 +1,5 @@
 """The traffic settings of a model, and of `Platform.defaults`."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from functools import lru_cache
 from typing import Annotated, Literal
