@@ -107,7 +107,7 @@ def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Path) -> tuple[str, ...]:
-    found = {file: _read(directory / file) for file in files}
+    found = {file: _read(directory, file) for file in files}
     changed = [file for file, data in files.items() if found[file] != data]
     gone = _orphans(directory, files)
     for file in changed:
@@ -144,7 +144,7 @@ def drift(files: Mapping[str, bytes], directory: Path) -> str:
     """How `directory` differs from `files`, as a unified diff towards `files`; empty where it does not."""
     orphans = _orphans(directory, files)
     return "".join(
-        line for file in sorted({*files, *orphans}) for line in _diff(file, _read(directory / file), files.get(file))
+        line for file in sorted({*files, *orphans}) for line in _diff(file, _read(directory, file), files.get(file))
     )
 
 
@@ -201,8 +201,12 @@ def _is_foreign(file: str, found: bytes | None) -> bool:
     return bool(found.strip(b"[] \n")) and mark not in found
 
 
-def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+def _read(directory: Path, file: str) -> bytes | None:
+    path = f"{directory}/{file}"  # of every file, in every run: a Path takes longer than to read it
+    if not os.path.isfile(path):  # noqa: PTH113
+        return None
+    with open(path, "rb", buffering=0) as opened:  # noqa: PTH123
+        return opened.read()
 
 
 def _restore(directory: Path, before: Path, files: Iterable[str]) -> None:
