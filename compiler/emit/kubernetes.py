@@ -4,7 +4,6 @@ may be taken of it at a time."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -134,7 +133,7 @@ def _flaggers(model: Model, field: str) -> tuple[Handover, ...]:
 def _deployment(model: Model, version: Version, tier: Tier) -> Object:
     bare = _without_pods(model, version, tier)
     spec = {**bare.body["spec"], "template": pod_template(model, version, tier)}
-    return replace(bare, body={**bare.body, "spec": spec})
+    return Object(bare.file, {**bare.body, "spec": spec}, bare.origin, bare.handovers)
 
 
 def _without_pods(model: Model, version: Version, tier: Tier) -> Object:
