@@ -107,18 +107,17 @@ def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Path) -> tuple[str, ...]:
-    found = {file: _read(directory, file) for file in files}
-    changed = [file for file, data in files.items() if found[file] != data]
+    changed = {file: found for file, data in files.items() if (found := _read(directory, file)) != data}
     gone = _orphans(directory, files)
-    for file in changed:
-        if _is_foreign(file, found[file]):
+    for file, found in changed.items():
+        if _is_foreign(file, found):
             said = "not rendered by turnout, so not overwritten; move it, or choose another folder"
             raise FileExistsError(errno.EEXIST, said, str(directory / file))
     staged.mkdir(parents=True)
     fresh = {file: staged / str(number) for number, file in enumerate(changed)}
     for file, path in fresh.items():
         path.write_bytes(files[file])
-    _make_parents(before, replaced := [file for file in (*changed, *gone) if found.get(file, b"") is not None])
+    _make_parents(before, replaced := [file for file in (*changed, *gone) if changed.get(file, b"") is not None])
     for file in replaced:
         shutil.copy2(directory / file, before / file)
     try:
