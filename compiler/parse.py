@@ -10,13 +10,13 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from sys import intern
 from typing import Any, NamedTuple
 
 import yaml
 
-from compiler.diagnostics import BUILT_IN, Diagnostic, Position, error
+from compiler.diagnostics import Diagnostic, Position, error
 from compiler.nodes import Mapped, Node, Scalar, Sequence, article, type_name
 
 MAX_DEPTH = 100
@@ -32,6 +32,8 @@ _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?\Z")
 _NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF|nan|NaN|NAN)\Z")
 _CONSTANTS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
+_NUMERIC = frozenset("+-.0123456789")
+"""What a number begins with: most values are words, and matching each takes longest."""
 _CORE_TAG = "tag:yaml.org,2002:"
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
@@ -67,9 +69,15 @@ def resolve(text: str) -> str | int | float | bool | None:
     """The value of a plain scalar: YAML 1.2's core schema, less its spellings that policies have no use for."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
+    if text[0] not in _NUMERIC:
+        return text
     if _INT.match(text):
         return int(text)
     return float(text) if _FLOAT.match(text) else text
+
+
+_placed = partial(tuple.__new__, Position)
+"""A Position of a tuple of its parts. By its name each would take twice as long, and every key and value has one."""
 
 
 class _UnreadableError(Exception):
@@ -104,10 +112,9 @@ class _Builder:
     anchors: dict[str, _Anchored] = field(default_factory=dict)
     open_anchors: set[str] = field(default_factory=set)
     nodes: int = 0
-    """Of the current document, aliases counted in full."""
-    nodes_of_file: int = 0
-    last: Position = BUILT_IN
-    """The place that was asked for last."""
+    """Of the file so far, aliases counted in full."""
+    most: int = MAX_NODES
+    """Of those, to the end of the current document."""
     deepest: int = 0
     """The greatest depth within the node at hand, aliases followed."""
 
@@ -118,8 +125,11 @@ class _Builder:
                 seen += 1
                 if seen > MAX_DOCUMENTS:
                     said = f"over {MAX_DOCUMENTS:,} documents in one file"
-                    raise _UnreadableError(error("P004", self._position(event.start_mark), said, "several files"))
-                self.anchors, self.open_anchors, self.nodes = {}, set(), 0
+                    mark: Any = event.start_mark
+                    place = Position(self.file, mark.line + 1, mark.column + 1)
+                    raise _UnreadableError(error("P004", place, said, "several files"))
+                self.anchors, self.open_anchors = {}, set()
+                self.most = min(self.nodes + MAX_NODES, MAX_NODES_OF_FILE)
                 yield self._node(parser, parser.get_event(), 0)
 
     def refuse_document(self, node: Node) -> None:
@@ -127,49 +137,62 @@ class _Builder:
         self._report(error("P006", node.position, said, "apiVersion, kind, metadata and spec"))
 
     def _node(self, parser: Any, event: Any, depth: int) -> Node:
-        position = self._position(event.start_mark)
+        mark = event.start_mark
+        position = _placed((self.file, mark.line + 1, mark.column + 1))
+        self.nodes += 1
+        if self.nodes > self.most:
+            raise self._too_many(position)
+        if event.anchor is None:
+            if isinstance(event, yaml.ScalarEvent):
+                return self._scalar(event, position)
+            return self._collection(parser, event, position, depth)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(str(event.anchor), position, depth)
-        self._count(1, position)
-        if depth >= MAX_DEPTH and not isinstance(event, yaml.ScalarEvent):
-            raise _too_deep(position)
+        return self._anchored(parser, event, position, depth)
+
+    def _anchored(self, parser: Any, event: Any, position: Position, depth: int) -> Node:
         before, deepest = self.nodes, self.deepest
         self.deepest = depth
-        if event.anchor is not None:
-            self.open_anchors.add(event.anchor)
+        self.open_anchors.add(event.anchor)
         if isinstance(event, yaml.ScalarEvent):
             node: Node = self._scalar(event, position)
-        elif isinstance(event, yaml.SequenceStartEvent):
-            self._collection_tag(event.tag, "seq", position)
-            node = self._sequence(parser, position, depth)
         else:
-            self._collection_tag(event.tag, "map", position)
-            node = self._mapping(parser, position, depth)
-        if event.anchor is not None:
-            self.open_anchors.discard(event.anchor)
-            self.anchors[event.anchor] = _Anchored(node, self.nodes - before + 1, self.deepest - depth)
+            node = self._collection(parser, event, position, depth)
+        self.open_anchors.discard(event.anchor)
+        self.anchors[event.anchor] = _Anchored(node, self.nodes - before + 1, self.deepest - depth)
         self.deepest = max(deepest, self.deepest)
         return node
 
-    def _sequence(self, parser: Any, position: Position, depth: int) -> Sequence:
+    def _collection(self, parser: Any, event: Any, position: Position, depth: int) -> Sequence | Mapped:
+        if depth >= MAX_DEPTH:
+            raise _too_deep(position)
+        self.deepest = max(self.deepest, depth + 1)
+        if isinstance(event, yaml.SequenceStartEvent):
+            self._collection_tag(event.tag, "seq", position)
+            return self._sequence(parser, position, depth + 1)
+        self._collection_tag(event.tag, "map", position)
+        return self._mapping(parser, position, depth + 1)
+
+    def _sequence(self, parser: Any, position: Position, below: int) -> Sequence:
         items: list[Node] = []
         while not isinstance(event := parser.get_event(), yaml.SequenceEndEvent):
-            items.append(self._node(parser, event, depth + 1))
+            items.append(self._node(parser, event, below))
         return Sequence(tuple(items), position)
 
-    def _mapping(self, parser: Any, position: Position, depth: int) -> Mapped:
+    def _mapping(self, parser: Any, position: Position, below: int) -> Mapped:
         entries: dict[str, Node] = {}
         keys: dict[str, Position] = {}
         while not isinstance(event := parser.get_event(), yaml.MappingEndEvent):
-            place = self._position(event.start_mark)
+            mark = event.start_mark
+            place = _placed((self.file, mark.line + 1, mark.column + 1))
             if not isinstance(event, yaml.ScalarEvent):
                 raise _UnreadableError(error("P001", place, "not YAML for a policy: a key is plain text", "key: value"))
             if event.anchor is None and event.tag is None:
-                self._count(1, place)
+                self.nodes += 1
             else:
-                self._node(parser, event, depth + 1)
+                self._node(parser, event, below)
             key = intern(event.value)  # text, whatever it looks like; a fleet has each some thousand times
-            value = self._node(parser, parser.get_event(), depth + 1)
+            value = self._node(parser, parser.get_event(), below)
             if key in entries:
                 said = f"key '{_short(key)}' twice, first at {keys[key]}"
                 self._report(error("P003", place, said, "delete one"))
@@ -186,7 +209,7 @@ class _Builder:
             self._refuse_tag(tag, position)
             return Scalar(text, position, text)
         value = resolve(text)
-        if (isinstance(value, float) and math.isinf(value)) or _NO_NUMBER.match(text):
+        if text[:1] in _NUMERIC and ((isinstance(value, float) and math.isinf(value)) or _NO_NUMBER.match(text)):
             self._report(error("P007", position, f"{_short(text)} is no number here", "a number, or leave the key out"))
         return Scalar(value, position, text)
 
@@ -200,7 +223,9 @@ class _Builder:
                 error("P001", position, f"not YAML: no anchor &{anchor} before this alias in its document")
             )
         known = self.anchors[anchor]
-        self._count(known.size, position)
+        self.nodes += known.size - 1  # the alias itself is counted
+        if self.nodes > self.most:
+            raise self._too_many(position)
         if depth + known.height > MAX_DEPTH:
             raise _too_deep(position)
         self.deepest = max(self.deepest, depth + known.height)
@@ -220,25 +245,11 @@ class _Builder:
             said = f"over {MAX_PROBLEMS:,} problems: what follows is not read"
             raise _UnreadableError(error("P001", problem.position, f"not YAML for a policy: {said}"))
 
-    def _count(self, nodes: int, position: Position) -> None:
-        self.nodes += nodes
-        self.nodes_of_file += nodes
-        if self.nodes > MAX_NODES:
-            said = f"over {MAX_NODES:,} values in one document, aliases counted in full"
-            raise _UnreadableError(error("P004", position, said, "several documents, fewer aliases"))
-        if self.nodes_of_file > MAX_NODES_OF_FILE:
-            said = f"over {MAX_NODES_OF_FILE:,} values in one file, aliases counted in full"
-            raise _UnreadableError(error("P004", position, said, "several files, fewer aliases"))
-
-    def _position(self, mark: Any) -> Position:
-        """Much of a fleet's memory is places: a map shares that of its first key, and all of a line its number."""
-        line, column, last = mark.line + 1, mark.column + 1, self.last
-        if line == last.line:
-            if column == last.column:
-                return last
-            line = last.line
-        self.last = Position(self.file, line, column)
-        return self.last
+    def _too_many(self, position: Position) -> _UnreadableError:
+        of_file = self.most == MAX_NODES_OF_FILE
+        limit, what, more = (MAX_NODES_OF_FILE, "file", "files") if of_file else (MAX_NODES, "document", "documents")
+        said = f"over {limit:,} values in one {what}, aliases counted in full"
+        return _UnreadableError(error("P004", position, said, f"several {more}, fewer aliases"))
 
 
 def _short(text: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 _BINARY_UNITS = ("Ti", "Gi", "Mi", "Ki")
 
 
+@lru_cache(maxsize=1024)  # a fleet has few sizes, and says each of them on every object
 def bytes_text(size: int) -> str:
     """`size` in its largest whole unit, so that the API server stores what we wrote: `32Gi`."""
     for power, unit in zip(range(4, 0, -1), _BINARY_UNITS, strict=True):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import errno
-import json
+import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import chain
+from json.encoder import encode_basestring_ascii as json_text
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -65,7 +66,8 @@ def _file(items: Iterable[Object]) -> _File:
 
 
 def _row(key: str, item: Object) -> str:
-    return json.dumps({"object": key, "file": item.file, "origin": place(item.origin)})
+    said, file, origin = map(json_text, (key, item.file, place(item.origin)))
+    return f'{{"object": {said}, "file": {file}, "origin": {origin}}}'
 
 
 def _refuse_twins(by_file: Mapping[str, list[Object]]) -> None:
@@ -81,31 +83,41 @@ def write(files: Mapping[str, bytes], directory: Path) -> tuple[str, ...]:
     Files that are right already are not touched, nor are files of others: where one of those has a name that is needed,
     FileExistsError is raised. Raises OSError for what else goes wrong; after any of it, or after Ctrl-C,
     the folder is as it was before: everything is staged first, and what has been moved in is moved back out. A process
-    that is killed while it moves leaves some files old and some new, until the next run.
+    that is killed while it moves leaves some files old and some new, until the next run. A folder that is new is moved
+    to its place as a whole.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    staging = directory / STAGING
+    staging = directory / STAGING if directory.exists() else directory.with_name(f".{directory.name}{STAGING}")
     if staging.exists():
         shutil.rmtree(staging)
     try:
-        return _swap(files, directory, staging / "after", staging / "before")
+        if staging.parent == directory:
+            return _swap(files, directory, staging / "after", staging / "before")
+        _fill(staging, files)
+        staging.replace(directory)
+        return tuple(files)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.mkdir(parents=True)
+    _make_parents(folder, files)
+    for file, data in files.items():
+        (folder / file).write_bytes(data)
+
+
 def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Path) -> tuple[str, ...]:
-    found = {file: _read(directory / file) for file in files}
-    changed = [file for file, data in files.items() if found[file] != data]
-    gone = [file for file in _rendered_earlier(directory) if file not in files]
-    for file in changed:
-        if _is_foreign(file, found[file]):
+    changed = {file: found for file, data in files.items() if (found := _read(directory, file)) != data}
+    gone = _orphans(directory, files)
+    for file, found in changed.items():
+        if _is_foreign(file, found):
             said = "not rendered by turnout, so not overwritten; move it, or choose another folder"
             raise FileExistsError(errno.EEXIST, said, str(directory / file))
     staged.mkdir(parents=True)
     fresh = {file: staged / str(number) for number, file in enumerate(changed)}
     for file, path in fresh.items():
         path.write_bytes(files[file])
-    _make_parents(before, replaced := [file for file in (*changed, *gone) if found.get(file, b"") is not None])
+    _make_parents(before, replaced := [file for file in (*changed, *gone) if changed.get(file, b"") is not None])
     for file in replaced:
         shutil.copy2(directory / file, before / file)
     try:
@@ -123,15 +135,15 @@ def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Pat
 
 
 def _make_parents(folder: Path, files: Iterable[str]) -> None:
-    for parent in {PurePosixPath(file).parent for file in files}:
+    for parent in {file.rpartition("/")[0] for file in files}:
         (folder / parent).mkdir(parents=True, exist_ok=True)
 
 
 def drift(files: Mapping[str, bytes], directory: Path) -> str:
     """How `directory` differs from `files`, as a unified diff towards `files`; empty where it does not."""
-    orphans = [file for file in _rendered_earlier(directory) if file not in files]
+    orphans = _orphans(directory, files)
     return "".join(
-        line for file in sorted({*files, *orphans}) for line in _diff(file, _read(directory / file), files.get(file))
+        line for file in sorted({*files, *orphans}) for line in _diff(file, _read(directory, file), files.get(file))
     )
 
 
@@ -155,29 +167,45 @@ def _index(rows: Mapping[str, str]) -> str:
     return "[\n" + ",\n".join(f"  {rows[key]}" for key in sorted(rows)) + "\n]\n"
 
 
-def _rendered_earlier(directory: Path) -> Iterator[str]:
-    """Files below `directory` that begin with our header, less what a run that was killed has left in staging; and the
-    indexes beside them."""
-    first_line = f"{HEADER}\n".encode()
-    for path in sorted(directory.rglob("*.yaml")):
-        if path.is_file() and STAGING not in path.relative_to(directory).parts[:1]:
-            with path.open("rb") as file:
-                if file.read(len(first_line)) != first_line:
-                    continue
-            yield path.relative_to(directory).as_posix()
-            if path.name == KUSTOMIZATION:
-                beside = (path.with_name(name) for name in (INDEX, OWNERSHIP))
-                yield from (index.relative_to(directory).as_posix() for index in beside if index.is_file())
+def _orphans(directory: Path, files: Container[str]) -> list[str]:
+    """What earlier runs have rendered below `directory` that is not among `files`, sorted: what begins with our header,
+    less what a run that was killed has left in staging; and the indexes beside our kustomizations."""
+    found = []
+    for folder, folders, names in os.walk(directory):
+        here = Path(folder)
+        inside = "" if here == directory else f"{here.relative_to(directory).as_posix()}/"
+        if here == directory:
+            folders[:] = [name for name in folders if name != STAGING]
+        others = (name for name in names if name.endswith(".yaml") and f"{inside}{name}" not in files)
+        found += [f"{inside}{name}" for name in others if _is_rendered(here / name)]
+        if KUSTOMIZATION in names and _is_rendered(here / KUSTOMIZATION):
+            beside = (f"{inside}{name}" for name in (INDEX, OWNERSHIP) if name in names)
+            found += [file for file in beside if file not in files and (directory / file).is_file()]
+    return sorted(found)
+
+
+def _is_rendered(path: Path) -> bool:
+    mark = f"{HEADER}\n".encode()
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(mark)) == mark
 
 
 def _is_foreign(file: str, found: bytes | None) -> bool:
     """What carries no mark of ours anywhere: a file with conflict markers of a merge above our header is ours."""
+    if not found:
+        return False
     mark = b'"object":' if PurePosixPath(file).name in (INDEX, OWNERSHIP) else HEADER.encode()
-    return bool(found and found.strip(b"[] \n") and mark not in found)
+    return bool(found.strip(b"[] \n")) and mark not in found
 
 
-def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+def _read(directory: Path, file: str) -> bytes | None:
+    path = f"{directory}/{file}"  # of every file, in every run: a Path takes longer than to read it
+    if not os.path.isfile(path):  # noqa: PTH113
+        return None
+    with open(path, "rb", buffering=0) as opened:  # noqa: PTH123
+        return opened.read()
 
 
 def _restore(directory: Path, before: Path, files: Iterable[str]) -> None:

@@ -48,11 +48,12 @@ def validated(kind: type[K], node: Mapped, found: list[Diagnostic]) -> K | None:
     return None if problems else body
 
 
-def _holds_null(node: Node) -> bool:
+def _holds_null(node: Mapped | Sequence) -> bool:
     """Most documents hold none, and to keep the way to every value in mind takes longest."""
-    if isinstance(node, Scalar):
-        return node.value is None
-    return any(map(_holds_null, node.items if isinstance(node, Sequence) else node.entries.values()))
+    for item in node.items if isinstance(node, Sequence) else node.entries.values():
+        if item.value is None if isinstance(item, Scalar) else _holds_null(item):
+            return True
+    return False
 
 
 def _nulls(node: Node, loc: Loc) -> Iterator[tuple[Loc, Diagnostic]]:

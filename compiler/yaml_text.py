@@ -5,11 +5,10 @@ A fifth of the time of PyYAML's C dumper, for the shapes of manifests: maps, lis
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 # Text that stands unquoted. Narrow on purpose: YAML 1.1 reads `on`, `1:30`, `0755`, `1_0`, `.5`, `=` and dates as
@@ -38,52 +37,64 @@ def yaml_text(value: Mapping[str, Any] | Sequence[Any]) -> str:
     Raises TypeError for anything that is not JSON's, NaN and infinities included.
     """
     lines: list[str] = []
-    _add(lines, "", "", value)
-    return "\n".join(lines) + "\n"
+    _add(lines.append, "", "\n", value)
+    lines.append("\n")
+    return "".join(lines)
 
 
-def _add(lines: list[str], lead: str, indent: str, value: Any) -> None:
-    """The block of `value`; `lead` stands before its first line, `indent` before the others."""
+def _add(add: Callable[[str], None], lead: str, indent: str, value: Any) -> None:
+    """Adds the lines of `value`: `lead` stands before the first, `indent`, with its line break, before the others."""
     if value and isinstance(value, Mapping):
-        _add_entries(lines, lead, indent, value)
+        _add_entries(add, lead, indent, value)
     elif value and isinstance(value, _LISTS):
-        below = f"{indent}  "
-        for item in value:
-            if type(item) is str:
-                lines.append(f"{lead}- {_string(item)}")
-            else:
-                _add(lines, f"{lead}- ", below, item)
-            lead = indent
+        _add_items(add, lead, indent, value)
     else:
-        lines.append(f"{lead}{_scalar(value)}")
+        add(f"{lead}{_scalar(value)}")
 
 
-def _add_entries(lines: list[str], lead: str, indent: str, entries: Mapping[str, Any]) -> None:
-    for key, item in entries.items():
-        kind = type(item)  # exact types first: most of a manifest, and asking for abstract ones takes longest
-        if kind is str and "\n" not in item:
-            lines.append(f"{lead}{_string(key)}: {_string(item)}")
-        elif kind is int:
-            lines.append(f"{lead}{_string(key)}: {item}")
-        elif item and (kind is dict or isinstance(item, Mapping)):
-            lines.append(f"{lead}{_string(key)}:")
-            below = f"{indent}  "
-            _add_entries(lines, below, below, item)
-        elif item and (kind is list or kind is tuple):
-            # Lists stand at their key's own column, as kubectl writes them.
-            lines.append(f"{lead}{_string(key)}:")
-            _add(lines, indent, indent, item)
-        elif kind is str and _BLOCK.match(item):
-            lines.append(f"{lead}{_string(key)}: |")
-            lines.extend(f"{indent}  {line}" if line else "" for line in item[:-1].split("\n"))
+def _add_items(add: Callable[[str], None], lead: str, indent: str, items: Sequence[Any]) -> None:
+    lead, others, below = f"{lead}- ", f"{indent}- ", f"{indent}  "
+    for item in items:
+        kind = type(item)  # exact types first, here and below: most of a manifest, and quicker than abstract ones
+        if kind is str:
+            add(f"{lead}{_STRINGS[item]}")
+        elif kind is dict and item:
+            _add_entries(add, lead, below, item)
         else:
-            lines.append(f"{lead}{_string(key)}: {_scalar(item)}")
+            _add(add, lead, below, item)
+        lead = others
+
+
+def _add_entries(add: Callable[[str], None], lead: str, indent: str, entries: Mapping[str, Any]) -> None:
+    for key, item in entries.items():
+        kind = type(item)
+        if kind is str and "\n" not in item:
+            add(f"{lead}{_STRINGS[key]}: {_STRINGS[item]}")
+        elif kind is dict and item:
+            add(f"{lead}{_STRINGS[key]}:")
+            below = f"{indent}  "
+            _add_entries(add, below, below, item)
+        elif kind is int:
+            add(f"{lead}{_STRINGS[key]}: {item}")
+        elif item and isinstance(item, _LISTS):
+            # Lists stand at their key's own column, as kubectl writes them.
+            add(f"{lead}{_STRINGS[key]}:")
+            _add_items(add, indent, indent, item)
+        elif item and isinstance(item, Mapping):
+            add(f"{lead}{_STRINGS[key]}:")
+            _add(add, f"{indent}  ", f"{indent}  ", item)
+        elif kind is str and _BLOCK.match(item):
+            add(f"{lead}{_STRINGS[key]}: |")
+            for line in item[:-1].split("\n"):
+                add(f"{indent}  {line}" if line else "\n")
+        else:
+            add(f"{lead}{_STRINGS[key]}: {_scalar(item)}")
         lead = indent
 
 
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
-        return _string(value)
+        return _STRINGS[value]
     if value is None or isinstance(value, bool):
         return _CONSTANTS[value]
     if isinstance(value, int):
@@ -99,10 +110,23 @@ def _scalar(value: Any) -> str:
     raise TypeError(f"{value!r} has no place in a manifest")
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def _string(value: str) -> str:
     if _PLAIN.match(value) and value.lower() not in _WORDS:
         return value
     if _JSON.match(value):
         return "'" + value.replace("'", "''") + "'"
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+
+
+class _Strings(dict[str, str]):
+    """What `_string` says of each text: a fleet has few, and says them over and over."""
+
+    def __missing__(self, value: str) -> str:
+        if len(self) >= _MOST_STRINGS:
+            self.clear()
+        text = self[value] = _string(value)
+        return text
+
+
+_STRINGS = _Strings()
+_MOST_STRINGS = 1 << 16

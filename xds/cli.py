@@ -8,7 +8,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeAlias
@@ -21,9 +20,22 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  #
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command. Exit status: see `commands`."""
+    """Runs one command. Exit status: see `commands`. Of a process's own `arguments` it is the end of the process, too:
+    where a command has compiled something it does not return.
+    """
+    status = _status_of(arguments)
+    if arguments is None and commands.LASTING:
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _status_of(arguments: Sequence[str] | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that has no Chinese, and no ×
+    # What a policy may say depends on nothing that is installed by chance, and to look for it takes as long as to read
+    # thirty policies.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         try:
             return _run(arguments)
@@ -48,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.version:
+        return commands.version()
     command: Command | None = getattr(options, "command", None)
     if command is None:
         parser.print_help()
@@ -70,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "  turnout bootstrap --node gw-1 --cluster public > envoy.json && envoy -c envoy.json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"turnout {_version()}")
+    parser.add_argument("--version", action="store_true", help="print turnout's version")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add in (_check, _compile, _show, _explain, _serve, _status, _weights, _bootstrap, _schema):
         add(subparsers)
@@ -370,13 +384,6 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or not 0 < int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port")
     return int(text)
-
-
-def _version() -> str:
-    try:
-        return version("turnout")
-    except PackageNotFoundError:
-        return "from source"
 
 
 if __name__ == "__main__":

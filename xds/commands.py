@@ -23,8 +23,13 @@ OK, FAILED, USAGE, FAULT, INTERRUPTED, UNREAD = 0, 1, 2, 70, 130, 141
 of ours; Ctrl-C; nobody reads the output, as a shell says it of other programs."""
 
 
+LASTING: list[object] = []
+"""What a command has compiled. Object by object, it would take longer to take apart than to prove."""
+
+
 def check(options: argparse.Namespace) -> int:
     """All problems of the policies, in one run; with --envoy also what Envoy would refuse."""
+    _end_soon()
     from compiler.diagnostics import has_errors
 
     compiled = _compiled_each(options)
@@ -57,17 +62,20 @@ def _validated(compiled: Mapping[str, Compiled], named: Path | None) -> Mapping[
 
 def compile_(options: argparse.Namespace) -> int:
     """Writes `rendered/`, or with --check says how it differs."""
+    policies, output = options.policies.resolve(), options.output.resolve()
+    if output == policies or output.is_relative_to(policies):
+        print(f"turnout: {options.output} lies in {options.policies}: what is rendered would be read", file=sys.stderr)
+        return USAGE
+    return _watch(options) if options.watch else _compile_once(options)
+
+
+def _compile_once(options: argparse.Namespace) -> int:
+    _end_soon()
     from compiler.environments import told
     from compiler.pipeline import rendered
     from compiler.render import drift, write
     from compiler.report import summary
 
-    policies, output = options.policies.resolve(), options.output.resolve()
-    if output == policies or output.is_relative_to(policies):
-        print(f"turnout: {options.output} lies in {options.policies}: what is rendered would be read", file=sys.stderr)
-        return USAGE
-    if options.watch:
-        return _watch(options)
     compiled = _compiled_each(options)
     if any(each.fleet is None for each in compiled.values()):
         _report(compiled.values(), options, sys.stderr)
@@ -100,6 +108,7 @@ def _watch(options: argparse.Namespace) -> int:
 
 
 def show(options: argparse.Namespace) -> int:
+    _end_soon()
     from compiler.kinds import InferenceModel, Rollout
     from compiler.show import as_json, as_text
     from compiler.spelling import nearest
@@ -160,6 +169,7 @@ def explain(options: argparse.Namespace) -> int:
 
 def _explained(options: argparse.Namespace, sent: Sent) -> Document | None:
     """By the policies; None where they are broken. Raises MalformedRequestError; ValueError for an unknown gateway."""
+    _end_soon()
     from compiler import explain as explained
     from compiler.evaluate import evaluate, gateway_asked, reads_bodies
     from compiler.fleet import LengthUnit
@@ -376,11 +386,20 @@ def _kept_snapshot(options: argparse.Namespace, group: Group) -> Snapshot | None
     return found.place(of_group, group)
 
 
+def version() -> int:
+    from importlib import metadata  # to read it takes as long as fifty policies
+
+    try:
+        print(f"turnout {metadata.version('turnout')}")
+    except metadata.PackageNotFoundError:
+        print("turnout from source")
+    return OK
+
+
 def _compiled(options: argparse.Namespace) -> Compiled:
     """In one environment, where the policies have several: that which is asked for."""
     from compiler.pipeline import compile_policies
 
-    _end_soon()
     return compile_policies(options.policies, environment=options.env)
 
 
@@ -388,8 +407,9 @@ def _compiled_each(options: argparse.Namespace) -> Mapping[str, Compiled]:
     """In every environment, or in that which is asked for."""
     from compiler.pipeline import compile_environments
 
-    _end_soon()
-    return compile_environments(options.policies, options.env)
+    compiled = compile_environments(options.policies, options.env)
+    LASTING[:] = [compiled]
+    return compiled
 
 
 def _end_soon() -> None:

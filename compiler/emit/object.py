@@ -30,6 +30,9 @@ class Wave(IntEnum):
     """Canaries, monitors, rules."""
 
 
+_WAVES = {wave: str(int(wave)) for wave in Wave}
+
+
 class Writer(StrEnum):
     """Who writes a field that git does not."""
 
@@ -96,17 +99,23 @@ def metadata(
     annotations: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Labels and annotations of Turnout's win over the owner's of the same key; sorted, for stable output."""
-    ours = {"app.kubernetes.io/managed-by": "turnout", "app.kubernetes.io/part-of": owner.slug, **(labels or {})}
+    ours = {
+        **dict(owner.labels),
+        "app.kubernetes.io/managed-by": "turnout",
+        "app.kubernetes.io/part-of": owner.slug,
+        **(labels or {}),
+    }
     notes = {
+        **dict(owner.annotations),
         "turnout.dev/origin": place(origin),
-        _SYNC_WAVE: str(int(wave)),
+        _SYNC_WAVE: _WAVES[wave],
         **(annotations or {}),
     }
     return {
         "name": name,
         **({} if owner.namespace is None else {"namespace": owner.namespace}),
-        "labels": dict(sorted((dict(owner.labels) | ours).items())),
-        "annotations": dict(sorted((dict(owner.annotations) | notes).items())),
+        "labels": dict(sorted(ours.items())),
+        "annotations": dict(sorted(notes.items())),
     }
 
 

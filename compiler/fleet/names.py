@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 
+
+@lru_cache(maxsize=1 << 14)  # every emitter asks for every model's, several times
 def slug(name: str) -> str:
     """A policy name as Kubernetes takes it for a Service: dots become `-`, a leading digit gets `m-`."""
     dashed = name.replace(".", "-")

@@ -53,7 +53,7 @@ class ForeignGatewaySpec(Part):
 
 class ForeignOrchestratorSpec(Part):
     models: Annotated[tuple[MemberSpec, ...], pydantic.Field(min_length=1)]
-    routing: ForeignRoutingSpec = ForeignRoutingSpec()
+    routing: ForeignRoutingSpec = ForeignRoutingSpec.model_construct()
     load_balancing: ForeignLoadBalancingSpec | None = None
     gateway: ForeignGatewaySpec | None = None
     # Copies of such documents that have lost their indentation come back with these one level further out.

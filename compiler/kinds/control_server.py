@@ -1,7 +1,5 @@
 """The control server as Platform describes it."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field
@@ -39,9 +37,9 @@ class ControlServerSpec(Part):
     """Built from the repository's Dockerfile; none is published."""
     replicas: Annotated[int, Field(ge=1, le=20)] = 2
     """Each has the same to say; Envoys go to any of them."""
-    resources: ControlServerResourcesSpec = ControlServerResourcesSpec()
+    resources: ControlServerResourcesSpec = ControlServerResourcesSpec.model_construct()
     """Of each of them."""
-    repository: RepositorySpec = RepositorySpec()
+    repository: RepositorySpec = RepositorySpec.model_construct()
     """Where it reads policies."""
     git_sync_image: Image = "registry.k8s.io/git-sync/git-sync:v4.7.1"
     """What keeps a copy of the repository beside it."""

@@ -1,7 +1,5 @@
 """DisasterRecovery: standby tiers of models, and the zones they stand in."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -66,7 +64,7 @@ class FaultModelSpec(Part):
 class DisasterRecoverySpec(Part):
     models: Annotated[tuple[RecoverySpec, ...], Field(min_length=1)]
     """Models with standbys; each in one entry of one policy."""
-    az_failover: AzFailoverSpec = AzFailoverSpec()
+    az_failover: AzFailoverSpec = AzFailoverSpec.model_construct()
     """Which tier runs in which zone."""
     fault_model: FaultModelSpec | None = later("How long faults take to be seen and mended.")
 

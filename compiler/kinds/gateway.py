@@ -1,7 +1,5 @@
 """Gateway: where clients' requests come in."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -62,14 +60,14 @@ class GatewaySpec(Part):
     """Domains, `*.domain`, or `*` for any; each at one gateway. Platform says who carries them."""
     models: tuple[Name, ...] | None = None
     """Models that can be asked for here. Default: all."""
-    listeners: Annotated[tuple[ListenerSpec, ...], Field(min_length=1)] = (ListenerSpec(port=8080),)
+    listeners: Annotated[tuple[ListenerSpec, ...], Field(min_length=1)] = (ListenerSpec.model_construct(port=8080),)
     """Ports, each with its protocol."""
     authentication: AuthenticationSpec | None = later("Who may ask: until it comes, everybody.")
     max_request_bytes: Annotated[Bytes, Field(ge=1024, le=2**30)] | None = None
     """Larger bodies get 413. Default: 16 bytes for each token of the largest maxSeqLen, 4Mi at least."""
     replicas: Annotated[int, Field(ge=1, le=1000)] = 2
     """Envoys of Turnout's own that serve it, where Platform has a `controlServer`."""
-    resources: GatewayResourcesSpec = GatewayResourcesSpec()
+    resources: GatewayResourcesSpec = GatewayResourcesSpec.model_construct()
     """Of each of them."""
     service_type: Literal["ClusterIP", "LoadBalancer", "NodePort"] = "ClusterIP"
     """Who reaches them: the cluster, or others too."""
@@ -79,5 +77,5 @@ class Gateway(Document):
     """Hosts, ports and the models behind them. Without one, `default` serves every host on port 8080 over HTTP."""
 
     kind: Literal["Gateway"]
-    spec: GatewaySpec = GatewaySpec()
+    spec: GatewaySpec = GatewaySpec.model_construct()
     """Hosts, ports and models. May be left out: every default then holds."""

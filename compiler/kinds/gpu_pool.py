@@ -1,7 +1,5 @@
 """GPUPool: nodes with GPUs, how instances are put on them, and what they share there."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -68,9 +66,9 @@ class GPUPoolSpec(Part):
     what is left of a node stays in one piece for larger ones. All GPUs of an instance are always on one node."""
     queue: QueueSpec | None = None
     """Volcano places the pool's pods and holds them to what its nodes have. Default: none, and no Volcano."""
-    sharing: SharingSpec = SharingSpec()
+    sharing: SharingSpec = SharingSpec.model_construct()
     """Whether instances share a GPU."""
-    shm_cache: ShmCacheSpec = ShmCacheSpec()
+    shm_cache: ShmCacheSpec = ShmCacheSpec.model_construct()
     """Weights kept in the nodes' memory, so that an instance starts from there."""
 
 

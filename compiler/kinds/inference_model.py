@@ -1,7 +1,5 @@
 """InferenceModel: one model, its versions, what its instances need and how requests travel to them."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -97,9 +95,9 @@ class AutoscalingSpec(Part):
     """Most active instances. Required where `enabled`."""
     metrics: tuple[MetricSpec, ...] = ()
     """What is measured; who asks for most instances decides. Default: running_requests at 3/4 of maxBatchSize."""
-    scale_up: ScaleUpSpec = ScaleUpSpec()
+    scale_up: ScaleUpSpec = ScaleUpSpec.model_construct()
     """How fast instances are added."""
-    scale_down: ScaleDownSpec = ScaleDownSpec()
+    scale_down: ScaleDownSpec = ScaleDownSpec.model_construct()
     """How fast instances are taken away."""
 
 
@@ -137,11 +135,11 @@ class WorkloadSpec(Part):
     """Where the weights lie. Default: `hf://<modelName>`."""
     replicas: Count | None = None
     """Active instances; standbys (DisasterRecovery) come on top. Default: autoscaling.minReplicas, else 1."""
-    resources: ResourcesSpec = ResourcesSpec()
+    resources: ResourcesSpec = ResourcesSpec.model_construct()
     """What one instance gets of its node."""
-    config: ConfigSpec = ConfigSpec()
+    config: ConfigSpec = ConfigSpec.model_construct()
     """The engine's own settings."""
-    cold_start: ColdStartSpec = ColdStartSpec()
+    cold_start: ColdStartSpec = ColdStartSpec.model_construct()
     """How long an instance takes until it can answer."""
     autoscaling: AutoscalingSpec | None = None
     """Active instances by load; without it there are always `replicas`."""
@@ -160,7 +158,7 @@ class DefaultsSpec(WorkloadSpec):
     """What it can do: a request that names no model but asks for capabilities gets the smallest model that has all."""
     expected_qps: ExpectedQpsSpec | None = None
     """Requests a second of the whole model, for proofs."""
-    traffic: TrafficSpec = TrafficSpec()
+    traffic: TrafficSpec = TrafficSpec.model_construct()
     """How requests travel to the model."""
 
 

@@ -1,7 +1,5 @@
 """The measures of the policy language: durations, bytes and cores, each with the most that may be meant."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """ModelOrchestrator: chooses a model for requests that name none, or that name the orchestrator."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -77,7 +75,7 @@ class RoutingSpec(Part):
     """What prompt_length counts: code points of all text, content parts too, or their bytes in UTF-8."""
     rules: tuple[RuleSpec, ...] = ()
     """By what else a request chooses a model. They are asked of requests that name none, or the orchestrator."""
-    fallback: FallbackSpec = FallbackSpec()
+    fallback: FallbackSpec = FallbackSpec.model_construct()
     """Models to try when the chosen one has nothing healthy."""
 
 
@@ -86,7 +84,7 @@ class ModelOrchestratorSpec(Part):
     """Where it chooses. Default: the only one."""
     models: Annotated[tuple[MemberSpec, ...], Field(min_length=1)]
     """The members it chooses from. Their weights say that they may stand for each other."""
-    routing: RoutingSpec = RoutingSpec()
+    routing: RoutingSpec = RoutingSpec.model_construct()
     """How it chooses."""
 
 

@@ -1,7 +1,5 @@
 """What every map in a policy is, and what every document begins with."""
 
-from __future__ import annotations
-
 import typing
 from typing import Any, Literal
 
@@ -17,9 +15,14 @@ def camel_case(field: str) -> str:
 
 
 class Part(BaseModel):
-    """A map in a policy. Unknown keys are refused; values are never converted from another type."""
+    """A map in a policy. Unknown keys are refused; values are never converted from another type.
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=camel_case)
+    For a quick start, annotations are not postponed in the modules of the kinds, as pydantic would evaluate the text of
+    each; and a validator is built when the first document of a kind comes, for the document as a whole. So a part that
+    is another's default is made by `model_construct`.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=camel_case, defer_build=True)
 
 
 def later(description: str, **constraints: Any) -> Any:

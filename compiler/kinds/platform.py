@@ -1,7 +1,5 @@
 """Platform: what is the same for the whole fleet. At most one."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -102,15 +100,15 @@ class TracingSpec(Part):
 class PlatformSpec(Part):
     namespace: Namespace = "ai-inference"
     """Of every rendered object whose policy names none."""
-    data_plane: DataPlaneSpec = DataPlaneSpec()
+    data_plane: DataPlaneSpec = DataPlaneSpec.model_construct()
     """Who carries which host."""
-    versions: VersionsSpec = VersionsSpec()
+    versions: VersionsSpec = VersionsSpec.model_construct()
     """What the rendered objects meet; what it cannot do is refused."""
-    images: ImagesSpec = ImagesSpec()
+    images: ImagesSpec = ImagesSpec.model_construct()
     """Which images models may run."""
     gpu_catalogue: dict[Text, GpuSpec] = Field(default={})
     """Added to the built-in catalogue; a type of the same name replaces its entry."""
-    defaults: DefaultsSpec = DefaultsSpec()
+    defaults: DefaultsSpec = DefaultsSpec.model_construct()
     """For all models; a model's own value wins, leaf by leaf."""
     tiers: Annotated[tuple[Name, ...], Field(min_length=1)] = ("free", "pro", "enterprise")
     """Every value that user_tier can have."""
@@ -132,5 +130,5 @@ class Platform(Document):
     """What is the same for the whole fleet."""
 
     kind: Literal["Platform"]
-    spec: PlatformSpec = PlatformSpec()
+    spec: PlatformSpec = PlatformSpec.model_construct()
     """Every field has a default."""

@@ -1,7 +1,5 @@
 """Git repositories as policy writes them."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Rollout: how a model is moved from one of its versions to another, and what must hold on the way."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -86,7 +84,7 @@ class RolloutSpec(Part):
     """How long `to` may take until it is ready. Default: 5m, or the load time and a quarter where that is longer."""
     drain_timeout: Duration | None = None
     """How long requests at work may take to end. Default: 2m."""
-    analysis: AnalysisSpec = AnalysisSpec()
+    analysis: AnalysisSpec = AnalysisSpec.model_construct()
     """What must hold at each step."""
     engine: Literal["turnout", "flagger"] = "turnout"
     """Who moves it. turnout: the control server, on Turnout's own Envoys. flagger: Flagger, on Istio."""

@@ -1,7 +1,5 @@
 """Tenant: who asks, and what is that tenant's alone."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -57,5 +55,5 @@ class Tenant(Document):
     """Who asks. Models that name it as their `tenant` run for it alone, in a namespace of its own."""
 
     kind: Literal["Tenant"]
-    spec: TenantSpec = TenantSpec()
+    spec: TenantSpec = TenantSpec.model_construct()
     """May be left out: every default then holds."""

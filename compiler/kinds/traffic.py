@@ -1,8 +1,7 @@
 """The traffic settings of a model, and of `Platform.defaults`."""
 
-from __future__ import annotations
-
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -32,8 +31,9 @@ def _retry_on(text: str) -> str:
     return text
 
 
-def retry_words(text: str) -> list[str]:
-    return [word for part in text.split(",") if (word := part.strip())]
+@lru_cache(maxsize=64)
+def retry_words(text: str) -> tuple[str, ...]:
+    return tuple(word for part in text.split(",") if (word := part.strip()))
 
 
 class HashKeySpec(Part):
@@ -61,7 +61,7 @@ class LoadBalancingSpec(Part):
     """What keeps a client on its instance. Required by consistent_hash, refused by the others."""
     algorithm: Literal["maglev", "ringHash"] = "maglev"
     """Of consistent_hash. maglev moves the keys of a lost instance and next to no others; a ring moves more."""
-    slow_start: SlowStartSpec = SlowStartSpec()
+    slow_start: SlowStartSpec = SlowStartSpec.model_construct()
     """Fewer requests for a new instance at first."""
 
 
@@ -138,9 +138,9 @@ class UnaryTimeoutsSpec(Part):
 
 
 class TimeoutsSpec(Part):
-    stream: StreamTimeoutsSpec = StreamTimeoutsSpec()
+    stream: StreamTimeoutsSpec = StreamTimeoutsSpec.model_construct()
     """Of a request with `"stream": true` in its body."""
-    unary: UnaryTimeoutsSpec = UnaryTimeoutsSpec()
+    unary: UnaryTimeoutsSpec = UnaryTimeoutsSpec.model_construct()
     """Of any other request."""
 
 
@@ -179,9 +179,9 @@ class FaultSpec(Part):
 class RouteSpec(Part):
     """What a route decides; a rule may set it for its own requests."""
 
-    retries: RetriesSpec = RetriesSpec()
+    retries: RetriesSpec = RetriesSpec.model_construct()
     """When a request is tried again."""
-    timeouts: TimeoutsSpec = TimeoutsSpec()
+    timeouts: TimeoutsSpec = TimeoutsSpec.model_construct()
     """How long an answer may take."""
     mirror: MirrorSpec | None = None
     """Copies of some requests to another model or version."""
@@ -190,11 +190,11 @@ class RouteSpec(Part):
 
 
 class TrafficSpec(RouteSpec):
-    load_balancing: LoadBalancingSpec = LoadBalancingSpec()
+    load_balancing: LoadBalancingSpec = LoadBalancingSpec.model_construct()
     """Which instance gets a request."""
-    health_check: HealthCheckSpec = HealthCheckSpec()
+    health_check: HealthCheckSpec = HealthCheckSpec.model_construct()
     """How instances are looked after."""
-    outlier_detection: OutlierDetectionSpec = OutlierDetectionSpec()
+    outlier_detection: OutlierDetectionSpec = OutlierDetectionSpec.model_construct()
     """Which instances are left out for the errors they answer."""
-    connection_pool: ConnectionPoolSpec = ConnectionPoolSpec()
+    connection_pool: ConnectionPoolSpec = ConnectionPoolSpec.model_construct()
     """How much of a version's capacity one Envoy may use."""

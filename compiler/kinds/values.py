@@ -1,7 +1,5 @@
 """The texts of the policy language: names, hosts, images, paths. Each refuses with its own code."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from compiler.promql import problem
 from compiler.spelling import nearest
 
 BUILT_IN_METRICS = ("success-rate", "duration", "ttft", "queue-wait", "kv-usage")
-_DEFAULT_METRIC = RolloutMetricSpec(name="success-rate", min=99)
+_DEFAULT_METRIC = RolloutMetricSpec.model_construct(name="success-rate", min=99.0)
 _VARIABLE = re.compile(r"\{\{-?\s*(name|namespace|target|interval)\s*-?\}\}")
 
 

@@ -55,19 +55,15 @@ def disjoint(sets: Sequence[frozenset[str]]) -> bool:
 
 def _taken(portion: Portion) -> Taken:
     models: list[Policy[InferenceModel]] = [policy for _, policy in portion.policies.get(InferenceModel, ())]
-    found: list[Diagnostic] = []
-    owners: dict[str, str] = {}
-    for policy in models:
-        _check_versions(policy, owners, found)
     names = [name for policy in models for name in (policy.body.metadata.name, *policy.body.spec.aliases)]
     slugs = frozenset(slug(policy.body.metadata.name) for policy in models)
-    services = [_service(policy.body.metadata.name, version) for policy in models for version, _ in _versions(policy)]
-    tiers = tuple(f"-{tier}" for tier in STANDBYS)
+    services = [_service(policy.body.metadata.name, version) for policy in models for version in _versions(policy)]
+    tiers, longest = tuple(f"-{tier}" for tier in STANDBYS), LONGEST_OBJECT_NAME - len(f"-{Tier.COLD}")
     alone = (
-        not found
-        and len(set(names)) == len(names)
+        len(set(names)) == len(names)
         and len(slugs) == len(models)
-        and not any(service.endswith(tiers) for service in services)
+        and len(set(services)) == len(services)
+        and not any(len(service) > longest or service.endswith(tiers) for service in services)
     )
     return Taken(frozenset(names), slugs, frozenset(services), alone)
 
@@ -116,7 +112,8 @@ def _check_objects(policies: Policies, found: list[Diagnostic]) -> None:
 def _check_versions(policy: Policy[InferenceModel], owners: dict[str, str], found: list[Diagnostic]) -> None:
     model = policy.body.metadata.name
     first: dict[str, Position] = {}
-    for version, place in _versions(policy):
+    for index, version in enumerate(_versions(policy)):
+        place = _version_place(policy, index)
         if version in first:
             said = f"version '{version}' twice, first at {first[version]}"
             found.append(error("P204", place, said, "another name"))
@@ -147,9 +144,13 @@ def _check_object(owner: str, name: str, place: Position, owners: dict[str, str]
     owners.update(dict.fromkeys(names, owner))
 
 
-def _versions(policy: Policy[InferenceModel]) -> Iterator[tuple[str, Position]]:
+def _versions(policy: Policy[InferenceModel]) -> tuple[str, ...]:
     spec = policy.body.spec
-    if spec.versions is None:
-        yield spec.version or "1", policy.at("spec", "version") if spec.version else policy.at("metadata", "name")
-    for index, version in enumerate(spec.versions or ()):
-        yield version.name, policy.at("spec", "versions", index, "name")
+    return (spec.version or "1",) if spec.versions is None else tuple(version.name for version in spec.versions)
+
+
+def _version_place(policy: Policy[InferenceModel], index: int) -> Position:
+    spec = policy.body.spec
+    if spec.versions is not None:
+        return policy.at("spec", "versions", index, "name")
+    return policy.at("spec", "version") if spec.version else policy.at("metadata", "name")

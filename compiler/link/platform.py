@@ -99,8 +99,10 @@ def _argocd(policy: Policy[Platform]) -> Argocd | None:
 
 def gpu(policy: Policy[InferenceModel], platform: Settings, found: list[Diagnostic]) -> Gpu:
     """The catalogue's entry for the model's gpuType; reports P226 where it is read as another name, P103 if unknown."""
-    place = policy.at("spec", "resources", "gpuType")
-    return catalogued("spec.resources.gpuType", policy.body.spec.resources.gpu_type, place, platform, found)
+    written = policy.body.spec.resources.gpu_type
+    if written in platform.gpus:
+        return platform.gpus[written]
+    return catalogued("spec.resources.gpuType", written, policy.at("spec", "resources", "gpuType"), platform, found)
 
 
 def catalogued(field: str, written: str, place: Position, platform: Settings, found: list[Diagnostic]) -> Gpu:

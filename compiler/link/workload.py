@@ -64,13 +64,14 @@ def endpoint(spec: EndpointSpec, origin: Position) -> Endpoint:
 def check_workload(
     policy: Policy[InferenceModel], spec: InferenceModelSpec, platform: Settings, found: list[Diagnostic]
 ) -> None:
+    scheme = _scheme(spec)
     _check_gpus(policy, spec, platform, found)
     check_image(str(spec.image), policy.at("spec", "image"), platform, found)
-    if fetched(Framework(spec.framework), _scheme(spec)):
+    if fetched(Framework(spec.framework), scheme):
         way_out = "weights by pvc://, oci:// or host://, which no other image has to fetch"
-        check_image(FETCHERS[_scheme(spec)], policy.at("spec", "modelPath"), platform, found, way_out)
+        check_image(FETCHERS[scheme], policy.at("spec", "modelPath"), platform, found, way_out)
     _check_shared_memory(policy, spec, found)
-    if _scheme(spec) is Scheme.OCI and platform.kubernetes < KUBERNETES_OF_IMAGE_VOLUMES:
+    if scheme is Scheme.OCI and platform.kubernetes < KUBERNETES_OF_IMAGE_VOLUMES:
         place, needs = policy.at("spec", "modelPath"), KUBERNETES_OF_IMAGE_VOLUMES
         found.append(too_old(place, "modelPath oci://", "Kubernetes", needs, platform.kubernetes))
     _check_extra_args(policy, spec, found)
@@ -108,6 +109,8 @@ def _check_shared_memory(policy: Policy[InferenceModel], spec: InferenceModelSpe
 
 def _check_extra_args(policy: Policy[InferenceModel], spec: InferenceModelSpec, found: list[Diagnostic]) -> None:
     """Whether an argument is given a second time that Turnout gives already."""
+    if not spec.config.extra_args:
+        return
     flags = FLAGS[Framework(spec.framework)]
     names = {name: flag for first, flag in flags.items() for name in (first, *flag.also)}
     values = {

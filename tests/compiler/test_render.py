@@ -205,6 +205,29 @@ def test_a_failure_while_staging_touches_nothing(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_a_new_folder_is_there_at_once_and_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, files = tmp_path / "rendered", rendered_files(everything())
+    (tmp_path / f".rendered{STAGING}" / "left by a run that was killed").mkdir(parents=True)
+    real, room = Path.write_bytes, len(files) - 1
+
+    def until_full(path: Path, data: bytes) -> int:
+        nonlocal room
+        assert not folder.exists()
+        room -= 1
+        if room < 0:
+            raise OSError(28, "no space left on device")
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", until_full)
+    with pytest.raises(OSError, match="no space left"):
+        write(files, folder)
+    assert list(tmp_path.iterdir()) == []
+    room = len(files)
+    assert write(files, folder) == tuple(files)
+    assert tree(folder) == files
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_nothing_is_written_outside_of_the_folder_which_may_be_a_mount_point(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,5 +305,5 @@ def test_an_edit_by_hand_is_overwritten(tmp_path: Path) -> None:
 
 def test_the_column_of_a_policy_is_not_rendered() -> None:
     item = made()
-    moved = replace(item, origin=replace(item.origin, column=99))
+    moved = replace(item, origin=item.origin._replace(column=99))
     assert rendered_files([item]) == rendered_files([moved])

@@ -82,7 +82,7 @@ def test_a_resource_names_the_line_where_it_stands_now(tmp_path: Path) -> None:
     assert before is not None
     assert after is not None
     old, new = (at[ResourceType.CLUSTER]["chat_1"] for at in (before, after))
-    assert (new.version, new.origin) == (old.version, replace(old.origin, line=old.origin.line + 1))
+    assert (new.version, new.origin) == (old.version, old.origin._replace(line=old.origin.line + 1))
 
 
 def test_versions_that_were_served_before_are_still_known(tmp_path: Path) -> None:
