@@ -18,13 +18,18 @@ from xds.clock import Clock, WallClock
 from xds.live.command import Problem, Refusal, Refused, setting, taking_back
 from xds.live.shares import Before
 from xds.live.state import GRACE, NOTHING_LIVE, Change, LiveState, Step, expire, follow_policy, live_weights
-from xds.observe.events import Answer, PoliciesRead, WeightsSet, WeightsTakenBack
+from xds.observe.events import Answer, PoliciesRead, WeightsSet, WeightsTakenBack, policy_change
+from xds.pace import Pace
+from xds.spans import Trace, broken, untraced
+from xds.stages import Cause, Stage
 from xds.store import Forgetful, Store
 from xds.translating import Translated, follow
 
 log = logging.getLogger(__name__)
 
 
+LIVE_APART = 0.5
+"""Seconds between two pushes of live weights, at least: a burst of commands is few of them, the last one included."""
 SHOWN = 5
 """Names that one line of the log tells."""
 
@@ -54,20 +59,26 @@ class _Due:
     """It is time for something that was to end."""
 
 
-_Event = PoliciesRead | Translated | WeightsSet | WeightsTakenBack | _Due
+@dataclass(frozen=True, slots=True)
+class _LiveDue:
+    """What is live is to be served."""
+
+
+_Event = PoliciesRead | Translated | WeightsSet | WeightsTakenBack | _Due | _LiveDue
 
 
 class Control:
     def __init__(
         self,
         snapshots: Snapshots,
-        publish: Callable[[float], None],
+        publish: Callable[[Cause], None],
         metrics: Metrics,
         store: Store | None = None,
         clock: Clock | None = None,
+        trace: Callable[[Trace], None] = untraced,
     ) -> None:
-        """`publish` is told when the change was saved, in seconds since 1970, after `snapshots` have it. Live state is
-        kept in `store`, by default not beyond this process."""
+        """`publish` is told of each change after `snapshots` have it, `trace` of those that come to nothing. Live state
+        is kept in `store`, by default not beyond this process."""
         self.policy = Policy()
         self.live = NOTHING_LIVE
         self._snapshots, self._publish, self._metrics = snapshots, publish, metrics
@@ -76,6 +87,10 @@ class Control:
         self._before: tuple[Before, ...] = ()
         """What Envoys may still have of the time before the last edits, the oldest first."""
         self._timer: asyncio.Task[None] | None = None
+        self._trace = trace
+        self._live_pace = Pace(lambda: self._events.put_nowait(_LiveDue()), LIVE_APART)
+        self._live_since = 0.0
+        """When the first command was given that is not served yet, in seconds since 1970."""
 
     @property
     def forgets(self) -> bool:
@@ -94,6 +109,7 @@ class Control:
                     await self._take(await self._events.get())
                     self._wind(tasks)
             finally:
+                self._live_pace.stop()
                 if self._timer is not None:
                     self._timer.cancel()
 
@@ -112,24 +128,30 @@ class Control:
             case PoliciesRead():
                 self._broken(event)
             case Translated():
-                await self._serve(event.prepared, event.read, told=event.again)
+                await self._serve(event.prepared, event.read, event.stage, told=event.again)
             case WeightsSet():
                 _tell(event.answer, await self._set(event.asked))
             case WeightsTakenBack():
                 _tell(event.answer, await self._taken_back(event.model))
             case _Due():
                 await self._ended()
+            case _LiveDue():
+                self._serve_live()
 
     def _broken(self, read: PoliciesRead) -> None:
         self._metrics.compiled(read.seconds, ok=False)
         self.policy = replace(self.policy, health=Health.BROKEN, diagnostics=read.diagnostics)
+        self._metrics.stages(read.stages)
         errors, stays = _count(read.diagnostics, Severity.ERROR), self.policy.digest or "nothing"
         log.error("policy broken errors=%d serving=%s", errors, stays)
+        self._trace(broken(policy_change(read), self._clock.now().timestamp(), f"{errors} errors"))
 
-    async def _serve(self, prepared: Prepared, read: PoliciesRead, *, told: bool) -> None:
+    async def _serve(self, prepared: Prepared, read: PoliciesRead, translated: Stage, *, told: bool) -> None:
         """With live weights from the first snapshot on: there is no moment with policy's alone."""
         if not told:
             self._metrics.compiled(read.seconds, ok=True)
+            self._metrics.stages(read.stages)
+        self._metrics.stages([translated])
         now, old, live_before = self._clock.now(), self._snapshots.fleet, self.live
         if old is None:
             # What a fleet is made of stays, and to look through all of it for garbage takes up to a second.
@@ -142,10 +164,12 @@ class Control:
         self._snapshots.replace(prepared, self.live, self._before)
         self.policy = Policy(Health.OK, read.digest, datetime.now(UTC), read.diagnostics)
         self._metrics.serving(read.digest, prepared.fleet.models)
-        self._publish(read.saved_at)
         models, gateways = len(prepared.fleet.models), len(prepared.fleet.gateways)
-        found = f"models={models} gateways={gateways} warnings={_count(read.diagnostics, Severity.WARNING)}"
-        log.info("policy loaded digest=%s %s compile_ms=%.0f", read.digest, found, read.seconds * 1000)
+        size = {"turnout.models": models, "turnout.gateways": gateways, "turnout.groups": len(self._snapshots.groups)}
+        self._publish(policy_change(read, (translated,), size))
+        counted = (models, gateways, _count(read.diagnostics, Severity.WARNING))
+        event = "policy loaded digest=%s models=%d gateways=%d warnings=%d compile_ms=%.0f"
+        log.info(event, read.digest, *counted, read.seconds * 1000)
         if bare := without_instances(prepared.fleet):
             shown = ", ".join(bare[:SHOWN]) + (", …" if len(bare) > SHOWN else "")
             log.warning("no endpoints, so requests are answered 503: versions=%d (%s)", len(bare), shown)
@@ -191,9 +215,15 @@ class Control:
 
     def _go_live(self, step: Step) -> None:
         self.live = step.state
-        if self._snapshots.replace_layers(self.live, self._before):
-            self._publish(self._clock.now().timestamp())
+        self._live_since = self._live_since or self._clock.now().timestamp()
+        self._live_pace.ask()
         self._tell_of(step.changes)
+
+    def _serve_live(self) -> None:
+        since, self._live_since = self._live_since, 0.0
+        if self._snapshots.replace_layers(self.live, self._before):
+            attributes = {"turnout.live_models": len(self.live.in_force)}
+            self._publish(Cause("live weights", since, attributes=attributes))
 
     def _tell_of(self, changes: Iterable[Change]) -> None:
         models = () if self._snapshots.fleet is None else self._snapshots.fleet.models

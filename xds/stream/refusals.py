@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from compiler.diagnostics import Diagnostic, error
 from xds.snapshot import Resource, ResourceSet, ResourceType
 from xds.stream.node import Node
@@ -23,12 +25,26 @@ def today(refused: Resource, wanted: ResourceSet | None) -> Resource:
     return found if found is not None and found.version == refused.version else refused
 
 
-def rejected(node: Node, type_: ResourceType, batch: Batch, detail: str, wanted: ResourceSet | None) -> str:
-    """A line for the log about a response that came back; `wanted` is what the Envoy is to have now."""
-    if len(batch.names) == 1:
-        (name,) = batch.names
-        found = refusal(node.id, type_, Refusal(today(batch.after[name], wanted), detail, batch.before.get(name)))
-        return f"{found.position}: {found.code} {found.message}"
+def rejected(
+    node: Node, type_: ResourceType, batch: Batch, detail: str, wanted: ResourceSet | None
+) -> tuple[str, Mapping[str, object]]:
+    """A line for the log about a response that came back, and its fields; `wanted` is what the Envoy is to have now."""
     names = sorted(batch.names)
+    fields: dict[str, object] = {
+        "event": "response refused",
+        "code": "X101",
+        "node": node.id,
+        "group": node.group.name,
+        "type": type_.label,
+        "version": batch.after.version,
+        "resources": names[:NAMED],
+        "detail": detail,
+    }
+    if len(names) == 1:
+        (name,) = names
+        found = refusal(node.id, type_, Refusal(today(batch.after[name], wanted), detail, batch.before.get(name)))
+        at = found.position
+        place = {"file": at.file, "line": at.line, "column": at.column, "version": batch.after[name].version}
+        return f"{at}: {found.code} {found.message}", fields | place
     listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-    return f"X101 envoy {node.id} refused a response with {len(names)} {type_.label}s ({listed}): {detail}"
+    return f"X101 envoy {node.id} refused a response with {len(names)} {type_.label}s ({listed}): {detail}", fields
