@@ -38,6 +38,7 @@ OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # else a client that answers no ping is let go after a minute only
     ("grpc.keepalive_permit_without_calls", 1),
     # Envoys ping every few seconds; the default takes that for an attack and hangs up.
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
