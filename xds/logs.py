@@ -51,10 +51,13 @@ def parted(record: logging.LogRecord) -> tuple[str, Mapping[str, object]]:
     given = getattr(record, FIELDS, None)
     if given is not None:
         return str(given.get("event", record.getMessage())), {k: v for k, v in given.items() if k != "event"}
-    if not isinstance(record.args, tuple) or len(_CONVERSION.findall(record.msg)) != len(record.args):
+    template, args = str(record.msg), record.args
+    if not args or not isinstance(args, tuple):
         return record.getMessage(), {}
-    words, fields, values = [], dict[str, object](), list(record.args)
-    for word in record.msg.split(" "):
+    if not len(args) == len(_CONVERSION.findall(template)) == template.count("%"):
+        return record.getMessage(), {}
+    words, fields, values = [], dict[str, object](), list(args)
+    for word in template.split(" "):
         count = len(_CONVERSION.findall(word))
         taken, values = tuple(values[:count]), values[count:]
         if (found := _FIELD.fullmatch(word)) is None:

@@ -20,6 +20,7 @@ from xds.clock import Clock
 from xds.control import Control
 from xds.observe.policies import policies
 from xds.serve import TRANSLATION
+from xds.spans import Trace, untraced
 from xds.store.file import StateFile
 from xds.stream.server import Server
 
@@ -157,12 +158,15 @@ class FakeClock:
 
 
 @asynccontextmanager
-async def served(folder: Path, state: Path | None = None, clock: Clock | None = None) -> AsyncIterator[Served]:
+async def served(
+    folder: Path, state: Path | None = None, clock: Clock | None = None, trace: Callable[[Trace], None] = untraced
+) -> AsyncIterator[Served]:
     """Whoever has `TOKEN` may set live weights, which are kept in `state`."""
     metrics = Metrics()
     snapshots = Snapshots(TRANSLATION)
-    server = Server(snapshots, metrics)
-    control = Control(snapshots, server.publish, metrics, None if state is None else StateFile(state), clock)
+    server = Server(snapshots, metrics, trace=trace)
+    store = None if state is None else StateFile(state)
+    control = Control(snapshots, server.publish, metrics, store, clock, trace)
     admin = Admin(control, snapshots, server, metrics, TOKEN.encode())
     xds = f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
     url = f"http://127.0.0.1:{await admin.start('127.0.0.1', 0)}"
