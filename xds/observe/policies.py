@@ -36,7 +36,7 @@ AT_MOST = 0.3
 """Seconds after which changes that go on are taken as they are."""
 BURST = 1.0
 """Seconds after an edit in which the next ones are waited for: the first is taken at once, of a burst few are."""
-PAUSE = 0.15
+PAUSE = 0.1
 """Seconds without a change that end such a wait."""
 
 Fingerprint = frozenset[tuple[str, int, int, int]]
