@@ -8,7 +8,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-settings.register_profile("soak", max_examples=5_000, deadline=None)
+settings.register_profile("examples", max_examples=5_000, deadline=None)
 
 IN_CI = os.environ.get("CI", "").lower() in {"true", "1"}
 
