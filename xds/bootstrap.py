@@ -102,7 +102,8 @@ def _ads(*, delta: bool) -> ApiConfigSource:
             GrpcService(
                 envoy_grpc=GrpcServiceEnvoyGrpc(
                     cluster_name=XDS_CLUSTER,
-                    # Left to itself Envoy waits up to 30 s before it tries a server again that is back.
+                    # Left to itself Envoy waits up to 30 s before it tries a server again that is back. Each wait is
+                    # drawn at random below the interval, so a thousand that lost one server do not come as one.
                     retry_policy=RetryPolicy(
                         retry_back_off=BackoffStrategy(base_interval=RECONNECT_BASE, max_interval=RECONNECT_MAX)
                     ),

@@ -15,7 +15,10 @@ from demo.stack import answers
 from tests.features.ads import RUNTIME, stream
 from tests.features.served import DEADLINE, Folder, asynchronous, served, until
 from tests.features.test_serve import turnout_serve, until_it_says
+from xds.admin.metrics import Metrics
+from xds.cache import Snapshots
 from xds.client import ask
+from xds.serve import TRANSLATION
 from xds.stream import server as xds_server
 from xds.stream.state import Variant
 
@@ -73,7 +76,9 @@ async def test_an_edit_while_a_server_drains_still_arrives(folder: Folder, monke
 
 
 @asynchronous
-async def test_nobody_new_is_taken_while_a_server_drains(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_new_is_taken_while_a_server_drains_and_its_port_is_free(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(xds_server, "APART", DEADLINE)
     async with served(folder.path) as server, stream(server.xds, Variant.DELTA, "old") as old:
         await old.synced()
@@ -90,6 +95,10 @@ async def test_nobody_new_is_taken_while_a_server_drains(folder: Folder, monkeyp
 
         assert await until(refused)
         await old.quiet()
+        host, _, port = server.xds.rpartition(":")
+        successor = xds_server.Server(Snapshots(TRANSLATION), Metrics())
+        assert await successor.start(host, int(port)) == int(port)
+        await successor.stop()
         await server.server.stop()
         draining.cancel()
 
