@@ -16,6 +16,7 @@ from tests.envoy.envoy_process import envoy_process, free_port
 from tests.envoy.upstream import upstreams
 from tests.features.served import Folder, Served, asynchronous, cluster, served, until
 from xds.bootstrap import bootstrap
+from xds.stream import server as xds_server
 from xds.stream.state import Variant
 
 MODEL = """\
@@ -113,3 +114,39 @@ async def test_an_envoy_moves_to_another_server_when_its_own_drains(variant: Var
                 assert set(statuses) == {200}
                 assert sent == 0, "what it had already was sent again"
                 assert first.server.peers() == ()
+
+
+@pytest.mark.parametrize("variant", list(Variant))
+@asynchronous
+async def test_an_envoy_whose_connections_grow_old_comes_back_and_is_sent_nothing_twice(
+    variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    young = {"grpc.max_connection_age_ms": 300, "grpc.max_connection_age_grace_ms": 100}
+    monkeypatch.setattr(xds_server, "OPTIONS", tuple((k, young.get(k, v)) for k, v in xds_server.OPTIONS))
+    folder, port = Folder(tmp_path / "policies"), free_port()
+    with upstreams("chat", "new") as models:
+        folder.write("chat", MODEL.format(name="chat", port=models["chat"].port))
+        async with served(folder.path) as server:
+            with envoy_process(beginning(variant, port, server.xds), tmp_path, wait=False) as envoy:
+                await server.until(lambda status: any("route" in peer["types"] for peer in status["envoys"]))
+
+                async def well() -> bool | None:
+                    hosts = await asyncio.to_thread(envoy.host_health, cluster("chat"))
+                    return hosts.get(models["chat"].port) == set() or None
+
+                async def many() -> bool | None:
+                    stats = await asyncio.to_thread(envoy.stats, "cluster.turnout_xds.upstream_cx_total")
+                    return sum(stats.values()) >= 4 or None
+
+                async def arrived() -> bool | None:
+                    return cluster("new") in await asyncio.to_thread(envoy.get, "/clusters") or None
+
+                await until(well)
+                with asking_all_the_time(port) as statuses:
+                    await until(many)
+                    sent = await server.metric(f'turnout_pushes_total{{type="cluster",variant="{variant}"}}')
+                    folder.write("new", MODEL.format(name="new", port=models["new"].port))
+                    await until(arrived)
+    assert set(statuses) == {200}
+    assert sent == 1
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
