@@ -16,6 +16,7 @@ from prometheus_client import (
 )
 
 from compiler.fleet import Model, slug
+from xds.admin.stage_seconds import StageSeconds
 from xds.admin.standing import Standing
 from xds.snapshot import ResourceType
 from xds.stages import Stage
@@ -57,14 +58,8 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        self._stage_seconds = Histogram(
-            "turnout_stage_seconds",
-            "Time of each stage of a push; send: until the transport takes a response; ack: from there to its answer",
-            ["stage"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._send_seconds, self._ack_seconds = map(self._stage_seconds.labels, ("send", "ack"))
+        self._stages = StageSeconds(SECONDS)
+        registry.register(self._stages)
         ProcessCollector(registry=registry)
         self._tasks = Gauge("turnout_tasks", "Tasks of the event loop", registry=registry)
         self._lost = Counter("turnout_traces_lost", "Traces that could not be sent", registry=registry)
@@ -108,15 +103,15 @@ class Metrics:
     def pushed(self, variant: Variant, type_: ResourceType, size: int, seconds: float) -> None:
         self._pushes[variant, type_].inc()
         self._bytes[variant, type_].inc(size)
-        self._send_seconds.observe(seconds)
+        self._stages.observe("send", seconds)
 
     def answered(self, variant: Variant, type_: ResourceType, seconds: float, *, refused: bool) -> None:
         (self._nacks if refused else self._acks)[variant, type_].inc()
-        self._ack_seconds.observe(seconds)
+        self._stages.observe("ack", seconds)
 
     def stages(self, passed: Iterable[Stage]) -> None:
         for stage in passed:
-            self._stage_seconds.labels(stage.name).observe(stage.seconds)
+            self._stages.observe(stage.name, stage.seconds)
 
     def tasks(self, number: int) -> None:
         self._tasks.set(number)
