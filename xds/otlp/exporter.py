@@ -74,8 +74,10 @@ class Exporter:
         try:
             async with session.post(self._settings.url, data=body, allow_redirects=False) as answer:
                 return "" if answer.status < 300 else f"status {answer.status}"
-        except (aiohttp.ClientError, OSError) as problem:  # a TimeoutError is an OSError
-            return type(problem).__name__ if not str(problem) or "@" in str(problem) else str(problem)
+        except aiohttp.ClientConnectorError as problem:
+            return problem.strerror or "cannot connect"
+        except (aiohttp.ClientError, OSError, ValueError) as problem:  # a TimeoutError is an OSError
+            return type(problem).__name__  # its text may have the URL or a header, and with that a secret
 
     def _told(self, problem: str, traces: int) -> None:
         if problem:
