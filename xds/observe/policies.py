@@ -56,6 +56,8 @@ async def policies(root: Path, colour: bool = False, environment: str = "") -> A
             continue
         before = seen
         found = await _calm(root, found, told + BURST)
+        if found == seen:
+            continue
         found, compiled, seconds, stages = await _settled(root, found, previous, environment)
         saved_at = _saved_at(found - before if before is not None else frozenset())
         seen, changed = found, _paths(root, found ^ (before or frozenset()))
