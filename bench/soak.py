@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ MEMORY_SLACK = 8 << 20
 FILES, TASKS = 3, 3
 """A server at rest may have so many more than it had first: connections of those who look at it."""
 BROKEN = "apiVersion: turnout.dev/v1\nkind: InferenceModel\nmetadata: {name: broken}\nspec: {versions: [{weight: 7}]}\n"
+UNWELL = re.compile("::health_flags::/|::(rq_error|cx_connect_fail|rq_timeout)::[1-9]")
 REPORT = 60.0
 """Seconds between two lines of progress."""
 DRAIN = "2s"
@@ -89,8 +91,8 @@ class Soak:
                 print(self.line(), flush=True)
         self.refused += self.fleet.refusals()
 
-    def edit(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        names = burst(self.fleet, self.instances, self.book, self.clients, self.chance, meanwhile)
+    def edit(self) -> None:
+        names = burst(self.fleet, self.instances, self.book, self.clients, self.chance)
         self.done["edits"] += len(names)
 
     def break_it(self) -> None:
@@ -103,12 +105,15 @@ class Soak:
         self.done["broken edits"] += 1
 
     def kill_the_server(self, number: signal.Signals) -> None:
-        """It misses some edits, and the Envoys it."""
+        """Requests go on without it, and edits as soon as it is back, before most Envoys are: not while there is none,
+        after which state of the world cannot be in order (docs/operation.md)."""
         process = self.fleet.control.process
         self.refused += self.fleet.refusals()
         process.send(number)
         assert process.wait(DEADLINE), process.last_words()
-        self.edit(self.fleet.restart)
+        self.clients.wait_for_each(2)
+        self.fleet.restart()
+        self.edit()
         self.life += 1
         self.done["servers killed" if number == signal.SIGKILL else "servers stopped"] += 1
 
@@ -185,6 +190,15 @@ def table(soak: Soak) -> Iterator[str]:
         yield f"  {name:<8}{unit:<14}" + "".join(f"{value:7.0f}" for value in (*values, most))
 
 
+def unwell(soak: Soak) -> Iterator[str]:
+    """What the Envoys whose requests have failed say of the instances: health checks fail on a machine without time."""
+    for door, envoy in soak.fleet.envoys.items():
+        if any(failure.startswith(f"{door.envoy} ") for failure in soak.clients.failures):
+            yield from (f"{door.envoy}: {line}" for line in envoy.get("/clusters").splitlines() if UNWELL.search(line))
+            counts = envoy.stats("health_check.(failure|network_failure|attempt)|ejections_(active|enforced_total)")
+            yield from (f"{door.envoy}: {name} {count}" for name, count in counts.items() if count)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0, help="default: 30")
@@ -202,7 +216,8 @@ def main() -> int:
         if soak.refused:
             problems.append(f"{soak.refused:.0f} responses were refused")
         if problems:
-            print("\n".join(["FAILED", *problems, soak.fleet.control.process.last_words()]), file=sys.stderr)
+            said = [*unwell(soak), soak.fleet.control.process.last_words()]
+            print("\n".join(["FAILED", *problems, *said]), file=sys.stderr)
     return 1 if problems else 0
 
 

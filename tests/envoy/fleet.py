@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,15 +33,8 @@ GONE = 410
 """What an instance answers that has been taken away: no Envoy tries again after this status."""
 
 
-def burst(
-    fleet: Fleet,
-    instances: Instances,
-    book: Book,
-    clients: Clients,
-    chance: Chance,
-    meanwhile: Callable[[], None] = lambda: None,
-) -> list[str]:
-    """Some edits, and all that follows from them; their names. `meanwhile` is done when they are saved."""
+def burst(fleet: Fleet, instances: Instances, book: Book, clients: Clients, chance: Chance) -> list[str]:
+    """Some edits, and all that follows from them; their names."""
     (draft,) = book.pages[-1]
     chance.settled, listed = frozenset(draft.instances()), set(draft.instances())
     names = []
@@ -55,7 +48,6 @@ def burst(
         clients.ask_only(askable(*book.pages[-1]))
         changing_policies.write(fleet.policies, before, draft)
         time.sleep(chance.random.choice(PACE))
-    meanwhile()
     fleet.wait_for_everything()
     chance.free += instances.settle(listed, set(draft.instances()))
     book.settled()
