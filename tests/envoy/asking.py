@@ -67,6 +67,7 @@ class Clients:
         self._under_way: Counter[tuple[str, Ask]] = Counter()
         self._inside: Counter[Door] = Counter()
         self._left: set[Door] = set()
+        self._departures: Counter[Door] = Counter()
         self._ended = asyncio.Condition()
         self._stopping = False
         self._loop = asyncio.new_event_loop()
@@ -101,6 +102,7 @@ class Clients:
 
     async def _leave(self, door: Door) -> None:
         self._left.add(door)
+        self._departures[door] += 1
         async with self._ended:
             await self._ended.wait_for(lambda: not self._inside[door])
 
@@ -121,12 +123,14 @@ class Clients:
         await asyncio.gather(*clients)
 
     async def _client(self, door: Door, chance: random.Random) -> None:
-        connection = Connection(door)
+        connection, departures = Connection(door), 0
         while not self._stopping:
             if door in self._left:
-                connection.close()
                 await asyncio.sleep(PAUSE)
                 continue
+            if departures != self._departures[door]:  # who stands at the door may be another one by now
+                connection.close()
+                departures = self._departures[door]
             ask = chance.choice(sorted(self._book.askable[door.group], key=str))
             since = len(self._book.pages)
             self._under_way[door.group, ask] += 1
