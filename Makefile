@@ -15,7 +15,7 @@ PIP := $(BIN)/pip $(shell [ -t 2 ] || echo --quiet)
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help setup demo test check compile bench soak lock clean
+.PHONY: help setup demo test check compile bench soak examples lock clean
 
 help: ## list these targets
 	@$(PYTHON) -c 'import re; [print(f"make {name:<9}{text}") for name, text in re.findall(r"^(\w+):.*?## (.*)", open("Makefile").read(), re.M)]'
@@ -56,8 +56,11 @@ else
 	@echo "bench/xds.py is left out: no xds_swarm.py in $(TOOLS); say where with TOOLS="
 endif
 
-soak: $(READY) ## the property tests with far more examples, until something breaks or it is late
-	@$(BIN)/pytest --hypothesis-profile=soak $(ARGS)
+soak: $(READY) ## a control server and 20 Envoys for 30 minutes of edits, kills and requests; ARGS='--minutes 5 --envoys 3'
+	@$(BIN)/python -m bench.soak $(ARGS)
+
+examples: $(READY) ## the property tests with far more examples, until something breaks or it is late
+	@$(BIN)/pytest --hypothesis-profile=examples $(ARGS)
 
 lock: ## resolve pyproject.toml anew into the two lock files; needs uv
 	@$(LOCK) --upgrade --output-file requirements.lock

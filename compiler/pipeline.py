@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,13 @@ from compiler.link import link
 from compiler.prove import prove
 from compiler.render import rendered_files
 from compiler.source import Sources, load_sources, sources_of
+
+Passed = Callable[[str], None]
+"""Told the name of each stage as it ends: `load`, `decode`, `link`, `prove`, `emit`."""
+
+
+def _untold(_: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +43,17 @@ class Compiled:
     """For the run after this one."""
 
 
-def compile_policies(root: Path, previous: Compiled | None = None, environment: str = "") -> Compiled:
+def compile_policies(
+    root: Path, previous: Compiled | None = None, environment: str = "", passed: Passed = _untold
+) -> Compiled:
     """All that can be known of the policies at `root`, in one run. Raises nothing for what policies say.
 
     Policies with environments are those of one of them: `environment`. `previous` saves the work on all that has not
     changed since.
     """
     sources = load_sources(root, None if previous is None else previous.sources)
-    return _compiled(sources, root, environment, None if previous is None else previous.kept)
+    passed("load")
+    return _compiled(sources, root, environment, None if previous is None else previous.kept, passed)
 
 
 def compile_environments(root: Path, environment: str = "") -> Mapping[str, Compiled]:
@@ -67,14 +77,16 @@ def fleet_of(texts: Iterable[tuple[str, str]], environment: str = "") -> Fleet |
     return None if has_errors(found) else fleet
 
 
-def _compiled(every: Sources, root: Path, environment: str, before: Kept | None) -> Compiled:
+def _compiled(every: Sources, root: Path, environment: str, before: Kept | None, passed: Passed = _untold) -> Compiled:
     kept = Kept(before)
-    policies, fleet, found = _linked(every, root, environment, kept)
+    policies, fleet, found = _linked(every, root, environment, kept, passed)
     if has_errors(found):
         fleet = None  # of the valid policies alone it would be another fleet
     if fleet is not None:
         found.extend(prove(fleet, kept))
+        passed("prove")
         found.extend(finding for emitter in EMITTERS for finding in emitter.diagnostics(fleet, kept))
+        passed("emit")
     ordered = _ordered(found)
     if has_errors(ordered):
         # What was made of policies that are wrong may follow from the wrong ones among them.
@@ -83,7 +95,7 @@ def _compiled(every: Sources, root: Path, environment: str, before: Kept | None)
 
 
 def _linked(
-    every: Sources, root: Path, environment: str, kept: Kept
+    every: Sources, root: Path, environment: str, kept: Kept, passed: Passed = _untold
 ) -> tuple[Policies, Fleet | None, list[Diagnostic]]:
     sources, found = every.of(environment), list(unfit_environment(every, root, environment))
     documents = tuple(file.documents for file in sources.files if not file.environment)
@@ -91,7 +103,9 @@ def _linked(
     if over:
         documents = overlaid(documents, over, kept, found)
     policies, decoded = decode(documents, sources.complete, kept)
+    passed("decode")
     fleet, linked = link(policies, kept, environment)
+    passed("link")
     # A value that is wrong as YAML is not judged a second time for what it says.
     judged = {d.position for d in sources.diagnostics}
     return (

@@ -10,7 +10,7 @@ from hypothesis import settings
 
 # No test fails for being slow: the machine may be busy. In CI, hypothesis has a profile of its own that says so too.
 settings.register_profile("default", deadline=None)
-settings.register_profile("soak", max_examples=5_000, deadline=None)
+settings.register_profile("examples", max_examples=5_000, deadline=None)
 
 IN_CI = os.environ.get("CI", "").lower() in {"true", "1"}
 

@@ -180,9 +180,11 @@ def _serve(subparsers: Subparsers) -> None:
         "serve",
         commands.serve,
         "run the control server for Envoy",
-        "turnout serve\nturnout serve policies --listen 127.0.0.1:18000 --admin 127.0.0.1:18001",
+        "turnout serve\nturnout serve policies --listen 127.0.0.1:18000 --admin 127.0.0.1:18001\n"
+        "turnout serve --log-format json --drain 30s",
         "Watches the folder: every edit is pushed to the Envoys; a broken one changes nothing and is shown on the log\n"
-        "and at http://ADMIN/status.",
+        "and at http://ADMIN/status. SIGTERM and Ctrl-C end it in order, a second one at once. Traces of changes go\n"
+        "where OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT says, by OTLP over HTTP.",
     )
     _policies(parser)
     xds = ("127.0.0.1", 18000)
@@ -205,6 +207,15 @@ def _serve(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--state", type=Path, metavar="DIR", help="where live weights, and what is served, survive a restart"
+    )
+    parser.add_argument(
+        "--drain",
+        default="10s",
+        metavar="DURATION",
+        help="on SIGTERM, send the Envoys away one by one within this time; 5m at most; default: 10s",
+    )
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="of the log on standard error; default: text"
     )
 
 

@@ -22,6 +22,9 @@ OK, FAILED, USAGE, FAULT, INTERRUPTED, UNREAD = 0, 1, 2, 70, 130, 141
 """Exit statuses: fine; the policies have errors, `rendered/` is stale, or an Envoy is not in sync; wrong usage; a fault
 of ours; Ctrl-C; nobody reads the output, as a shell says it of other programs."""
 
+LONGEST_DRAIN = 300
+"""Seconds: who stops a server waits for it."""
+
 
 LASTING: list[object] = []
 """What a command has compiled. Object by object, it would take longer to take apart than to prove."""
@@ -253,10 +256,16 @@ def schema(options: argparse.Namespace) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     from xds.client import token_in
+    from xds.otlp.settings import settings
     from xds.serve import Options, run
 
+    drain = _seconds(options.drain)
+    if drain is None or drain > LONGEST_DRAIN:
+        print(f"turnout serve: --drain {options.drain}: a duration up to 5m, as 10s", file=sys.stderr)
+        return USAGE
     try:
         token = None if options.admin_token_file is None else token_in(options.admin_token_file)
+        traces = settings(os.environ)
     except ValueError as problem:
         print(f"turnout serve: {problem}", file=sys.stderr)
         return FAILED
@@ -268,8 +277,24 @@ def serve(options: argparse.Namespace) -> int:
             admin=options.admin,
             admin_token=token,
             state=options.state,
+            drain=drain,
+            json_log=options.log_format == "json",
+            traces=traces,
         )
     )
+
+
+def _seconds(text: str) -> float | None:
+    """Of a duration as policies write them; `None` for what is none."""
+    from datetime import timedelta
+
+    from compiler.kinds.measures import parse_duration
+
+    try:
+        duration = parse_duration(text)
+    except (ValueError, OverflowError):
+        return None
+    return duration.total_seconds() if isinstance(duration, timedelta) else None
 
 
 def weights(options: argparse.Namespace) -> int:

@@ -19,7 +19,10 @@ from xds.keeping import Keeping, Kept, Serving
 from xds.live.command import Problem, Refusal, Refused, setting, taking_back
 from xds.live.shares import Before
 from xds.live.state import GRACE, NOTHING_LIVE, Change, LiveState, Step, expire, follow_policy, live_weights
-from xds.observe.events import Answer, CommitRead, PoliciesRead, WeightsSet, WeightsTakenBack
+from xds.observe.events import Answer, CommitRead, PoliciesRead, WeightsSet, WeightsTakenBack, policy_change
+from xds.pace import Pace
+from xds.spans import Trace, broken, untraced
+from xds.stages import Cause, Stage
 from xds.store import Forgetful, Store
 from xds.translating import Translated, follow
 
@@ -28,6 +31,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 10.0
 """Seconds for which policies may not have been read, as from a disk that hangs, until the last good is served."""
+LIVE_APART = 0.5
+"""Seconds between two pushes of live weights, at least: a burst of commands is few of them, the last one included."""
 SHOWN = 5
 """Names that one line of the log tells."""
 
@@ -76,21 +81,27 @@ class _Late:
     """Policies should have been read by now."""
 
 
-_Event = PoliciesRead | CommitRead | Translated | WeightsSet | WeightsTakenBack | _Due | _Late
+@dataclass(frozen=True, slots=True)
+class _LiveDue:
+    """What is live is to be served."""
+
+
+_Event = PoliciesRead | CommitRead | Translated | WeightsSet | WeightsTakenBack | _Due | _Late | _LiveDue
 
 
 class Control:
     def __init__(
         self,
         snapshots: Snapshots,
-        publish: Callable[[float], None],
+        publish: Callable[[Cause], None],
         metrics: Metrics,
         store: Store | None = None,
         clock: Clock | None = None,
         keeping: Keeping | None = None,
+        trace: Callable[[Trace], None] = untraced,
     ) -> None:
-        """`publish` is told when the change was saved, in seconds since 1970, after `snapshots` have it. Live state is
-        kept in `store`, and what is served by `keeping`; by default not beyond this process."""
+        """`publish` is told of each change after `snapshots` have it, `trace` of those that come to nothing. Live state
+        is kept in `store`, and what is served by `keeping`; by default not beyond this process."""
         self.policy = Policy()
         self.live = NOTHING_LIVE
         self._snapshots, self._publish, self._metrics = snapshots, publish, metrics
@@ -99,6 +110,10 @@ class Control:
         self._before: tuple[Before, ...] = ()
         """What Envoys may still have of the time before the last edits, the oldest first."""
         self._timer: asyncio.Task[None] | None = None
+        self._trace = trace
+        self._live_pace = Pace(lambda: self._events.put_nowait(_LiveDue()), LIVE_APART)
+        self._live_since = 0.0
+        """When the first command was given that is not served yet, in seconds since 1970."""
 
     @property
     def forgets(self) -> bool:
@@ -135,6 +150,7 @@ class Control:
                     await self._take(await self._events.get())
                     self._wind(tasks)
             finally:
+                self._live_pace.stop()
                 if self._timer is not None:
                     self._timer.cancel()
 
@@ -159,7 +175,7 @@ class Control:
             case CommitRead():
                 self._committed(event.commit)
             case Translated():
-                await self._serve(event.prepared, event.read, told=event.again)
+                await self._serve(event.prepared, event.read, event.stage, told=event.again)
             case WeightsSet():
                 _tell(event.answer, await self._set(event.asked))
             case WeightsTakenBack():
@@ -168,13 +184,17 @@ class Control:
                 await self._ended()
             case _Late():
                 await self._fall_back(f"policies have not been read for {PATIENCE:.0f} s")
+            case _LiveDue():
+                self._serve_live()
 
     async def _broken(self, read: PoliciesRead) -> None:
         self._metrics.compiled(read.seconds, ok=False)
         await self._fall_back(next(_line(d) for d in read.diagnostics if d.severity is Severity.ERROR))
         self.policy = replace(self.policy, health=Health.BROKEN, diagnostics=read.diagnostics)
+        self._metrics.stages(read.stages)
         errors, stays = _count(read.diagnostics, Severity.ERROR), self.policy.digest or "nothing"
         log.error("policy broken errors=%d serving=%s", errors, stays)
+        self._trace(broken(policy_change(read), self._clock.now().timestamp(), f"{errors} errors"))
 
     def _committed(self, commit: str) -> None:
         """Of the policies that are served. Those of an edit that is broken are at no commit that anybody waits for."""
@@ -184,9 +204,11 @@ class Control:
         self._snapshots.committed(commit)
         self._metrics.serving(self.policy.digest, self._snapshots.fleet.models, commit)
 
-    async def _serve(self, prepared: Prepared, read: PoliciesRead, *, told: bool) -> None:
+    async def _serve(self, prepared: Prepared, read: PoliciesRead, translated: Stage, *, told: bool) -> None:
         if not told:
             self._metrics.compiled(read.seconds, ok=True)
+            self._metrics.stages(read.stages)
+        self._metrics.stages([translated])
         live_before, changes = self._replace(replace(prepared, commit=read.commit))
         since = datetime.now(UTC)
         self.policy = Policy(Health.OK, read.digest, since, read.diagnostics, commit=read.commit)
@@ -194,8 +216,9 @@ class Control:
         self._metrics.last_good(False)
         if self._keeping is not None:
             self._keeping.serving(Serving(read.digest, since, read.files, prepared.fleet))
-        self._publish(read.saved_at)
         models, gateways = len(prepared.fleet.models), len(prepared.fleet.gateways)
+        size = {"turnout.models": models, "turnout.gateways": gateways, "turnout.groups": len(self._snapshots.groups)}
+        self._publish(policy_change(read, (translated,), size))
         found = f"models={models} gateways={gateways} warnings={_count(read.diagnostics, Severity.WARNING)}"
         named = f"digest={read.digest}" + (f" commit={read.commit}" if read.commit else "")
         log.info("policy loaded %s %s compile_ms=%.0f", named, found, read.seconds * 1000)
@@ -237,7 +260,7 @@ class Control:
             self.policy, digest=last.digest, loaded_at=now, last_good=LastGood(last.since, reason, fleet)
         )
         self._metrics.last_good(True)
-        self._publish(now.timestamp())
+        self._publish(Cause("last good", now.timestamp(), attributes={"turnout.digest": last.digest}))
         since = last.since.isoformat(timespec="milliseconds")
         log.error("last good served digest=%s since=%s policies=%s reason=%s", last.digest, since, fleet, reason)
         await self._keep(live_before, changes)
@@ -288,9 +311,15 @@ class Control:
 
     def _go_live(self, step: Step) -> None:
         self.live = step.state
-        if self._snapshots.replace_layers(self.live, self._before):
-            self._publish(self._clock.now().timestamp())
+        self._live_since = self._live_since or self._clock.now().timestamp()
+        self._live_pace.ask()
         self._tell_of(step.changes)
+
+    def _serve_live(self) -> None:
+        since, self._live_since = self._live_since, 0.0
+        if self._snapshots.replace_layers(self.live, self._before):
+            attributes = {"turnout.live_models": len(self.live.in_force)}
+            self._publish(Cause("live weights", since, attributes=attributes))
 
     def _tell_of(self, changes: Iterable[Change]) -> None:
         models = () if self._snapshots.fleet is None else self._snapshots.fleet.models

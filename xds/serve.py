@@ -7,12 +7,13 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.pipeline import fleet_of
-from xds import translate
+from xds import logs, translate
 from xds.admin.http import Admin
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots, Translation
@@ -21,6 +22,9 @@ from xds.keeping import SERVED, Keeping
 from xds.observe.commits import commits
 from xds.observe.events import PoliciesRead
 from xds.observe.policies import policies
+from xds.otlp.exporter import Exporter
+from xds.otlp.settings import Settings
+from xds.spans import Trace, untraced
 from xds.stopping import until_stopped
 from xds.store import Forgetful
 from xds.store.file import StateFile
@@ -30,7 +34,6 @@ from xds.stream.server import Server
 TRANSLATION = Translation(
     translate.group_names, translate.served_as, translate.snapshot, translate.place, translate.layer
 )
-LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,12 @@ class Options:
     """Whoever has it may set live weights; without one nobody may."""
     state: Path | None = None
     """Where live state and the last good snapshot survive a restart; without it they do not."""
+    drain: float = 10.0
+    """Seconds in which Envoys are sent away once a signal has come; a second signal ends at once."""
+    json_log: bool = False
+    """For machines: each line of the log is a JSON object."""
+    traces: Settings | None = None
+    """Where traces of policy changes go; by default nowhere."""
 
 
 class CannotKeepError(Exception):
@@ -60,7 +69,7 @@ class CannotListenError(Exception):
 
 def run(options: Options) -> int:
     """The exit code, after SIGTERM or SIGINT: 0; 1 when it cannot listen, or keep what it is to keep."""
-    _log_to_stderr()
+    logs.to_stderr(as_json=options.json_log)
     try:
         asyncio.run(serve(options))
     except (CannotListenError, CannotKeepError) as problem:
@@ -72,23 +81,37 @@ def run(options: Options) -> int:
 async def serve(options: Options) -> None:
     """Serves until SIGTERM or SIGINT. Raises CannotListenError, CannotKeepError."""
     metrics = Metrics()
+    async with AsyncExitStack() as last:
+        trace: Callable[[Trace], None] = untraced
+        if options.traces is not None:
+            trace = (await last.enter_async_context(Exporter(options.traces, metrics.traces_lost))).send
+        await _serve(options, metrics, trace)
+    log.info("stopped")
+
+
+async def _serve(options: Options, metrics: Metrics, trace: Callable[[Trace], None]) -> None:
     snapshots = Snapshots(TRANSLATION)
-    server = Server(snapshots, metrics)
+    server = Server(snapshots, metrics, trace=trace)
     store = Forgetful() if options.state is None else _state_file(options.state)
     keeping = None if options.state is None else _keeping(options.state, options.environment, metrics)
-    control = Control(snapshots, server.publish, metrics, store, keeping=keeping)
+    control = Control(snapshots, server.publish, metrics, store, keeping=keeping, trace=trace)
     admin = Admin(control, snapshots, server, metrics, options.admin_token)
     try:
         xds, http = await _listening(server, admin, options)
         log.info("listening xds=%s admin=http://%s policies=%s", xds, http, options.policies)
         read = policies(options.policies, sys.stderr.isatty(), options.environment)
-        await until_stopped(control.run(_reported(read), commits(options.policies, lambda: snapshots.commit)))
-        log.info("stopping streams=%d", len(server.peers()))
+
+        async def drain() -> None:
+            admin.stopping = True
+            log.info("stopping streams=%d drain_seconds=%s", len(server.peers()), options.drain)
+            await server.drain(options.drain)
+
+        reported = _reported(read, as_json=options.json_log)
+        await until_stopped(control.run(reported, commits(options.policies, lambda: snapshots.commit)), drain)
     finally:
         admin.stopping = True
         await server.stop()
         await admin.stop()
-    log.info("stopped")
 
 
 def _keeping(state: Path, environment: str, metrics: Metrics) -> Keeping:
@@ -119,15 +142,12 @@ async def _started(service: Server | Admin, address: tuple[str, int], option: st
         raise CannotListenError(f"{option} {shown}:{port}: {os.strerror(problem.errno or errno.EADDRINUSE)}") from None
 
 
-def _log_to_stderr() -> None:
-    """One line an event: time, level, what happened, key=value."""
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
-
-
-async def _reported(events: AsyncIterator[PoliciesRead]) -> AsyncIterator[PoliciesRead]:
+async def _reported(events: AsyncIterator[PoliciesRead], *, as_json: bool) -> AsyncIterator[PoliciesRead]:
     async for event in events:
-        if event.report:
+        if as_json:
+            for found in event.diagnostics:
+                logs.tell(found)
+        elif event.report:
             sys.stderr.write(event.report)
             sys.stderr.flush()
         yield event

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from compiler.fleet import Fleet
 from xds.cache import Prepared
 from xds.observe.events import PoliciesRead, fault
+from xds.stages import Stage
 
 AGAIN = 1.0
 """Seconds until policies that could not be translated are tried again."""
@@ -26,6 +28,8 @@ class Translated:
     prepared: Prepared
     again: bool
     """Whether it has failed before, which has been told."""
+    stage: Stage
+    """When that was."""
 
 
 Prepare = Callable[[Fleet], Prepared]
@@ -50,6 +54,7 @@ async def _translate(read: PoliciesRead, prepare: Prepare, tell: Tell) -> asynci
     if read.fleet is None:
         tell(read)
         return None
+    began = time.time()
     try:
         prepared = await asyncio.to_thread(prepare, read.fleet)
     except Exception:
@@ -57,14 +62,15 @@ async def _translate(read: PoliciesRead, prepare: Prepare, tell: Tell) -> asynci
         failed = (*read.diagnostics, fault(read.folder, "the translation for Envoy"))
         tell(replace(read, fleet=None, diagnostics=failed))
         return asyncio.create_task(_translate_again(read, read.fleet, prepare, tell))
-    tell(Translated(read, prepared, again=False))
+    tell(Translated(read, prepared, again=False, stage=Stage("translate", began, time.time())))
     return None
 
 
 async def _translate_again(read: PoliciesRead, fleet: Fleet, prepare: Prepare, tell: Tell) -> None:
     while True:
         await asyncio.sleep(AGAIN)
+        began = time.time()
         with suppress(Exception):  # it has been said
             prepared = await asyncio.to_thread(prepare, fleet)
             break
-    tell(Translated(read, prepared, again=True))
+    tell(Translated(read, prepared, again=True, stage=Stage("translate", began, time.time())))

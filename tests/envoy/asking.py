@@ -57,12 +57,17 @@ class Book:
 class Clients:
     """They ask until the block is left, on an event loop of their own; what is under way then is waited for."""
 
-    def __init__(self, doors: Sequence[Door], book: Book, seed: int) -> None:
+    def __init__(self, doors: Sequence[Door], book: Book, seed: int, each: int = CLIENTS, pause: float = PAUSE) -> None:
+        """At each door as many clients as `each`, with a `pause` in seconds, on average."""
+        self._each, self._pause = each, pause
         self.answered: Counter[str] = Counter()
         """By Envoy."""
         self.failures: list[str] = []
         self._doors, self._book, self._seed = doors, book, seed
         self._under_way: Counter[tuple[str, Ask]] = Counter()
+        self._inside: Counter[Door] = Counter()
+        self._left: set[Door] = set()
+        self._departures: Counter[Door] = Counter()
         self._ended = asyncio.Condition()
         self._stopping = False
         self._loop = asyncio.new_event_loop()
@@ -88,6 +93,19 @@ class Clients:
         goal = {door.envoy: self.answered[door.envoy] + more for door in self._doors}
         assert poll(lambda: self.failures != [] or all(self.answered[e] >= n for e, n in goal.items()), TIMEOUT), goal
 
+    def leave(self, door: Door) -> None:
+        """Returns when no request is under way there any more."""
+        asyncio.run_coroutine_threadsafe(self._leave(door), self._loop).result(TIMEOUT)
+
+    def come_back(self, door: Door) -> None:
+        self._left.discard(door)
+
+    async def _leave(self, door: Door) -> None:
+        self._left.add(door)
+        self._departures[door] += 1
+        async with self._ended:
+            await self._ended.wait_for(lambda: not self._inside[door])
+
     async def _ask_only(self, askable: Mapping[str, frozenset[Ask]]) -> None:
         self._book.askable = askable
         async with self._ended:
@@ -100,16 +118,23 @@ class Clients:
         clients = (
             self._client(door, random.Random(f"{self._seed} {door} {n}"))
             for door in self._doors
-            for n in range(CLIENTS)
+            for n in range(self._each)
         )
         await asyncio.gather(*clients)
 
     async def _client(self, door: Door, chance: random.Random) -> None:
-        connection = Connection(door)
+        connection, departures = Connection(door), 0
         while not self._stopping:
+            if door in self._left:
+                await asyncio.sleep(PAUSE)
+                continue
+            if departures != self._departures[door]:  # who stands at the door may be another one by now
+                connection.close()
+                departures = self._departures[door]
             ask = chance.choice(sorted(self._book.askable[door.group], key=str))
             since = len(self._book.pages)
             self._under_way[door.group, ask] += 1
+            self._inside[door] += 1
             try:
                 async with asyncio.timeout(TIMEOUT):
                     status, who, body = await connection.ask(ask)
@@ -122,8 +147,9 @@ class Clients:
             self.answered[door.envoy] += 1
             async with self._ended:
                 self._under_way[door.group, ask] -= 1
+                self._inside[door] -= 1
                 self._ended.notify_all()
-            await asyncio.sleep(chance.uniform(0, 2 * PAUSE))
+            await asyncio.sleep(chance.uniform(0, 2 * self._pause))
         connection.close()
 
     def _fail(self, door: Door, ask: Ask, reason: str) -> None:

@@ -23,6 +23,7 @@ from xds.keeping import Keeping
 from xds.observe.commits import commits
 from xds.observe.policies import policies
 from xds.serve import SERVED, TRANSLATION
+from xds.spans import Trace, untraced
 from xds.store.file import StateFile
 from xds.store.served import ServedFolder
 from xds.stream.server import Server
@@ -161,14 +162,16 @@ class FakeClock:
 
 
 @asynccontextmanager
-async def served(folder: Path, state: Path | None = None, clock: Clock | None = None) -> AsyncIterator[Served]:
+async def served(
+    folder: Path, state: Path | None = None, clock: Clock | None = None, trace: Callable[[Trace], None] = untraced
+) -> AsyncIterator[Served]:
     """Whoever has `TOKEN` may set live weights, which are kept in `state`, and so is what is served."""
     metrics = Metrics()
     snapshots = Snapshots(TRANSLATION)
-    server = Server(snapshots, metrics)
-    keeping = None if state is None else Keeping(ServedFolder(state / SERVED), "", fleet_of, metrics.keep_failing)
+    server = Server(snapshots, metrics, trace=trace)
     store = None if state is None else StateFile(state)
-    control = Control(snapshots, server.publish, metrics, store, clock, keeping)
+    keeping = None if state is None else Keeping(ServedFolder(state / SERVED), "", fleet_of, metrics.keep_failing)
+    control = Control(snapshots, server.publish, metrics, store, clock, keeping, trace)
     admin = Admin(control, snapshots, server, metrics, TOKEN.encode())
     xds = f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
     url = f"http://127.0.0.1:{await admin.start('127.0.0.1', 0)}"

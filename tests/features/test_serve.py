@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.features.served import DEADLINE, Folder, asynchronous, served
+from tests.features.ads import stream
+from tests.features.served import DEADLINE, Folder, asynchronous, model, served
 from xds.client import NotAnsweredError, ask
+from xds.stream.state import Variant
 
 ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
 def turnout_serve(
-    policies: Folder | Path, *options: str, listen: str = "127.0.0.1:0"
+    policies: Folder | Path,
+    *options: str,
+    listen: str = "127.0.0.1:0",
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     folder = policies.path if isinstance(policies, Folder) else policies
     where = (str(folder), "--listen", listen, "--admin", "127.0.0.1:0")
     command = [sys.executable, "-m", "xds.cli", "serve", *where, *options]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    variables = os.environ | (environment or {})
+    with subprocess.Popen(command, cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:
@@ -115,3 +123,51 @@ async def test_a_port_that_speaks_no_http_is_no_admin_port(folder: Folder) -> No
     async with served(folder.path) as server:
         with pytest.raises(NotAnsweredError, match="no control server's admin port"):
             await asyncio.to_thread(ask, f"http://{server.xds}", "/status")
+
+
+def test_the_log_as_json_is_an_object_a_line_with_fields(folder: Folder) -> None:
+    with turnout_serve(folder, "--log-format", "json", "--drain", "0s") as process:
+        until_it_says(process, '"event": "policy loaded"')
+        folder.write("models", "apiVersion: turnout.dev/v1\nkind: InferenceModel\nmetadata: {name: chat}\nspec: {}\n")
+        until_it_says(process, '"event": "policy broken"')
+        folder.write("models", "kind: [")
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=DEADLINE)[1]
+        assert process.returncode == 0
+    events = [json.loads(line) for line in said.splitlines()]
+    assert events[-1]["event"] == "stopped"
+
+
+def test_a_broken_policy_and_a_refusal_are_events_with_fields(folder: Folder) -> None:
+    with turnout_serve(folder, "--log-format", "json") as process:
+        xds = json.loads(until_it_says(process, '.*"event": "listening".*')[0])["xds"]
+        until_it_says(process, '"event": "policy loaded"')
+        asyncio.run(_refusing(xds, folder))
+        refused = json.loads(until_it_says(process, '.*"event": "response refused".*')[0])
+        folder.write("models", "apiVersion: turnout.dev/v1\nkind: InferenceModel\nmetadata: {name: chat}\nspec: {}\n")
+        problem = json.loads(until_it_says(process, '.*"event": "policy problem".*')[0])
+    assert refused.pop("time")
+    assert refused.pop("version")
+    assert refused == {
+        "level": "warning",
+        "event": "response refused",
+        "code": "X101",
+        "node": "gw-1",
+        "group": "default",
+        "type": "endpoint",
+        "resources": ["chat_1"],
+        "detail": "no",
+        "file": "policies/models.yaml",
+        "line": 3,
+        "column": 18,
+    }
+    assert (problem["level"], problem["file"], problem["line"]) == ("error", "policies/models.yaml", 4)
+    assert problem["code"].startswith("P1")
+
+
+async def _refusing(xds: str, folder: Folder) -> None:
+    async with stream(xds, Variant.DELTA) as envoy:
+        await envoy.synced()
+        folder.write("models", model("chat", 9002) + "---\n" + model("embed"))
+        await envoy.refuse(await envoy.read(), "no")
+        await envoy.quiet()

@@ -77,6 +77,7 @@ class Admin:
     async def _exposition(self, _: web.Request) -> web.Response:
         self._metrics.envoys(standings(self._server.peers(), self._current))
         self._metrics.held_back(self._snapshots.held_back)
+        self._metrics.tasks(len(asyncio.all_tasks()))
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _status(self, _: web.Request) -> web.Response:

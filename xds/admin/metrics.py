@@ -6,11 +6,21 @@ from collections import Counter as Counted
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
 
 from compiler.fleet import Model, slug
+from xds.admin.stage_seconds import StageSeconds
 from xds.admin.standing import Standing
 from xds.snapshot import HeldBack, ResourceType
+from xds.stages import Stage
 from xds.stream.state import Variant
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -49,6 +59,11 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
+        self._stages = StageSeconds(SECONDS)
+        registry.register(self._stages)
+        ProcessCollector(registry=registry)
+        self._tasks = Gauge("turnout_tasks", "Tasks of the event loop", registry=registry)
+        self._lost = Counter("turnout_traces_lost", "Traces that could not be sent", registry=registry)
         self._reloads = Counter("turnout_policy_reloads", "Policies read", ["result"], registry=registry)
         for result in ("ok", "failed"):
             self._reloads.labels(result)
@@ -101,15 +116,24 @@ class Metrics:
     def stream_refused(self, code: str) -> None:
         self._refused.labels(code).inc()
 
-    def pushed(self, variant: Variant, type_: ResourceType, size: int) -> None:
+    def pushed(self, variant: Variant, type_: ResourceType, size: int, seconds: float) -> None:
         self._pushes[variant, type_].inc()
         self._bytes[variant, type_].inc(size)
+        self._stages.observe("send", seconds)
 
-    def accepted(self, variant: Variant, type_: ResourceType) -> None:
-        self._acks[variant, type_].inc()
+    def answered(self, variant: Variant, type_: ResourceType, seconds: float, *, refused: bool) -> None:
+        (self._nacks if refused else self._acks)[variant, type_].inc()
+        self._stages.observe("ack", seconds)
 
-    def rejected(self, variant: Variant, type_: ResourceType) -> None:
-        self._nacks[variant, type_].inc()
+    def stages(self, passed: Iterable[Stage]) -> None:
+        for stage in passed:
+            self._stages.observe(stage.name, stage.seconds)
+
+    def tasks(self, number: int) -> None:
+        self._tasks.set(number)
+
+    def traces_lost(self, number: int) -> None:
+        self._lost.inc(number)
 
     def unknown_type(self) -> None:
         self._unknown.inc()

@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from watchfiles import awatch
@@ -23,6 +24,7 @@ from compiler.pipeline import Compiled, compile_policies
 from compiler.source import Sources
 from xds.observe.commits import commit
 from xds.observe.events import PoliciesRead, fault
+from xds.stages import Stages
 
 LOOK = 1.0
 """Seconds between two looks when nothing is notified."""
@@ -33,6 +35,10 @@ QUIET = 0.02
 compiled meanwhile."""
 AT_MOST = 0.3
 """Seconds after which changes that go on are taken as they are."""
+BURST = 1.0
+"""Seconds after an edit in which the next ones are waited for: the first is taken at once, of a burst few are."""
+PAUSE = 0.1
+"""Seconds without a change that end such a wait."""
 
 Fingerprint = frozenset[tuple[str, int, int, int]]
 """Of each file: path, inode, size, and when it was last changed or put there, in nanoseconds."""
@@ -44,41 +50,64 @@ async def policies(root: Path, colour: bool = False, environment: str = "") -> A
     """Compiles in a thread, so that streams are served meanwhile. Never ends."""
     previous: Compiled | None = None
     seen: Fingerprint | None = None
+    told = -BURST
     async for _ in _occasions(root):
         found = await asyncio.to_thread(fingerprint, root)
         if found == seen:
             continue
         before = seen
-        settled, at = await asyncio.gather(_settled(root, found, previous, environment), commit(root))
-        found, compiled, seconds = settled
-        saved_at = _saved_at(found - before if before is not None else frozenset())
-        seen = found
-        folder = _position(root)
-        if compiled is None:
-            failed = (fault(folder, "the compiler"),)
-            said = report.text(failed, Sources((), ()), root, colour)
-            yield PoliciesRead(folder, None, failed, said, "", saved_at, seconds, commit=at)
+        found = await _calm(root, found, told + BURST)
+        if found == seen:
             continue
-        previous = compiled
-        said = report.text(compiled.diagnostics, compiled.sources, root, colour)
-        digest = _digest(compiled.sources)
-        files = tuple((file.name, file.text) for file in compiled.sources.of(environment).files)
-        yield PoliciesRead(folder, compiled.fleet, compiled.diagnostics, said, digest, saved_at, seconds, files, at)
+        settled, at = await asyncio.gather(_settled(root, found, previous, environment), commit(root))
+        found, compiled, seconds, stages = settled
+        saved_at = _saved_at(found - before if before is not None else frozenset())
+        seen, changed = found, _paths(root, found ^ (before or frozenset()))
+        read = _failed(root, colour, saved_at, seconds)
+        if compiled is not None:
+            previous = compiled
+            said = report.text(compiled.diagnostics, compiled.sources, root, colour)
+            digest = _digest(compiled.sources)
+            files = tuple((file.name, file.text) for file in compiled.sources.of(environment).files)
+            read = replace(read, fleet=compiled.fleet, diagnostics=compiled.diagnostics, report=said, digest=digest)
+            read = replace(read, files=files)
+        yield replace(read, changed=changed, stages=stages.passed, commit=at)
+        told = time.monotonic()
+
+
+def _failed(root: Path, colour: bool, saved_at: float, seconds: float) -> PoliciesRead:
+    """Of a compiler that raises what it should not."""
+    folder = _position(root)
+    failed = (fault(folder, "the compiler"),)
+    said = report.text(failed, Sources((), ()), root, colour)
+    return PoliciesRead(folder, None, failed, said, "", saved_at, seconds)
+
+
+async def _calm(root: Path, found: Fingerprint, until: float) -> Fingerprint:
+    """The folder once nothing has changed for a while, or as it is at `until`, by the monotonic clock."""
+    changed = time.monotonic()
+    while (left := min(until, changed + PAUSE) - time.monotonic()) > 0:
+        await asyncio.sleep(min(left, PAUSE / 3))
+        now = await asyncio.to_thread(fingerprint, root)
+        if now != found:
+            found, changed = now, time.monotonic()
+    return found
 
 
 async def _settled(
     root: Path, found: Fingerprint, previous: Compiled | None, environment: str
-) -> tuple[Fingerprint, Compiled | None, float]:
-    """What becomes of a folder that stays as it is for a while, what it is by then, and seconds to compile it."""
+) -> tuple[Fingerprint, Compiled | None, float, Stages]:
+    """What becomes of a folder that stays as it is for a while, what it is by then, seconds to compile it, and the
+    stages of that."""
     began = time.monotonic()
     while True:
-        looked = time.monotonic()
-        compiled = await asyncio.to_thread(_compiled, root, previous, environment)
+        looked, stages = time.monotonic(), Stages(time.time)
+        compiled = await asyncio.to_thread(_compiled, root, previous, environment, stages)
         seconds = time.monotonic() - looked
         await asyncio.sleep(max(0.0, QUIET - seconds))
         now = await asyncio.to_thread(fingerprint, root)
         if now == found or looked - began > AT_MOST:
-            return found, compiled, seconds
+            return found, compiled, seconds, stages
         found = now
 
 
@@ -120,9 +149,14 @@ def _saved_at(changed: Fingerprint) -> float:
     return min(time.time(), max((at / 1e9 for *_, at in changed), default=time.time()))
 
 
-def _compiled(root: Path, previous: Compiled | None, environment: str) -> Compiled | None:
+def _paths(root: Path, files: Fingerprint) -> tuple[str, ...]:
+    home = root if root.is_dir() else root.parent
+    return tuple(sorted({os.path.relpath(path, home) for path, *_ in files}))
+
+
+def _compiled(root: Path, previous: Compiled | None, environment: str, stages: Stages) -> Compiled | None:
     try:
-        return compile_policies(root, previous, environment)
+        return compile_policies(root, previous, environment, stages)
     except Exception:
         log.exception("compiler failed policies=%s", root)
         return None

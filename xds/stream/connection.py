@@ -20,10 +20,12 @@ from xds.stream.siblings import Beside, beside, changed_clusters, owing
 from xds.stream.state import DETAIL, Request, StreamState
 from xds.stream.subscription import Batch
 from xds.stream.transitions import Framing, Received, Sent, Transitions
+from xds.stream.update import MOST
 from xds.translate.group import PlacementError
 
 OPENING = 15.0
 """Seconds that a client has for naming the types it wants; Envoy names them all at once."""
+STOPPING = "the control server is stopping"
 DOUBTFUL = 10_000
 """Nodes that are remembered: an id is the client's own word."""
 
@@ -38,8 +40,12 @@ class Surroundings:
     transitions: Transitions
     nodes: Nodes
     metrics: Metrics
-    pushed: Callable[[Connection], None]
-    """Called when a response has been handed to the transport."""
+    clock: Callable[[], float]
+    """Seconds since 1970."""
+    pushed: Callable[[Connection, ResourceType, int, float, float], None]
+    """Called when the transport has taken a response: its bytes, when it was given it, and when it had it."""
+    answered: Callable[[Connection, ResourceType, bool, float], None]
+    """Called when a response has been answered: whether it was refused, and when."""
     settled: Callable[[Connection], None]
     """Called when there is nothing more to send and nothing to wait for."""
     turned_away: Callable[[str, str], None]
@@ -109,8 +115,11 @@ class Connection:
         self._of_node = OfNode()
         self._snapshot: Snapshot | None = None
         self._edition = 0
+        self._given: dict[tuple[ResourceType, str], float] = {}
+        """When each response that is not answered was given to the transport, by type and nonce."""
         self._wake = asyncio.Event()
         self._ended = False
+        self._sent_away = False
         self._refusal: Refused | None = None
 
     def wake(self) -> None:
@@ -131,7 +140,8 @@ class Connection:
                 other.wake()
 
     def end(self) -> None:
-        self._ended = True
+        """Its client is to look for another server."""
+        self._ended = self._sent_away = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -139,12 +149,16 @@ class Connection:
         timer = asyncio.get_running_loop().call_later(OPENING, self._opened)
         try:
             await self._write()
+            if self._sent_away:
+                reader.cancel()  # to which an abort is an error
+                await self._context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
         except Refused as refusal:
             self._around.metrics.stream_refused(refusal.code.name)
             log.warning("stream refused peer=%s reason=%s", self._context.peer(), refusal)
             # Without the port, which is another one at each attempt.
             client = self._context.peer().rpartition(":")[0] if self.node is None else self.node.id
             self._around.turned_away(client, str(refusal))
+            reader.cancel()
             await self._context.abort(refusal.code, str(refusal))
         finally:
             timer.cancel()
@@ -179,9 +193,14 @@ class Connection:
             await self._send(sent)
 
     async def _send(self, sent: Sent) -> None:
+        began, size = self._around.clock(), len(sent.response)
+        if len(self._given) > MOST * len(ResourceType):
+            self._given.clear()  # those that were superseded are never answered
+        self._given[sent.type, sent.state.subscriptions[sent.type].nonce] = began
         await self._context.write(sent.response)
-        self._around.metrics.pushed(self._framing.variant, sent.type, len(sent.response))
-        self._around.pushed(self)
+        now = self._around.clock()
+        self._around.metrics.pushed(self._framing.variant, sent.type, size, max(0.0, now - began))
+        self._around.pushed(self, sent.type, size, began, now)
 
     def _next(self) -> Sent | None:
         snapshot = self._current()
@@ -291,9 +310,12 @@ class Connection:
             self._around.doubtful.add((self.service.label, node.id))
 
     def _answered(self, node: Node, type_: ResourceType, batch: Batch, detail: str | None) -> None:
+        now, refused = self._around.clock(), detail is not None
+        seconds = max(0.0, now - self._given.pop((type_, batch.nonce), now))
+        self._around.metrics.answered(self.state.variant, type_, seconds, refused=refused)
+        self._around.answered(self, type_, refused, now)
         if detail is None:
-            self._around.metrics.accepted(self.state.variant, type_)
             return
-        self._around.metrics.rejected(self.state.variant, type_)
         wanted = None if self._snapshot is None else self._snapshot[type_]
-        log.warning("%s", rejected(node, type_, batch, detail, wanted, self._around.snapshots.commit))
+        said, fields = rejected(node, type_, batch, detail, wanted, self._around.snapshots.commit)
+        log.warning("%s", said, extra={"fields": fields})

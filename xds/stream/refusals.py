@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from compiler.diagnostics import Diagnostic, Position, error
 from xds.blame import at
 from xds.snapshot import Resource, ResourceSet, ResourceType
@@ -34,13 +36,28 @@ def today(refused: Resource, wanted: ResourceSet | None) -> Resource:
 
 def rejected(
     node: Node, type_: ResourceType, batch: Batch, detail: str, wanted: ResourceSet | None, commit: str = ""
-) -> str:
-    """A line for the log about a response that came back; `wanted` is what the Envoy is to have now."""
-    if len(batch.names) == 1:
-        (name,) = batch.names
+) -> tuple[str, Mapping[str, object]]:
+    """A line for the log about a response that came back, and its fields; `wanted` is what the Envoy is to have now."""
+    names = sorted(batch.names)
+    fields: dict[str, object] = {
+        "event": "response refused",
+        "code": "X101",
+        "node": node.id,
+        "group": node.group.name,
+        "type": type_.label,
+        "version": batch.after.version,
+        "resources": names[:NAMED],
+        "detail": detail,
+    }
+    if len(names) == 1:
+        (name,) = names
         refused = Refusal(today(batch.after[name], wanted), detail, batch.before.get(name))
         found = refusal(node.id, type_, refused, commit)
-        return f"{found.position}: {found.code} {found.message}"
-    names = sorted(batch.names)
+        line = found.position
+        place = {"file": line.file, "line": line.line, "column": line.column, "version": batch.after[name].version}
+        return f"{line}: {found.code} {found.message}", fields | place
     listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-    return f"X101 envoy {node.id} refused a response with {len(names)} {type_.label}s ({listed}): {detail}{at(commit)}"
+    return (
+        f"X101 envoy {node.id} refused a response with {len(names)} {type_.label}s ({listed}): {detail}{at(commit)}",
+        fields,
+    )

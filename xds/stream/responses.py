@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 from xds.stream.state import Variant
@@ -10,22 +9,26 @@ from xds.stream.update import Update
 
 
 class Responses:
-    """The responses sent last, up to `limit` bytes in all, and always at least one."""
+    """Those that were sent since the last turn or the one before: of each time up to `limit` bytes, at least one."""
 
-    def __init__(self, limit: int = 32 << 20) -> None:
+    def __init__(self, limit: int = 16 << 20) -> None:
         self._limit = limit
-        self._kept: OrderedDict[tuple[Variant, str], bytes] = OrderedDict()
+        self._now: dict[tuple[Variant, str], bytes] = {}
+        self._before: dict[tuple[Variant, str], bytes] = {}
         self._size = 0
+
+    def turn(self) -> None:
+        """There is something else to be sent: what nobody is sent until the next turn is forgotten there."""
+        self._now, self._before, self._size = {}, self._now, 0
 
     def encoded(self, variant: Variant, update: Update, encode: Callable[[Update], bytes]) -> bytes:
         key = (variant, update.nonce)  # which is a hash of all that the response says
-        kept = self._kept.get(key)
+        kept = self._now.get(key)
         if kept is not None:
-            self._kept.move_to_end(key)
             return kept
-        response = self._kept[key] = encode(update)
+        response = self._before.get(key) or encode(update)
+        if self._size + len(response) > self._limit:
+            self.turn()
+        self._now[key] = response
         self._size += len(response)
-        while self._size > self._limit and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            self._size -= len(dropped)
         return response

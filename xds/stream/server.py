@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import grpc
 
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
+from xds.progress import Progress
+from xds.snapshot import ResourceType
+from xds.spans import Outcome, Trace, served, untraced
+from xds.stages import Cause
 from xds.stream import delta, sotw
 from xds.stream.connection import Connection, Nodes, Surroundings
 from xds.stream.csds import ClientStatus
@@ -32,12 +38,23 @@ OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # else a client that answers no ping is let go after a minute only
     ("grpc.keepalive_permit_without_calls", 1),
     # Envoys ping every few seconds; the default takes that for an attack and hangs up.
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ("grpc.http2.max_ping_strikes", 0),
+    # Envoys find each other's server again after a restart: whoever stayed alone has all of them. gRPC adds a tenth of
+    # jitter, so that they do not come together; one that comes is sent nothing that it has already.
+    ("grpc.max_connection_age_ms", 30 * 60_000),
+    ("grpc.max_connection_age_grace_ms", 5_000),
 )
 UNKNOWN_TYPES_LOGGED = 100
+SAVED = 100
+"""Changes that are waited for at the same time; of more the newest."""
+GRACE = 2.0
+"""Seconds in which a stream that is ended has to go."""
+APART = 0.2
+"""Seconds between two Envoys that are sent away, at most: few need not take all the time there is."""
 
 log = logging.getLogger(__name__)
 
@@ -45,21 +62,29 @@ log = logging.getLogger(__name__)
 class Server:
     """Call `publish` after a change of `snapshots`."""
 
-    def __init__(self, snapshots: Snapshots, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
-        self._metrics, self._clock = metrics, clock
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+        trace: Callable[[Trace], None] = untraced,
+    ) -> None:
+        """`trace` is told of each change when it is over."""
+        self._metrics, self._clock, self._trace = metrics, clock, trace
         self._connections: set[Connection] = set()
         self._doorkeeper = Doorkeeper()
         self._unknown_types: set[str] = set()
-        self._unpushed: set[Connection] = set()
-        self._behind: set[Connection] = set()
-        self._moved = False
-        self._saved_at = 0.0
+        self._progress: Progress[Connection] = Progress.among((), Cause("start", clock()), clock())
+        self._saved: deque[float] = deque(maxlen=SAVED)
+        """When the changes were saved that not every Envoy has yet; of those that no Envoy needed, none."""
         self._around = Surroundings(
             snapshots,
             Transitions(),
             Nodes(),
             metrics,
+            clock,
             self._pushed,
+            self._answered,
             self._settled,
             self._turned_away,
             self._unknown_type,
@@ -78,17 +103,33 @@ class Server:
         await self._server.start()
         return bound
 
-    async def stop(self, grace: float = 2.0) -> None:
+    async def drain(self, seconds: float) -> None:
+        """Takes no new streams, and ends the open ones within `seconds`, Envoy by Envoy, so that they do not all come
+        to another server at once. Meanwhile those that are left are served as ever."""
+        # To each connection it says GOAWAY, so that nobody comes back on one; and the port is free at once for the
+        # server that comes after this one.
+        going = asyncio.create_task(self._server.stop(seconds + GRACE))
+        leaving = by_node(self._connections)
+        for streams in leaving:
+            await asyncio.sleep(min(APART, seconds / len(leaving)))
+            for stream in streams:
+                stream.end()
+        await going
+
+    async def stop(self, grace: float = GRACE) -> None:
         """Ends all streams; Envoys keep what they have and look for another server, or for this one."""
         for connection in tuple(self._connections):
             connection.end()
         await self._server.stop(grace)
 
-    def publish(self, saved_at: float) -> None:
-        """Streams are sent what has changed. `saved_at`: when a person saved the change, in seconds since 1970."""
+    def publish(self, cause: Cause) -> None:
+        """Streams are sent what has changed."""
         self._around.transitions.turn()
-        self._saved_at, self._moved = saved_at, False
-        self._unpushed, self._behind = set(self._connections), set(self._connections)
+        if not self._progress.over:
+            self._over(Outcome.SUPERSEDED)
+        self._progress = Progress.among(self._connections, cause, self._clock())
+        if self._progress.over:
+            self._over(Outcome.CONVERGED)
         for connection in self._connections:
             connection.wake()
 
@@ -126,24 +167,44 @@ class Server:
     def _turned_away(self, client: str, reason: str) -> None:
         self._doorkeeper.turned_away(client, reason, self._clock())
 
-    def _pushed(self, connection: Connection) -> None:
+    def _pushed(self, connection: Connection, type_: ResourceType, size: int, began: float, now: float) -> None:
         if connection.node is not None:
             self._doorkeeper.served(connection.node.id)
-        if connection in self._unpushed:
-            self._unpushed.discard(connection)
-            self._moved = True
-            self._metrics.first_push(max(0.0, self._clock() - self._saved_at))
+        progress = self._progress
+        unsent = not progress.pushes
+        if progress.sent(connection, type_, size, began, now):
+            self._metrics.first_push(max(0.0, now - progress.cause.saved_at))
+            if unsent:
+                self._saved.append(progress.cause.saved_at)
+
+    def _answered(self, connection: Connection, type_: ResourceType, refused: bool, now: float) -> None:
+        self._progress.answered(connection, type_, now, refused=refused)
 
     def _settled(self, connection: Connection) -> None:
-        if connection not in self._behind:
-            return
-        self._behind.discard(connection)
-        self._unpushed.discard(connection)
-        if self._moved and not self._behind:
-            self._metrics.converged(max(0.0, self._clock() - self._saved_at))
+        if self._progress.settled(connection):
+            self._over(Outcome.CONVERGED)
+
+    def _over(self, outcome: Outcome) -> None:
+        """Who has what is newest has all that came before it, too."""
+        now, last = self._clock(), self._progress.last
+        if outcome is Outcome.CONVERGED:
+            for saved_at in self._saved:
+                self._metrics.converged(max(0.0, now - saved_at))
+            self._saved.clear()
+        node = None if last is None else last.node
+        slowest = {} if node is None else {"turnout.last_node": node.id, "turnout.last_group": node.group.name}
+        self._trace(served(self._progress, now, outcome, slowest))
 
     def _unknown_type(self, node: Node, type_url: str) -> None:
         self._metrics.unknown_type()
         if type_url not in self._unknown_types and len(self._unknown_types) < UNKNOWN_TYPES_LOGGED:
             self._unknown_types.add(type_url)
             log.warning("unknown type is never answered type=%r node=%s", type_url[:200], node.id)
+
+
+def by_node(connections: Iterable[Connection]) -> list[list[Connection]]:
+    """The streams of one node go together: they are served in one order."""
+    found: dict[object, list[Connection]] = {}
+    for connection in connections:
+        found.setdefault(connection.node or connection, []).append(connection)
+    return list(found.values())

@@ -104,7 +104,7 @@ class Transitions:
 
     def turn(self) -> None:
         """There are other snapshots now. What is kept holds old ones, with all that is in them."""
-        for kept in (self._states, self._requests, self._steps):
+        for kept in (self._states, self._requests, self._steps, self._responses):
             kept.turn()
 
     def shared(self, state: StreamState) -> StreamState:

@@ -119,6 +119,12 @@ _CONTROL = (
         "s",
         (("histogram_quantile(0.95, sum by (le) (rate(turnout_convergence_seconds_bucket[1h])))", "p95"),),
     ),
+    Panel(
+        "Stages of a push, p95",
+        "Where the time goes, of edits in the last hour.",
+        "s",
+        (("histogram_quantile(0.95, sum by (le, stage) (rate(turnout_stage_seconds_bucket[1h])))", "{{stage}}"),),
+    ),
 )
 
 

@@ -104,13 +104,31 @@ def test_the_nonce_names_the_content() -> None:
 
 
 def test_a_response_is_serialized_once_and_forgotten_when_there_are_too_many() -> None:
-    responses, made = Responses(limit=10), []
+    responses, made, (one, two, three) = Responses(limit=10), Made(), updates(3)
+    for found in (one, one, two, two, one, two, three, three, one):
+        responses.encoded(Variant.DELTA, found, made)
+    assert made == [one.nonce, two.nonce, three.nonce, one.nonce]
 
-    def encode(found: Update) -> bytes:
-        made.append(found.nonce)
+
+def test_a_response_that_nobody_is_sent_any_more_is_forgotten_two_changes_later() -> None:
+    responses, made, (old, used) = Responses(), Made(), updates(2)
+    responses.encoded(Variant.DELTA, old, made)
+    for _ in range(3):
+        responses.encoded(Variant.DELTA, used, made)
+        responses.turn()
+    responses.encoded(Variant.DELTA, used, made)
+    assert made == [old.nonce, used.nonce]
+    responses.encoded(Variant.DELTA, old, made)
+    assert made == [old.nonce, used.nonce, old.nonce]
+
+
+class Made(list[str]):
+    """The nonces of what has been serialized, each to six bytes."""
+
+    def __call__(self, found: Update) -> bytes:
+        self.append(found.nonce)
         return b"123456"
 
-    one, two = (update(Variant.DELTA, snapshot(clusters)) for clusters in ({"a": 1}, {"b": 1}))
-    for found in (one, one, two, two, one):
-        responses.encoded(Variant.DELTA, found, encode)
-    assert made == [one.nonce, two.nonce, one.nonce]
+
+def updates(number: int) -> tuple[Update, ...]:
+    return tuple(update(Variant.DELTA, snapshot({name: 1})) for name in "abcdef"[:number])
