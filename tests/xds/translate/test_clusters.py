@@ -160,7 +160,7 @@ def test_engines_are_spoken_to_in_http1_over_connections_that_may_idle() -> None
 
 def test_a_cluster_names_the_line_of_its_version() -> None:
     first = version("1")
-    second = version("2", origin=replace(first.origin, line=9))
+    second = version("2", origin=first.origin._replace(line=9))
     of = model("m", (first, second))
     given = fleet(of)
     [route] = routes(given, given.gateways[0])
