@@ -150,6 +150,7 @@ def _explain(subparsers: Subparsers) -> None:
     parser.add_argument("--curl", metavar="LINE", help="a whole curl command instead of the above")
     parser.add_argument("--gateway", metavar="NAME", help="default: the one that serves the host")
     parser.add_argument("--live", metavar="URL", help="ask the admin port of a running server instead of POLICIES")
+    _token_file(parser)
     _format(parser, "text", "json")
 
 
@@ -161,7 +162,8 @@ def _serve(subparsers: Subparsers) -> None:
         "run the control server for Envoy",
         "turnout serve\nturnout serve policies --listen 127.0.0.1:18000 --admin 127.0.0.1:18001",
         "Watches the folder: every edit is pushed to the Envoys; a broken one changes nothing and is shown on the log\n"
-        "and at http://ADMIN/status.",
+        "and at http://ADMIN/status. An --admin that other machines reach needs a certificate and a token, also to\n"
+        "read. docs/security.md says how certificates are made, and which groups they are for.",
     )
     _policies(parser)
     xds = ("127.0.0.1", 18000)
@@ -181,6 +183,16 @@ def _serve(subparsers: Subparsers) -> None:
         type=Path,
         metavar="FILE",
         help="a secret: whoever has it may set live weights; without it nobody may",
+    )
+    parser.add_argument(
+        "--admin-read-token-file", type=Path, metavar="FILE", help="a secret: whoever has it may read, and set nothing"
+    )
+    parser.add_argument("--admin-cert", type=Path, metavar="FILE", help="of --admin: HTTPS, read anew when it changes")
+    parser.add_argument("--admin-key", type=Path, metavar="FILE", help="of --admin-cert")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="of --listen: mutual TLS, read anew on change")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="of --tls-cert")
+    parser.add_argument(
+        "--tls-client-ca", type=Path, metavar="FILE", help="who signs Envoys' certificates; an Envoy without is refused"
     )
     parser.add_argument("--state", type=Path, metavar="DIR", help="where live weights survive a restart")
 
@@ -211,7 +223,7 @@ def _weights(subparsers: Subparsers) -> None:
         metavar="URL",
         help="the server's admin port; default: http://127.0.0.1:18001",
     )
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="that the server was started with")
+    _token_file(parser)
     _format(parser, "text", "json")
 
 
@@ -223,7 +235,8 @@ def _status(subparsers: Subparsers) -> None:
         "say how a running control server and its Envoys stand",
         "turnout status\n"
         "turnout status --all                     # a line for each Envoy, however many there are\n"
-        "turnout status --admin http://10.0.0.5:18001 --format json | jq '.envoys[] | select(.synced | not)'\n"
+        "SSL_CERT_FILE=ca.crt turnout status --admin https://turnout:18001 --token-file token\n"
+        "turnout status --format json | jq '.envoys[] | select(.synced | not)'\n"
         "until turnout status; do sleep 1; done   # until all is well",
         "The policy that is served, and its problems; each Envoy, and what it waits for or refuses, with the policy\n"
         "line. Of more than 30 Envoys a summary by group, and a line for each that is not in sync.\n"
@@ -235,6 +248,7 @@ def _status(subparsers: Subparsers) -> None:
         metavar="URL",
         help="the server's admin port; default: http://127.0.0.1:18001",
     )
+    _token_file(parser)
     parser.add_argument("--all", action="store_true", help="list Envoys that are in sync too, however many")
     _format(parser, "text", "json")
 
@@ -306,6 +320,12 @@ def _policies(parser: argparse.ArgumentParser) -> None:
         "policies", nargs="?", type=Path, default=Path("policies"), metavar="POLICIES", help="folder; default: policies"
     )
     parser.add_argument("--env", default="", metavar="NAME", help="of policies with environments, this one")
+
+
+def _token_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="the server's token; default: TURNOUT_ADMIN_TOKEN's"
+    )
 
 
 def _format(parser: argparse.ArgumentParser, *formats: str) -> None:

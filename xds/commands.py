@@ -159,7 +159,7 @@ def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
     import json
 
     from compiler.request import MalformedRequestError
-    from xds.client import LOOKING, NotAnsweredError, ask
+    from xds.client import LOOKING, NotAnsweredError, ask, authorization
 
     asked = {
         "method": sent.method,
@@ -168,8 +168,9 @@ def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
         "body": base64.b64encode(sent.body).decode(),
         "gateway": options.gateway,
     }
+    headers = authorization(options.token_file)
     try:
-        answer = ask(options.live, "/explain", json.dumps(asked).encode(), timeout=LOOKING)
+        answer = ask(options.live, "/explain", json.dumps(asked).encode(), headers=headers, timeout=LOOKING)
     except NotAnsweredError as problem:
         print(f"turnout: {problem}", file=sys.stderr)
         return None
@@ -215,10 +216,17 @@ def schema(options: argparse.Namespace) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     from xds.client import token_in
+    from xds.exposure import files, wrong_use
     from xds.serve import Options, run
 
+    if (wrong := wrong_use(options)) is not None:
+        print(f"turnout serve: {wrong}", file=sys.stderr)
+        return USAGE
     try:
-        token = None if options.admin_token_file is None else token_in(options.admin_token_file)
+        token, read_token = (
+            None if file is None else token_in(file)
+            for file in (options.admin_token_file, options.admin_read_token_file)
+        )
     except ValueError as problem:
         print(f"turnout serve: {problem}", file=sys.stderr)
         return FAILED
@@ -229,6 +237,9 @@ def serve(options: argparse.Namespace) -> int:
             listen=options.listen,
             admin=options.admin,
             admin_token=token,
+            admin_read_token=read_token,
+            tls=files(options.tls_cert, options.tls_key, options.tls_client_ca),
+            admin_tls=files(options.admin_cert, options.admin_key),
             state=options.state,
         )
     )
@@ -247,13 +258,15 @@ def weights(options: argparse.Namespace) -> int:
 def status(options: argparse.Namespace) -> int:
     """How a running server and its Envoys stand. Exit status 1 when not all is well, or nobody answers."""
     from xds.admin.overview import as_json, as_text, overview
-    from xds.client import NotAnsweredError, ask
+    from xds.client import NotAnsweredError, ask, authorization
 
     try:
-        answer = ask(options.admin, "/status")
+        answer = ask(options.admin, "/status", headers=authorization(options.token_file))
         problem = "" if {"policy", "envoys"} <= answer.document.keys() else f"{options.admin}: {answer.error}"
     except NotAnsweredError as unreachable:
         problem = f"{unreachable}; is turnout serve running? --admin says where"
+    except ValueError as no_token:
+        problem = str(no_token)
     if problem:
         print(f"turnout: {problem}", file=sys.stderr)
         if options.format == "json":

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from xds.admin.access import Access
 from xds.admin.http import Admin
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
@@ -163,7 +164,7 @@ async def served(folder: Path, state: Path | None = None, clock: Clock | None = 
     snapshots = Snapshots(TRANSLATION)
     server = Server(snapshots, metrics)
     control = Control(snapshots, server.publish, metrics, None if state is None else StateFile(state), clock)
-    admin = Admin(control, snapshots, server, metrics, TOKEN.encode())
+    admin = Admin(control, snapshots, server, metrics, Access(write=TOKEN.encode()))
     xds = f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
     url = f"http://127.0.0.1:{await admin.start('127.0.0.1', 0)}"
     task = asyncio.create_task(control.run(policies(folder)))

@@ -11,6 +11,7 @@ from compiler.fleet import Model, slug
 from xds.admin.standing import Standing
 from xds.snapshot import ResourceType
 from xds.stream.state import Variant
+from xds.tls.files import Certificates
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -71,6 +72,18 @@ class Metrics:
         self._envoys = Gauge(
             "turnout_envoys", "Envoys with a stream open, by how they stand", ["state"], registry=registry
         )
+        self._certificate_expiry = Gauge(
+            "turnout_certificate_expiry_timestamp_seconds",
+            "When the certificate that a port is served with expires, in seconds since 1970",
+            ["of"],
+            registry=registry,
+        )
+        self._certificate_kept = Gauge(
+            "turnout_certificate_rotation_failed",
+            "Whether a port keeps its certificate, as the files that took its place cannot be used",
+            ["of"],
+            registry=registry,
+        )
         self._live_overrides = Gauge("turnout_live_overrides", "Models that have live weights", registry=registry)
 
     def exposition(self) -> bytes:
@@ -126,6 +139,11 @@ class Metrics:
     def envoys(self, standings: Mapping[Standing, int]) -> None:
         for state in Standing:
             self._envoys.labels(state.value).set(standings.get(state, 0))
+
+    def certificates(self, found: Iterable[Certificates]) -> None:
+        for each in found:
+            self._certificate_expiry.labels(each.of).set(each.loaded.not_after.timestamp())
+            self._certificate_kept.labels(each.of).set(bool(each.problem))
 
     def live(self, models: Mapping[str, Mapping[str, int]]) -> None:
         """Live weights by model and version, all there are."""

@@ -26,12 +26,14 @@ def overview(status: Document) -> Document:
     return {
         "ok": status["policy"]["state"] == "ok"
         and all(envoy["synced"] for envoy in envoys)
-        and not status["turned_away"],
+        and not status["turned_away"]
+        and not any(found["problem"] for found in status["certificates"]),
         "policy": status["policy"],
         "overrides": status["overrides"],
         "groups": [_group(name, envoys) for name in sorted({envoy["group"] for envoy in envoys})],
         "envoys": envoys,
         "turned_away": status["turned_away"],
+        "certificates": status["certificates"],
     }
 
 
@@ -53,6 +55,7 @@ def as_text(document: Document, *, everyone: bool, colour: bool) -> str:
     if not envoys:
         parts.append("no Envoy is connected\n")
     parts.append("".join(_turned_away(client) for client in document["turned_away"]))
+    parts.append("".join(_certificate(found) for found in document["certificates"] if found["problem"]))
     parts.append(_blocks(_refusals(envoys), colour))
     return "\n".join(part for part in parts if part)
 
@@ -106,6 +109,11 @@ def _state(policy: Document, types: Document) -> str:
 def _turned_away(client: Document) -> str:
     times = f", {client['times']:,} times" if client["times"] > 1 else ""
     return report.printable(f"turned away{times}, last at {client['last_at']}: {client['reason']}") + "\n"
+
+
+def _certificate(found: Document) -> str:
+    kept = f"certificate of {found['of']} kept, it expires at {found['expires_at']}: {found['problem']}"
+    return report.printable(kept) + "\n"
 
 
 def _group(name: str, envoys: Iterable[Document]) -> Document:

@@ -17,6 +17,7 @@ from xds.stream.peer import Peer
 from xds.stream.refusals import today
 from xds.stream.subscription import Refusal, Subscription
 from xds.stream.turned_away import TurnedAway
+from xds.tls.files import Certificates
 from xds.translate.group import Group
 
 Document = dict[str, Any]
@@ -29,6 +30,7 @@ def status(
     current: Callable[[Group], Snapshot | None],
     live: LiveState = NOTHING_LIVE,
     turned_away: Iterable[TurnedAway] = (),
+    certificates: Iterable[Certificates] = (),
 ) -> Document:
     """`fleet` is as policy has it. `current` gives the snapshot that a group is to have; `None` where it has none."""
     return {
@@ -43,7 +45,13 @@ def status(
         "overrides": overrides(live, fleet),
         "envoys": [_envoy(peer, current(peer.node.group)) for peer in peers],
         "turned_away": [_turned_away(client) for client in turned_away],
+        "certificates": [_certificate(found) for found in certificates],
     }
+
+
+def _certificate(found: Certificates) -> Document:
+    """`problem` is of the files as they are by now, where they are not what is served with; else empty."""
+    return {"of": found.of, "expires_at": found.loaded.not_after.isoformat(), "problem": found.problem}
 
 
 def _turned_away(client: TurnedAway) -> Document:
@@ -119,6 +127,7 @@ def _envoy(peer: Peer, snapshot: Snapshot | None) -> Document:
     return {
         "node": peer.node.id,
         "group": peer.node.group.name,
+        "identity": peer.node.identity,
         "zone": peer.node.zone,
         "service": peer.service.label,
         "variant": peer.state.variant,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from xds.snapshot import ResourceType, Snapshot
+from xds.stream.limits import check_names
 from xds.stream.responses import Responses
 from xds.stream.siblings import Beside, next_update_beside, together
 from xds.stream.state import Known, Request, StreamState, Variant
@@ -115,7 +116,7 @@ class Transitions:
     def received(self, framing: Framing, state: StreamState, raw: bytes) -> Received | Request:
         """The request itself if it is of a type that the stream does not carry.
 
-        Raises google.protobuf.message.DecodeError, or ValueError for a node that makes no sense.
+        Raises google.protobuf.message.DecodeError, ExcessError, or ValueError for a node that makes no sense.
         """
         key = (id(state), raw)
         found: tuple[StreamState, Received] | None = self._requests.get(key)
@@ -131,8 +132,12 @@ class Transitions:
         type_ = state.carries(request.type_url)
         if type_ is None:
             return request
+        check_names(request.names)
+        check_names(request.versions)
         answers = state.batch(type_, request.nonce)
-        return Received(request, type_, self.shared(framing.received(state, type_, request)), answers)
+        after = framing.received(state, type_, request)
+        check_names(after.subscriptions[type_].names)
+        return Received(request, type_, self.shared(after), answers)
 
     def next(self, framing: Framing, state: StreamState, snapshot: Snapshot, known: Known) -> Sent | Rest:
         key = (id(state), id(snapshot))

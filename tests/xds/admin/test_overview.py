@@ -144,7 +144,13 @@ def test_the_policy_comes_first_with_its_problems() -> None:
     policy = {"state": "broken", "digest": "d1", "loaded_at": "2026-01-02T03:04:05.000+00:00"}
     diagnostics = [{**found, "message": "weights add up to 110", "hint": "set this weight to 20"}]
     document = overview(
-        {"policy": {**policy, "diagnostics": diagnostics}, "overrides": [], "envoys": [], "turned_away": []}
+        {
+            "policy": {**policy, "diagnostics": diagnostics},
+            "overrides": [],
+            "envoys": [],
+            "turned_away": [],
+            "certificates": [],
+        }
     )
     assert text(document) == (
         "policy broken, 1 error, serving d1 since 2026-01-02T03:04:05.000+00:00\n"

@@ -40,6 +40,7 @@ def test_before_a_policy_is_loaded_there_is_a_document_too() -> None:
         "overrides": [],
         "envoys": [],
         "turned_away": [],
+        "certificates": [],
     }
 
 
