@@ -47,6 +47,8 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 )
 from envoy_data_plane.google.protobuf import Any, Struct
 
+from xds.bootstrap_tls import Tls, transport_socket
+
 XDS_CLUSTER = "turnout_xds"
 RUNTIME_LAYER = "turnout"
 RECONNECT_BASE = timedelta(milliseconds=200)
@@ -67,11 +69,13 @@ def bootstrap(
     secrets: str | None = None,
     admin_port: int = 0,
     delta: bool = True,
+    tls: Tls | None = None,
 ) -> str:
     """JSON for `envoy --config-path`. Raises ValueError for an `xds_address` that is no `host:port`.
 
     `cluster` is the group; `port`, `address` and `secrets` move its listeners (`None`: where policy puts them). The
-    admin page is on loopback only, at a free port for 0. `delta` chooses the protocol variant.
+    admin page is on loopback only, at a free port for 0. `delta` chooses the protocol variant. There is no TLS without
+    `tls`.
     """
     placement = {"port": port, "address": address, "secrets": secrets}
     asked = {key: value for key, value in placement.items() if value is not None}
@@ -86,7 +90,7 @@ def bootstrap(
         dynamic_resources=BootstrapDynamicResources(
             ads_config=_ads(delta=delta), cds_config=_from_ads(), lds_config=_from_ads()
         ),
-        static_resources=BootstrapStaticResources(clusters=[_control_server(xds_address)]),
+        static_resources=BootstrapStaticResources(clusters=[_control_server(xds_address, tls)]),
         layered_runtime=LayeredRuntime(layers=_runtime_layers()),
     )
     return json.dumps(message.to_dict(casing=Casing.SNAKE), indent=2) + "\n"
@@ -127,7 +131,7 @@ def _runtime_layers() -> list[RuntimeLayer]:
     ]
 
 
-def _control_server(xds_address: str) -> Cluster:
+def _control_server(xds_address: str, tls: Tls | None) -> Cluster:
     host, port = _host_and_port(xds_address)
     endpoint = Endpoint(address=_socket(host, port))
     keepalive = KeepaliveSettings(interval=KEEPALIVE_INTERVAL, timeout=KEEPALIVE_TIMEOUT)
@@ -142,6 +146,7 @@ def _control_server(xds_address: str) -> Cluster:
             cluster_name=XDS_CLUSTER,
             endpoints=[LocalityLbEndpoints(lb_endpoints=[LbEndpoint(endpoint=endpoint)])],
         ),
+        transport_socket=None if tls is None else transport_socket(tls),
         typed_extension_protocol_options={
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": Any.pack(
                 HttpProtocolOptions(explicit_http_config=http2)

@@ -261,6 +261,8 @@ def _bootstrap(subparsers: Subparsers) -> None:
         "print a bootstrap with which an Envoy joins the control server",
         "turnout bootstrap --node gw-1 --cluster public --zone az-1 > envoy.json\n"
         "turnout bootstrap --node gw-2 --port 9090 --address 127.0.0.1 --admin-port 9902 > second.json\n"
+        "turnout bootstrap --node gw-1 --cluster public --xds turnout:18000 --tls-ca /certs/ca.crt \\\n"
+        "    --tls-cert /certs/tls.crt --tls-key /certs/tls.key --tls-sds /etc/envoy/sds > envoy.json\n"
         "envoy -c envoy.json",
         "",
     )
@@ -285,6 +287,15 @@ def _bootstrap(subparsers: Subparsers) -> None:
         help="certificates as DIR/<secret>/tls.crt and tls.key; default: /etc/turnout/secrets",
     )
     parser.add_argument("--admin-port", type=_port, default=9901, metavar="N", help="Envoy's admin page; default: 9901")
+    parser.add_argument("--tls-ca", type=Path, metavar="FILE", help="who signs the control server's certificate")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="this Envoy's, read anew when its folder changes")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="of --tls-cert")
+    parser.add_argument(
+        "--tls-sds", type=Path, metavar="DIR", help="written: two files that tell Envoy where the three above are"
+    )
+    parser.add_argument(
+        "--tls-server-name", metavar="NAME", help="in the control server's certificate; default: the host of --xds"
+    )
     parser.add_argument("--variant", choices=("delta", "sotw"), default="delta", help="of ADS; default: delta")
 
 

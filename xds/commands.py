@@ -283,7 +283,19 @@ def status(options: argparse.Namespace) -> int:
 def bootstrap(options: argparse.Namespace) -> int:
     """Prints what a stock Envoy is started with."""
     from xds import bootstrap as made
+    from xds.bootstrap_tls import Tls, secrets
+    from xds.exposure import envoy_wrong_use
 
+    if (wrong := envoy_wrong_use(options)) is not None:
+        print(f"turnout bootstrap: {wrong}", file=sys.stderr)
+        return USAGE
+    tls = None
+    if options.tls_sds is not None:
+        name = options.tls_server_name or options.xds.rpartition(":")[0].strip("[]")
+        tls = Tls(options.tls_ca, options.tls_cert, options.tls_key, options.tls_sds, name)
+        options.tls_sds.mkdir(parents=True, exist_ok=True)
+        for name, content in secrets(tls).items():
+            (options.tls_sds / name).write_text(content, encoding="utf-8")
     print(
         made.bootstrap(
             node_id=options.node,
@@ -295,6 +307,7 @@ def bootstrap(options: argparse.Namespace) -> int:
             secrets=options.secrets,
             admin_port=options.admin_port,
             delta=options.variant == "delta",
+            tls=tls,
         ),
         end="",
     )

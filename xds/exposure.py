@@ -1,4 +1,4 @@
-"""Which options of `turnout serve` belong together, so that nothing is open to other machines by mistake."""
+"""Which options belong together, so that nothing is open to other machines by mistake."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from xds.tls.files import Files
 
 TLS = ("tls_cert", "tls_key", "tls_client_ca")
 ADMIN_TLS = ("admin_cert", "admin_key")
+ENVOY_TLS = ("tls_ca", "tls_cert", "tls_key", "tls_sds")
 TOKENS = ("admin_token_file", "admin_read_token_file")
 
 
 def wrong_use(options: argparse.Namespace) -> str | None:
-    for together in (TLS, ADMIN_TLS):
-        missing = [name for name in together if getattr(options, name) is None]
-        if 0 < len(missing) < len(together):
-            return f"{_words(together)} go together: {_words(missing)} {'are' if missing[1:] else 'is'} missing"
+    """Of `turnout serve`."""
+    if (torn := _torn(options, TLS) or _torn(options, ADMIN_TLS)) is not None:
+        return torn
     host = options.admin[0]
     if is_loopback(host):
         return None
@@ -28,6 +28,21 @@ def wrong_use(options: argparse.Namespace) -> str | None:
 
 def files(certificate: Path | None, key: Path | None, client_ca: Path | None = None) -> Files | None:
     return None if certificate is None or key is None else Files(certificate, key, client_ca)
+
+
+def envoy_wrong_use(options: argparse.Namespace) -> str | None:
+    """Of `turnout bootstrap`."""
+    if options.tls_server_name is not None and options.tls_ca is None:
+        return f"--tls-server-name is of TLS, which needs {_words(ENVOY_TLS)}"
+    return _torn(options, ENVOY_TLS)
+
+
+def _torn(options: argparse.Namespace, together: tuple[str, ...]) -> str | None:
+    """What is wrong where some of the options are given, and not all."""
+    missing = [name for name in together if getattr(options, name) is None]
+    if not 0 < len(missing) < len(together):
+        return None
+    return f"{_words(together)} go together: {_words(missing)} {'are' if missing[1:] else 'is'} missing"
 
 
 def _words(names: tuple[str, ...] | list[str]) -> str:

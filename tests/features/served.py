@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,8 @@ from xds.observe.policies import policies
 from xds.serve import TRANSLATION
 from xds.store.file import StateFile
 from xds.stream.server import Server
+from xds.tls.files import Certificates
+from xds.tls.ports import grpc_credentials
 
 T = TypeVar("T")
 
@@ -158,14 +161,21 @@ class FakeClock:
 
 
 @asynccontextmanager
-async def served(folder: Path, state: Path | None = None, clock: Clock | None = None) -> AsyncIterator[Served]:
+async def served(
+    folder: Path,
+    state: Path | None = None,
+    clock: Clock | None = None,
+    tls: Certificates | None = None,
+    time_of_day: Callable[[], float] = time.time,
+) -> AsyncIterator[Served]:
     """Whoever has `TOKEN` may set live weights, which are kept in `state`."""
     metrics = Metrics()
     snapshots = Snapshots(TRANSLATION)
-    server = Server(snapshots, metrics)
+    server = Server(snapshots, metrics, time_of_day)
     control = Control(snapshots, server.publish, metrics, None if state is None else StateFile(state), clock)
     admin = Admin(control, snapshots, server, metrics, Access(write=TOKEN.encode()))
-    xds = f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
+    credentials = None if tls is None else grpc_credentials(tls)
+    xds = f"127.0.0.1:{await server.start('127.0.0.1', 0, credentials)}"
     url = f"http://127.0.0.1:{await admin.start('127.0.0.1', 0)}"
     task = asyncio.create_task(control.run(policies(folder)))
     try:
