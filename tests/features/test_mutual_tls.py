@@ -12,7 +12,7 @@ import pytest
 from envoy.service.status.v3 import csds_pb2
 
 from tests.certificates import Authority, Pair
-from tests.features.ads import CLUSTER, Stream, connected, stream
+from tests.features.ads import CLUSTER, Answer, Stream, connected, stream
 from tests.features.served import DEADLINE, Folder, asynchronous, cluster, served
 from tests.features.test_tenants import owned, tenants
 from xds.stream.csds import SERVICE
@@ -158,10 +158,14 @@ async def test_when_policy_moves_a_gateway_the_old_namespace_loses_it(gateways: 
         assert (await envoy.ended())[0] is grpc.StatusCode.PERMISSION_DENIED
 
 
+async def first_answer(envoy: Stream) -> Answer:
+    await envoy.ask(CLUSTER)
+    return await envoy.read()
+
+
 async def refused_in_the_handshake(envoy: Stream) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as problem:
-        await envoy.ask(CLUSTER)
-        await envoy.read()
+        await first_answer(envoy)
     assert problem.value.code() is grpc.StatusCode.UNAVAILABLE
 
 

@@ -172,6 +172,7 @@ class Connection:
             await asyncio.sleep(STALLED)
         except Refused as refusal:
             self._told(refusal)
+            reader.cancel()  # of a call that is aborted nothing can be read
             await self._context.abort(refusal.code, str(refusal))
         finally:
             for timer in (*timers, *self._expiry):

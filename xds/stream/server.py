@@ -155,6 +155,7 @@ class Server:
     def _pushed(self, connection: Connection) -> None:
         if connection.node is not None:
             self._doorkeeper.served(connection.client)
+            self._doorkeeper.served(str(connection.identity))  # which it was before it had named its node
         if connection in self._unpushed:
             self._unpushed.discard(connection)
             self._moved = True
