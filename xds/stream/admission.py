@@ -10,7 +10,9 @@ MOST = 8192
 MOST_OF_ONE = MOST // 2
 """Streams of one identity: a service account may stand for a thousand Envoys, which may have several each."""
 MOST_SILENT = 256
-"""Streams that have asked for nothing yet; an Envoy asks within milliseconds."""
+"""Streams that have asked for nothing in `PATIENCE`; an Envoy asks within milliseconds."""
+PATIENCE = 5.0
+"""Seconds: a thousand Envoys that come back at once are not all heard at once."""
 
 
 Stream = TypeVar("Stream")
@@ -22,11 +24,11 @@ class FullError(Exception):
 
 class Admission(Generic[Stream]):
     def __init__(self) -> None:
-        self._silent: dict[Stream, None] = {}
+        self._silent: dict[Stream, float] = {}
         self._of: Counter[str] = Counter()
         self._open = 0
 
-    def open(self, stream: Stream, identity: str) -> Stream | None:
+    def open(self, stream: Stream, identity: str, now: float) -> Stream | None:
         """The silent stream, if any, that has to make room. `identity` is empty for clients without one.
 
         Raises FullError.
@@ -37,8 +39,12 @@ class Admission(Generic[Stream]):
             raise FullError(f"{identity} has {MOST_OF_ONE:,} streams open, and may have no more")
         self._open += 1
         self._of[identity] += 1
-        self._silent[stream] = None
-        return next(iter(self._silent)) if len(self._silent) > MOST_SILENT else None
+        self._silent[stream] = now
+        oldest, since = next(iter(self._silent.items()))
+        if len(self._silent) <= MOST_SILENT or now - since < PATIENCE:
+            return None
+        del self._silent[oldest]
+        return oldest
 
     def spoke(self, stream: Stream) -> None:
         self._silent.pop(stream, None)

@@ -167,9 +167,11 @@ class Connection:
             await self._write()
         except Stalled as stalled:
             self._told(stalled)
-            # To abort would wait until the response is taken. That gRPC ends this task is what comes next.
+            # To abort would wait until the response is taken.
             hang_up(self._context.peer())
-            await asyncio.sleep(STALLED)
+            await _until_cancelled()
+        except grpc.aio.InternalError:  # it could not write: the client is gone
+            await _until_cancelled()
         except Refused as refusal:
             self._told(refusal)
             reader.cancel()  # of a call that is aborted nothing can be read
@@ -301,6 +303,8 @@ class Connection:
             self._ended = True
         except Refused as refusal:
             self._refusal = refusal
+        except grpc.aio.InternalError:  # the client is gone
+            self._ended = True
         except Exception:
             log.exception("stream failed peer=%s", self._context.peer())
             self._refusal = Refused(grpc.StatusCode.INTERNAL, "a fault of the control server")
@@ -377,3 +381,8 @@ class Connection:
         self._around.metrics.rejected(self.state.variant, type_)
         wanted = None if self._snapshot is None else self._snapshot[type_]
         log.warning("%s", rejected(node, type_, batch, detail, wanted))
+
+
+async def _until_cancelled() -> None:
+    """By gRPC, as soon as it finds that the connection is no more. It is soon, and bounded for it not to matter."""
+    await asyncio.sleep(STALLED)

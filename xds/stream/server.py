@@ -29,7 +29,7 @@ FRAMINGS = (
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second server on the port takes half of the Envoys, and no one notices
     ("grpc.max_concurrent_streams", 128),  # of a connection; an Envoy has six at most
-    ("grpc.max_receive_message_length", 2 << 20),  # what NAMES and NODE_BYTES come to
+    ("grpc.max_receive_message_length", 1 << 20),  # what NAMES and NODE_BYTES come to
     ("grpc.max_metadata_size", 8 << 10),
     ("grpc.absolute_max_metadata_size", 16 << 10),
     ("grpc.server_handshake_timeout_ms", 10_000),
@@ -128,7 +128,7 @@ class Server:
         connection = Connection(service, framing, context, self._around)
         identity = str(connection.identity or "")
         try:
-            crowded_out = self._admission.open(connection, identity)
+            crowded_out = self._admission.open(connection, identity, time.monotonic())
         except FullError as full:
             self._metrics.stream_refused(grpc.StatusCode.RESOURCE_EXHAUSTED.name)
             self._turned_away(connection.client, str(full))

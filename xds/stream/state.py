@@ -75,6 +75,11 @@ class StreamState:
             return self.only if type_url in ("", self.only) else None
         return TYPES.get(type_url)
 
+    @property
+    def named(self) -> int:
+        """Names that are asked for, of all types."""
+        return sum(len(subscription.names) for subscription in self.subscriptions.values())
+
     def whole(self, type_: ResourceType) -> bool:
         """A response of this type says everything, and what it leaves out is removed."""
         return self.variant is Variant.SOTW and type_ in WHOLE_LISTS
