@@ -27,7 +27,7 @@ from xds.stream.services import ADS
 from xds.stream.state import Variant
 
 MEMORY = 160 << 20
-"""Bytes by which the server may grow in each of these; a Python process that has served starts at about 150 MiB."""
+"""Bytes by which the server may grow in each of these."""
 TURNS = 10
 ENDPOINT_NAMES = {
     Variant.SOTW: ("resource_names", ""),
@@ -64,7 +64,6 @@ class Server:
         before = self.memory("VmRSS")
         yield
         grown = self.memory("VmHWM") - before
-        print(f"PEAK {grown >> 20} of {before >> 20}")
         assert grown <= most, f"{grown >> 20} MiB more than {before >> 20} MiB"
 
     async def serves_others(self) -> None:
@@ -196,7 +195,7 @@ async def test_garbage(server: Server) -> None:
 @asynchronous
 async def test_half_messages(server: Server) -> None:
     """As much of each as the server lets in."""
-    with server.bounded(256 << 20):
+    with server.bounded(256 << 20):  # 200 times a mebibyte, the largest message there may be
         async with AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(http2(server)) for _ in range(2)]
             opened = [(client, client.open()) for client in clients for _ in range(100)]

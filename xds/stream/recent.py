@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 V = TypeVar("V")
 
@@ -32,3 +34,23 @@ class Recent:
     def turn(self) -> None:
         """What has been put since the last turn is kept until the next."""
         self._now, self._before, self._weight = {}, self._now, 0
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def remembered(most: int, weight: Callable[P, int]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Of a function of hashable positional arguments, whose results are never None."""
+
+    def decorated(function: Callable[P, R]) -> Callable[P, R]:
+        recent = Recent(most)
+
+        @wraps(function)
+        def found(*args: P.args, **_: P.kwargs) -> R:
+            known: R | None = recent.get(args)
+            return recent.put(args, function(*args), weight(*args)) if known is None else known  # type: ignore[call-arg]
+
+        return found
+
+    return decorated

@@ -77,8 +77,8 @@ class StreamState:
 
     @property
     def named(self) -> int:
-        """Names that are asked for, of all types."""
-        return sum(len(subscription.names) for subscription in self.subscriptions.values())
+        """Names of all types that are asked for, or that the client says it has."""
+        return sum(len(sub.names) + len(sub.claim) for sub in self.subscriptions.values())
 
     def whole(self, type_: ResourceType) -> bool:
         """A response of this type says everything, and what it leaves out is removed."""

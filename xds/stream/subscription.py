@@ -74,6 +74,11 @@ class Subscription:
     acknowledged: str = ""
     """Version of the last response that was accepted."""
 
+    @property
+    def claim(self) -> ResourceSet:
+        """What the client has on its own word."""
+        return self.offered if isinstance(self.offered, Claim) else NOTHING
+
     def resolved(self, held: ResourceSet | None) -> Subscription:
         """`held` is what has the claimed version; `None` when nobody knows any more."""
         if held is None:

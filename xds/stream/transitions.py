@@ -146,8 +146,11 @@ class Transitions:
 
 
 def _unknown(state: StreamState, snapshot: Snapshot) -> int:
-    """Names that are asked for and that there is nothing of."""
-    return sum(len(sub.names - snapshot[type_].by_name.keys()) for type_, sub in state.subscriptions.items())
+    """Names that are asked for, or that the client says it has, and that there is nothing of."""
+    return sum(
+        len(sub.names - snapshot[type_].by_name.keys()) + len(sub.claim.by_name.keys() - snapshot[type_].by_name.keys())
+        for type_, sub in state.subscriptions.items()
+    )
 
 
 def _rest(state: StreamState, siblings: Beside) -> Rest:

@@ -207,7 +207,7 @@ def _source(type_: ResourceType, sub: Subscription, snapshot: Snapshot) -> Resou
     return _and_what_goes(goal, sub.offered)
 
 
-@lru_cache(16)
+@lru_cache(8)
 def _and_what_goes(goal: ResourceSet, offered: ResourceSet) -> ResourceSet:
     """Bodies come from `goal` where it has them: what a client says it has comes without."""
     gone = difference(offered, goal).removed
