@@ -77,8 +77,11 @@ class StreamState:
 
     @property
     def named(self) -> int:
-        """Names of all types that are asked for, or that the client says it has."""
-        return sum(len(sub.names) + len(sub.claim) for sub in self.subscriptions.values())
+        """Names of all types that are asked for, that the client says it has, or that were said to be gone."""
+        return sum(
+            len(sub.names) + len(sub.claim) + sum(len(batch.removed) for batch in sub.outstanding)
+            for sub in self.subscriptions.values()
+        )
 
     def whole(self, type_: ResourceType) -> bool:
         """A response of this type says everything, and what it leaves out is removed."""
