@@ -180,8 +180,8 @@ def evaluate(
     if request.path == MODELS_PATH and request.method == "GET":
         step = Step(Stage.MODELS, at.name, True, "the gateway lists its models", at.origin)
         return Decision(Stage.MODELS, at.name, (step,), origin=at.origin)
-    models = {model.name: model for model in fleet.models}
-    in_tables = models if committed is None else {model.name: model for model in committed.models}
+    models = fleet.by_name
+    in_tables = models if committed is None else committed.by_name
     asking = _Asking(request, at, models, in_tables)
     for attempt in (_explicit, _rules, _capability, _default, _fallback):
         choice = attempt(asking)
