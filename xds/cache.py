@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from compiler.fleet import Fleet
 from compiler.kept import Kept
+from xds.facts import Facts, facts
 from xds.live.shares import Before
 from xds.live.state import NOTHING_LIVE, LiveState
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
@@ -45,6 +46,7 @@ class Prepared:
     fleet: Fleet
     groups: Mapping[str, Snapshot]
     """By group name, at the placement that policy gives."""
+    facts: Facts
     kept: Kept
     """For the fleet after this one."""
     apart: Kept
@@ -84,8 +86,9 @@ class Snapshots:
         names = {*self._translation.group_names(fleet)}
         names |= {name for name in asked if self._translation.served_as(fleet, name) == name}
         groups = {name: self._translation.snapshot(fleet, Group(name), kept) for name in sorted(names)}
+        told = facts(fleet, kept)
         kept.closed()
-        return Prepared(fleet, groups, kept, Kept(kept if fleet.tenants else None, apart=True))
+        return Prepared(fleet, groups, told, kept, Kept(kept if fleet.tenants else None, apart=True))
 
     def replace(self, prepared: Prepared, live: LiveState = NOTHING_LIVE, before: tuple[Before, ...] = ()) -> None:
         """With live weights from the first snapshot on: there is no moment with policy's alone."""

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from compiler.diagnostics import Diagnostic, Severity
-from compiler.fleet import Fleet
 from xds.admin.metrics import Metrics
 from xds.cache import Prepared, Snapshots
 from xds.clock import Clock, WallClock
@@ -25,6 +24,8 @@ from xds.translating import Translated, follow
 log = logging.getLogger(__name__)
 
 
+YOUNG = 10_000
+"""Objects that are made until those are looked through for garbage: Python's own 700 are less than one change."""
 SHOWN = 5
 """Names that one line of the log tells."""
 
@@ -132,8 +133,10 @@ class Control:
             self._metrics.compiled(read.seconds, ok=True)
         now, old, live_before = self._clock.now(), self._snapshots.fleet, self.live
         if old is None:
-            # What a fleet is made of stays, and to look through all of it for garbage takes up to a second.
+            # What a fleet is made of stays, and to look through all of it for garbage takes up to a second. What a
+            # change makes of it later is as large as the fleet, and mostly freed by itself.
             gc.freeze()
+            gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
         over = expire(self.live, now)
         step = follow_policy(over.state, prepared.fleet, now)
         self.live = step.state
@@ -141,12 +144,12 @@ class Control:
             self._before = (*self._before, Before(old, live_before, now + GRACE))
         self._snapshots.replace(prepared, self.live, self._before)
         self.policy = Policy(Health.OK, read.digest, datetime.now(UTC), read.diagnostics)
-        self._metrics.serving(read.digest, prepared.fleet.models)
+        self._metrics.serving(read.digest, prepared.facts.weights)
         self._publish(read.saved_at)
         models, gateways = len(prepared.fleet.models), len(prepared.fleet.gateways)
         found = f"models={models} gateways={gateways} warnings={_count(read.diagnostics, Severity.WARNING)}"
         log.info("policy loaded digest=%s %s compile_ms=%.0f", read.digest, found, read.seconds * 1000)
-        if bare := without_instances(prepared.fleet):
+        if bare := prepared.facts.without_instances:
             shown = ", ".join(bare[:SHOWN]) + (", …" if len(bare) > SHOWN else "")
             log.warning("no endpoints, so requests are answered 503: versions=%d (%s)", len(bare), shown)
         await self._keep(live_before, (*over.changes, *step.changes))
@@ -233,16 +236,6 @@ class Control:
 def _tell(answer: asyncio.Future[Answer], said: Answer) -> None:
     if not answer.done():  # else whoever asked has gone
         answer.set_result(said)
-
-
-def without_instances(fleet: Fleet) -> list[str]:
-    """Versions that get requests and have nobody to answer them: a missing `endpoints`, or a save cut short."""
-    return [
-        f"{model.name} {version.name}"
-        for model in fleet.models
-        for version in model.versions
-        if version.weight and not version.endpoints
-    ]
 
 
 def _count(diagnostics: Iterable[Diagnostic], severity: Severity) -> int:

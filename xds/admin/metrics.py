@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
-from compiler.fleet import Model, slug
+from compiler.fleet import slug
 from xds.admin.standing import Standing
 from xds.snapshot import ResourceType
 from xds.stream.state import Variant
@@ -67,7 +67,7 @@ class Metrics:
             ["model", "version"],
             registry=registry,
         )
-        self._weights: dict[tuple[str, str], int] = {}
+        self._weights: Mapping[tuple[str, str], int] = {}
         self._envoys = Gauge(
             "turnout_envoys", "Envoys with a stream open, by how they stand", ["state"], registry=registry
         )
@@ -108,19 +108,13 @@ class Metrics:
         self._compile_seconds.observe(seconds)
         self._reloads.labels("ok" if ok else "failed").inc()
 
-    def serving(self, digest: str, models: Iterable[Model]) -> None:
+    def serving(self, digest: str, weights: Mapping[tuple[str, str], int]) -> None:
+        """`weights` are those of `Facts`."""
         self._policy.info({"digest": digest})
-        weights = {
-            (model.name, version.name): version.weight
-            for model in models
-            if len(model.versions) > 1
-            for version in model.versions
-        }
         for model_name, version_name in self._weights.keys() - weights.keys():
             self._policy_weight.remove(slug(model_name), version_name)
-        for (model_name, version_name), weight in weights.items():
-            if self._weights.get((model_name, version_name)) != weight:
-                self._policy_weight.labels(slug(model_name), version_name).set(weight)
+        for (model_name, version_name), weight in weights.items() - self._weights.items():
+            self._policy_weight.labels(slug(model_name), version_name).set(weight)
         self._weights = weights
 
     def envoys(self, standings: Mapping[Standing, int]) -> None:
