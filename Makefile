@@ -60,7 +60,7 @@ soak: $(READY) ## a control server and 20 Envoys for 30 minutes of edits, kills 
 	@$(BIN)/python -m bench.soak $(ARGS)
 
 examples: $(READY) ## the property tests with far more examples, until something breaks or it is late
-	@$(BIN)/pytest --hypothesis-profile=examples $(ARGS)
+	@$(BIN)/pytest --hypothesis-profile=examples --timeout=0 $(ARGS)
 
 lock: ## resolve pyproject.toml anew into the two lock files; needs uv
 	@$(LOCK) --upgrade --output-file requirements.lock

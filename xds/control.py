@@ -219,9 +219,10 @@ class Control:
         models, gateways = len(prepared.fleet.models), len(prepared.fleet.gateways)
         size = {"turnout.models": models, "turnout.gateways": gateways, "turnout.groups": len(self._snapshots.groups)}
         self._publish(policy_change(read, (translated,), size))
-        found = f"models={models} gateways={gateways} warnings={_count(read.diagnostics, Severity.WARNING)}"
-        named = f"digest={read.digest}" + (f" commit={read.commit}" if read.commit else "")
-        log.info("policy loaded %s %s compile_ms=%.0f", named, found, read.seconds * 1000)
+        event = "policy loaded digest=%s models=%d gateways=%d warnings=%d compile_ms=%.0f"
+        counts = (models, gateways, _count(read.diagnostics, Severity.WARNING))
+        at = (read.commit,) if read.commit else ()
+        log.info(event + " commit=%s" * len(at), read.digest, *counts, read.seconds * 1000, *at)
         if bare := without_instances(prepared.fleet):
             shown = ", ".join(bare[:SHOWN]) + (", …" if len(bare) > SHOWN else "")
             log.warning("no endpoints, so requests are answered 503: versions=%d (%s)", len(bare), shown)
