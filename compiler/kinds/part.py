@@ -1,7 +1,8 @@
 """What every map in a policy is, and what every document begins with."""
 
 import typing
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +24,21 @@ class Part(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=camel_case, defer_build=True)
+
+    def model_post_init(self, _: Any) -> None:
+        """Thousands of parts of a fleet state the same fields, and a set of names is larger than what it names: they
+        share it. Nothing changes it: parts are frozen, and a copy begins with a set of its own."""
+        stated = self.__pydantic_fields_set__
+        object.__setattr__(self, "__pydantic_fields_set__", _STATED.setdefault(frozenset(stated), stated))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        copied = super().model_copy(update=update, deep=deep)
+        copied.model_post_init(None)
+        return copied
+
+
+_STATED: dict[frozenset[str], set[str]] = {}
+"""Of each schema the few sets of fields that policies state."""
 
 
 def later(description: str, **constraints: Any) -> Any:

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from compiler.decode import decode
 from compiler.diagnostics import Severity
 from compiler.kinds import KINDS
+from compiler.kinds.inference_model import InferenceModel
 from compiler.nodes import plain
 from compiler.parse import parse
 from tests.compiler.policies import codes, document, fleet, linked, model
@@ -183,3 +184,13 @@ def test_null_takes_nothing_away() -> None:
 
 def test_no_more_than_a_thousand_problems_of_one_document_are_told() -> None:
     assert len(linked(model(spec="\n".join(f"x{n}: 1" for n in range(3_000))))[1]) == 1_000
+
+
+def test_parts_that_state_the_same_share_their_memory_and_copies_leave_it_alone() -> None:
+    nodes, _ = parse("---\n".join(model(name, "replicas: 2") for name in ("a", "b")), "policies/all.yaml")
+    policies, _ = decode((nodes,))
+    first, second = (policies.of(InferenceModel)[name].body.spec for name in ("a", "b"))
+    assert first.model_fields_set is second.model_fields_set
+    copied = first.model_copy(update={"version": "2"})
+    assert copied.model_fields_set == {"model_name", "replicas", "version"}
+    assert second.model_fields_set == {"model_name", "replicas"}

@@ -36,6 +36,9 @@ OPTIONS = (
     ("grpc.max_concurrent_streams", 1 << 16),
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.max_send_message_length", -1),
+    # A connection keeps the block that it reads into until it is full. By default that is 64 KiB for an acknowledgement
+    # that lists a thousand names, for each of a thousand Envoys.
+    ("grpc.experimental.tcp_max_read_buffer_size", 8 << 10),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),  # else a client that answers no ping is let go after a minute only
