@@ -193,4 +193,5 @@ def test_parts_that_state_the_same_share_their_memory_and_copies_leave_it_alone(
     assert first.model_fields_set is second.model_fields_set
     copied = first.model_copy(update={"version": "2"})
     assert copied.model_fields_set == {"model_name", "replicas", "version"}
+    assert copied.model_fields_set is second.model_copy(update={"version": "3"}).model_fields_set
     assert second.model_fields_set == {"model_name", "replicas"}
