@@ -72,7 +72,7 @@ class Mending:
             resource = self._sets[place.type][place.name]
             route, path = _route_at(parts(resource).routes[place.entry], broken)
             name, broken = route or name, broken.after(path)
-            origin = dict(resource.parts).get(name, origin)
+            origin = dict(resource.lines).get(name, origin)
         self._told.setdefault((place.type, name, broken), (origin, []))[1].append(place)
 
     def _step(self, place: Place) -> None:

@@ -83,7 +83,7 @@ class Examiner:
 
     def _summary(self, type_: ResourceType, resources: ResourceSet, group: str) -> _Summary:
         if type_ is not ResourceType.ROUTE:
-            each = self._kept.each(examined, zip(resources.values()), type_)
+            each = self._kept.each(examined, tuple(resources.values()), type_)
             return _summary(tuple(zip([Place(type_, name) for name in resources], each, strict=True)))
         found: list[_Found] = []
         trees: list[tuple[Place, _OfTree]] = []

@@ -134,4 +134,4 @@ def with_entries(table: Resource, changed: Mapping[Entry, bytes | None]) -> Reso
         else:
             box = _box(entries[entry.key])
             box.type_url, box.value = ROUTE_LIST, routes
-    return resource(table.name, message.SerializeToString(deterministic=True), table.origin, table.parts)
+    return resource(table.name, message.SerializeToString(deterministic=True), table.origin, table.lines)

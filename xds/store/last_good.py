@@ -69,11 +69,11 @@ class Contents:
         if key not in self._listings:
             found = before.get(key)
             if found is None:
-                listing = _json([[r.name, r.version, *_place(r.origin)] for r in resources.values()])
+                listing = _json([[r.name, r.version, digest(r.body), *_place(r.origin)] for r in resources.values()])
                 found = resources, digest(listing), listing
             self._listings[key] = found
             contents[found[1]] = found[2]
-            contents.update((resource.version, resource.body) for resource in resources.values())
+            contents.update((digest(resource.body), resource.body) for resource in resources.values())
         return self._listings[key][1]
 
     def _text(self, name: str, text: str, before: dict[str, tuple[str, str, bytes]], contents: dict[str, bytes]) -> str:
@@ -107,8 +107,9 @@ def last_good(manifest: Document, since: datetime, contents: Mapping[str, bytes]
 
 
 def _resources(listing: Iterable[list[Any]], contents: Mapping[str, bytes]) -> ResourceSet:
-    found = ((name, version, Position(*place)) for name, version, *place in listing)
-    return ResourceSet(Resource(name, version, contents[version], origin) for name, version, origin in found)
+    return ResourceSet(
+        Resource(name, version, contents[body], Position(*place)) for name, version, body, *place in listing
+    )
 
 
 def _place(origin: Position) -> tuple[str, int, int]:
