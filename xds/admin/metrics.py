@@ -153,8 +153,9 @@ class Metrics:
         self._policy.info({"digest": digest, "commit": commit})
         for model_name, version_name in self._weights.keys() - weights.keys():
             self._policy_weight.remove(slug(model_name), version_name)
-        for (model_name, version_name), weight in weights.items() - self._weights.items():
-            self._policy_weight.labels(slug(model_name), version_name).set(weight)
+        for (model_name, version_name), weight in weights.items():
+            if self._weights.get((model_name, version_name)) != weight:
+                self._policy_weight.labels(slug(model_name), version_name).set(weight)
         self._weights = weights
 
     def last_good(self, served: bool) -> None:

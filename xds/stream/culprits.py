@@ -18,7 +18,7 @@ OF_MODELS = "model/"
 def culprit(refused: Resource, good: Resource | None) -> tuple[str, Position] | None:
     """Its name and policy line; `None` where several may be, or none: of a resource that is no table, without the one
     before, or with other changes than of routes."""
-    if not refused.lines or good is None or not good.body:
+    if not refused.lines or good is None or not good.parts:
         return None
     now, then = parts(refused).routes, parts(good).routes
     if _rest(parts(refused).frame) != _rest(parts(good).frame):

@@ -39,11 +39,11 @@ def encoded(update: Update) -> bytes:
     parts = [message.SerializeToString(deterministic=True)]
     for resource in update.resources:
         # To put a route table into a message, and that into another, would copy megabytes several times.
-        size = len(resource.body)
+        size = sum(map(len, resource.parts))
         head = before_packed(update.type, size)
         named = delimited(1, resource.version.encode()) + delimited(3, resource.name.encode())
         own = named + tag(2, len(head) + size) + head
-        parts += (tag(2, len(own) + size), own, resource.body)
+        parts += (tag(2, len(own) + size), own, *resource.parts)
     return b"".join(parts)
 
 

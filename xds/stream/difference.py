@@ -40,7 +40,7 @@ class Claim(ResourceSet):
 
 def gathered(resources: Iterable[Resource]) -> ResourceSet:
     found = tuple(resources)
-    return ResourceSet(found) if all(resource.body for resource in found) else Claim(found)
+    return ResourceSet(found) if all(resource.parts for resource in found) else Claim(found)
 
 
 SAME = Difference(frozenset(), frozenset())

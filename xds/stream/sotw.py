@@ -33,21 +33,22 @@ def decoded(raw: bytes) -> Request:
 def encoded(update: Update) -> bytes:
     message = discovery_pb2.DiscoveryResponse(type_url=update.type, version_info=update.version, nonce=update.nonce)
     parts = [message.SerializeToString(deterministic=True)]
-    for body in (*(resource.body for resource in update.resources), *_in_place_of(update)):
+    for body in (*(resource.parts for resource in update.resources), *_in_place_of(update)):
         # To put a route table into a message, and that into another, would copy megabytes several times.
-        head = before_packed(update.type, len(body))
-        parts += (tag(2, len(head) + len(body)), head, body)
+        size = sum(map(len, body))
+        head = before_packed(update.type, size)
+        parts += (tag(2, len(head) + size), head, *body)
     return b"".join(parts)
 
 
-def _in_place_of(update: Update) -> Iterator[bytes]:
+def _in_place_of(update: Update) -> Iterator[tuple[bytes]]:
     """What is sent for names that are no longer there, where leaving them out would mean nothing."""
     for name in update.removed:
         if update.type is ResourceType.RUNTIME:
-            yield _empty_layer(name)  # one that is left out keeps its old values
+            yield (_empty_layer(name),)  # one that is left out keeps its old values
         elif update.type is ResourceType.ENDPOINT:
             # Its cluster would wait for ever.
-            yield endpoint_pb2.ClusterLoadAssignment(cluster_name=name).SerializeToString(deterministic=True)
+            yield (endpoint_pb2.ClusterLoadAssignment(cluster_name=name).SerializeToString(deterministic=True),)
 
 
 def _empty_layer(name: str) -> bytes:

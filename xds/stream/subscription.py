@@ -217,4 +217,4 @@ def shared_names(names: frozenset[str]) -> frozenset[str]:
 @lru_cache(64)
 def claimed(versions: frozenset[tuple[str, str]]) -> Claim:
     """What a client says it has. Shared: after a restart of the server a thousand clients say the same."""
-    return Claim(Resource(name, version, b"", Position("", 0, 0)) for name, version in versions)
+    return Claim(Resource(name, version, (), Position("", 0, 0)) for name, version in versions)

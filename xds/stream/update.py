@@ -299,7 +299,7 @@ def _all_names(resources: ResourceSet) -> frozenset[str]:
 @lru_cache(64)
 def _split(resources: ResourceSet, names: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
     """`names` that there are bodies of, and the others."""
-    present = frozenset(name for name in names if name in resources and resources[name].body)
+    present = frozenset(name for name in names if name in resources and resources[name].parts)
     return (names, NO_NAMES) if len(present) == len(names) else (present, names - present)
 
 

@@ -129,9 +129,9 @@ def _table(
     gateway: Gateway, around: Frame, entries: ResourceSet, lines: tuple[tuple[str, Position], ...]
 ) -> ResourceSet:
     """Put together from parts that need not be made again. So is its version: a hash of all would take the longest."""
-    body = b"".join(around.around(*[entry.body for entry in entries.values()]))
+    parts = around.around(*[entry.body for entry in entries.values()])
     version = digest(f"{around.version}\0{entries.version}".encode())
-    return ResourceSet([Resource(gateway.name, version, body, gateway.origin, lines)])
+    return ResourceSet([Resource(gateway.name, version, parts, gateway.origin, lines)])
 
 
 def _who_answered() -> Iterator[dict[str, Any]]:
