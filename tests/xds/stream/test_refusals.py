@@ -317,3 +317,22 @@ def test_a_name_that_only_stale_requests_ask_for_again_is_sent_once_more_though_
     stream.receive(Request(ENDPOINT, stream.sent[-1].nonce, "b is bad", names=frozenset("ab")))
     stream.send()
     assert len(stream.sent) == 3
+
+
+def test_a_nonce_is_not_used_again_while_requests_may_name_the_response_that_had_it_first() -> None:
+    """State of the world: a request for more names that was written before that would be taken for its acceptance."""
+    stream = Stream(Variant.SOTW, Replica(snapshot({"a": 1})))
+    stream.receive(Request(ENDPOINT, names=frozenset("a")))
+    for content in (1, 2, 1):  # what is sent first is sent again
+        stream.replica.publish(snapshot({"a": 1}, {"a": content}))
+        stream.send()
+    first, *later = (update.nonce for update in stream.sent)
+    stream.receive(Request(ENDPOINT, first, names=frozenset("a")))
+    stream.replica.publish(snapshot({"a": 1}, {"a": 2}))
+    stream.send()
+    stream.replica.publish(snapshot({"a": 1}, {"a": 1}))
+    stream.send()
+    assert first not in [*later, *(update.nonce for update in stream.sent[3:])]
+    stream.receive(Request(ENDPOINT, first, names=frozenset("ab")))
+    assert len(stream.state.subscriptions[ENDPOINT].outstanding) == 4
+    assert len({update.nonce for update in stream.sent}) == 5
