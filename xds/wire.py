@@ -6,6 +6,11 @@ Fields may follow each other in any order. https://protobuf.dev/programming-guid
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
+
+from google.protobuf.message import Message
+
+from xds.snapshot import digest
 
 
 def delimited(number: int, payload: bytes) -> bytes:
@@ -30,3 +35,41 @@ def _varint(value: int) -> bytes:
         found.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes((*found, value))
+
+
+class Frame(NamedTuple):
+    """A message within a message, and so on: all but the innermost payload."""
+
+    before: tuple[tuple[bytes, int], ...]
+    """From the outside in, what stands before each, and the number of the field it stands in."""
+    after: tuple[bytes, ...]
+    """From the inside out, what stands after each."""
+    version: str
+
+    def around(self, *payload: bytes) -> tuple[bytes, ...]:
+        """The bytes of the whole, in parts: what is large is not copied."""
+        size, heads = sum(map(len, payload)), []
+        for (before, number), after in zip(reversed(self.before), self.after, strict=True):
+            heads.append(before + tag(number, size))
+            size += len(heads[-1]) + len(after)
+        return (*reversed(heads), *payload, *self.after)
+
+
+def frame(*messages: tuple[Message, str]) -> Frame:
+    """Each of `messages` in the field of the one before it, none of which it has itself; the payload in the last's."""
+    parts = [_cut(message, field) for message, field in messages]
+    before = tuple((head, number) for head, number, _ in parts)
+    after = tuple(tail for *_, tail in reversed(parts))
+    content = b"".join((*(delimited(number, head) for head, number in before), *after))
+    return Frame(before, after, digest(content))
+
+
+def _cut(message: Message, field: str) -> tuple[bytes, int, bytes]:
+    """What stands before and after the field with that number."""
+    number = message.DESCRIPTOR.fields_by_name[field].number
+    before, after = type(message)(), type(message)()
+    before.CopyFrom(message)
+    after.CopyFrom(message)
+    for present, _ in message.ListFields():
+        (after if present.number < number else before).ClearField(present.name)
+    return before.SerializeToString(deterministic=True), number, after.SerializeToString(deterministic=True)

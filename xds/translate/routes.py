@@ -15,29 +15,27 @@ from typing import Any, NamedTuple
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2
-from google.protobuf import any_pb2
 from google.protobuf.message import Message
 
-from compiler.diagnostics import BUILT_IN, Position
+from compiler.diagnostics import Position
 from compiler.envoy.replies import CLIENT_FAULT, SERVER_FAULT, header, listed_names, model_list
 from compiler.envoy.request_pass import MODEL_HEADER, NO_CLUSTER_HEADER, STREAM_HEADER
 from compiler.fleet import Fault, Gateway, Route
 from compiler.fleet.routes import sees
 from compiler.kept import Kept
-from xds.core.v3 import extension_pb2
-from xds.snapshot import Resource, ResourceSet, alike, digest, resource
+from xds.route_table import Lines, entry, route_table
+from xds.snapshot import Resource, ResourceSet, alike
 from xds.translate.conditions import asks_within, header_matchers
-from xds.translate.messages import METADATA_NAMESPACE, Frame, frame, packed, with_field
+from xds.translate.messages import METADATA_NAMESPACE, packed
 from xds.translate.renaming import renaming_route
 from xds.translate.replies import error_format
 from xds.translate.request_pass import request_pass_settings
 from xds.translate.route_actions import stream_action, unary_action
 from xds.translate.together import together
 from xds.type.matcher.v3 import matcher_pb2
-from xds.wire import delimited
+from xds.wire import Frame, frame
 
 MODELS_PATH = "/v1/models"
-ROUTE_LIST = "envoy.config.route.v3.RouteList"
 DEFAULT_BODY_LIMIT = 4096
 
 
@@ -65,7 +63,7 @@ class _Shared(NamedTuple):
     """The retry policy of the virtual host."""
     taking: Route | None
     """The route for names that nobody has."""
-    lines: tuple[tuple[str, Position], ...]
+    lines: Lines
     """The line of each route, with its name."""
 
 
@@ -125,13 +123,9 @@ def _frame(gateway: Gateway, shared: _Shared) -> Frame:
     return frame((table, "virtual_hosts"), (host, "matcher"), (matcher, "matcher_tree"), (tree, "exact_match_map"))
 
 
-def _table(
-    gateway: Gateway, around: Frame, entries: ResourceSet, lines: tuple[tuple[str, Position], ...]
-) -> ResourceSet:
-    """Put together from parts that need not be made again. So is its version: a hash of all would take the longest."""
-    parts = around.around(*[entry.body for entry in entries.values()])
-    version = digest(f"{around.version}\0{entries.version}".encode())
-    return ResourceSet([Resource(gateway.name, version, parts, gateway.origin, lines)])
+def _table(gateway: Gateway, around: Frame, entries: ResourceSet, lines: Lines) -> ResourceSet:
+    """Put together from parts that need not be made again."""
+    return ResourceSet([route_table(gateway.name, around, entries, gateway.origin, lines)])
 
 
 def _who_answered() -> Iterator[dict[str, Any]]:
@@ -148,7 +142,7 @@ def _entries_of_model(route: Route, usual: bytes, kept: Kept) -> tuple[Resource,
         return ()
     routes = _route_list(_model_routes(route, usual))
     # Most edits change where a route's instances are, and nothing that stands in the table.
-    return tuple(kept.same(("entry", name), _entry(name, routes), alike) for name in route.model_names)
+    return tuple(kept.same(("entry", name), entry(name, routes), alike) for name in route.model_names)
 
 
 def _other_entries(routes: tuple[Route, ...], usual: bytes) -> tuple[Resource, ...]:
@@ -158,7 +152,7 @@ def _other_entries(routes: tuple[Route, ...], usual: bytes) -> tuple[Resource, .
     for route in routes:
         for name in route.model_names:
             by_name.setdefault(name, []).append(route)
-    return tuple(_entry(name, _several(led_to, usual)) for name, led_to in by_name.items())
+    return tuple(entry(name, _several(led_to, usual)) for name, led_to in by_name.items())
 
 
 def _several(routes: list[Route], usual: bytes) -> bytes:
@@ -167,14 +161,6 @@ def _several(routes: list[Route], usual: bytes) -> bytes:
         # A request that meets no rule and has no default must not go on to what is asked of other requests.
         lists.append(_route_list([_no_model()]))
     return b"".join(lists)
-
-
-def _entry(name: str, routes: bytes) -> Resource:
-    """A part of the table and none that is sent by itself; `routes` is the list that is taken."""
-    taken = with_field(any_pb2.Any(type_url=f"type.googleapis.com/{ROUTE_LIST}"), "value", routes)
-    action = with_field(extension_pb2.TypedExtensionConfig(name="routes"), "typed_config", taken)
-    match = with_field(matcher_pb2.Matcher.OnMatch(), "action", action)
-    return resource(name, delimited(1, delimited(1, name.encode()) + delimited(2, match)), BUILT_IN)
 
 
 def _route_list(routes: list[route_components_pb2.Route]) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from google.protobuf import any_pb2
 
-from xds.translate.messages import frame, with_field
+from xds.wire import frame
 
 SIZES = [0, 1, 127, 128, 2**14, 2**21 + 5]
 
@@ -22,7 +22,7 @@ def test_a_field_put_into_a_serialized_message_gives_the_bytes_of_the_whole(size
     whole = route_components_pb2.Route.FromString(message.SerializeToString())
     whole.route.MergeFromString(payload)
     whole.route.SetInParent()
-    assert with_field(message, "route", payload) == whole.SerializeToString(deterministic=True)
+    assert b"".join(frame((message, "route")).around(payload)) == whole.SerializeToString(deterministic=True)
 
 
 @pytest.mark.parametrize("size", SIZES)
