@@ -26,7 +26,7 @@ from compiler.emit import EMITTERS
 from xds import cache
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
-from xds.control import Control
+from xds.control import LIVE_APART, Control
 from xds.observe.policies import policies
 from xds.serve import TRANSLATION
 from xds.snapshot import ResourceType, Snapshot
@@ -199,8 +199,11 @@ async def costs(models: int, changes: int, watch: Stopwatch) -> dict[str, Costs]
                 found[kind] = Costs(tuple(spent[1:]), tuple(sizes[1:]))
             spent, sizes = [], []
             for number in range(changes + 1):
+                await asyncio.sleep(LIVE_APART)
+                published.clear()
                 watch.restart()
                 await control.set_weights(live(number))
+                await asyncio.wait_for(published.wait(), 120)
                 sizes.append(sum(map(len, stream.sent(snapshots))))
                 watch.lap()
                 spent.append(watch.spent)

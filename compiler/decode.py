@@ -6,12 +6,12 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
 from compiler import foreign
+from compiler.by_name import by_name
 from compiler.diagnostics import BUILT_IN, Diagnostic, Position, error, warning
 from compiler.kept import Kept
 from compiler.kinds import API_VERSION, KINDS, InferenceModel, Platform
@@ -22,6 +22,8 @@ from compiler.schema_problems import described, validated
 from compiler.spelling import nearest
 
 K = TypeVar("K", bound=BaseModel)
+Names = Mapping[type[BaseModel], frozenset[str]]
+"""By kind."""
 
 
 _BY_NAME = {kind.__name__: kind for kind in KINDS}
@@ -69,7 +71,7 @@ class Policies:
     """By name, in the order of the names."""
     versions: Mapping[str, tuple[Policy[InferenceModel], ...]]
     """For each model with `versions`, the model as each of them sees it: its spec with the version's values laid on."""
-    names: Mapping[type[BaseModel], frozenset[str]]
+    names: Names
     """Of every document, the invalid ones too: a reference to one of those is not dangling."""
     complete: bool
     """Whether every document could be read as one of a kind; if not, a name that none has may be that document's."""
@@ -90,9 +92,15 @@ class Portion(NamedTuple):
     policies: Mapping[type[BaseModel], tuple[tuple[str, Policy[Any]], ...]]
     """The valid ones with their names, as they stand one after the other."""
     versions: tuple[tuple[str, tuple[Policy[InferenceModel], ...]], ...]
-    names: Mapping[type[BaseModel], frozenset[str]]
+    """As in `Policies`."""
+    names: Names
     complete: bool
     found: tuple[Diagnostic, ...]
+    place: Position
+    """Of the first document."""
+
+    def of(self, kind: type[K]) -> tuple[tuple[str, Policy[K]], ...]:
+        return self.policies.get(kind, ())
 
 
 def decode(
@@ -106,37 +114,26 @@ def decode(
     kept = kept or Kept()
     found: list[Diagnostic] = []
     files, refused = foreign.native(files, kept, found)
+    files = tuple(documents for documents in files if documents)
     platform, defaults = _platform(files, kept, found)
-    portions = [
-        kept.last(("portion", documents[0].position), (*documents, defaults), _portion, (documents, defaults, kept))
-        for documents in files
-        if documents
-    ]
-    found.extend(finding for portion in portions for finding in portion.found)
+    portions = kept.each(_portion, files, defaults, using=(kept,))
+    whole = kept.stretches(_together, portions, using=(kept,))
+    found.extend(finding for portion in whole for finding in portion.found)
     policies: dict[type[BaseModel], Mapping[str, Policy[Any]]] = {
-        kind: _unique(kind, [portion.policies.get(kind, ()) for portion in portions], found) for kind in KINDS
+        kind: _unique(kind, kept.joined([portion.of(kind) for portion in whole]), kept, found) for kind in KINDS
     }
-    versions: dict[str, tuple[Policy[InferenceModel], ...]] = {}
-    for portion in reversed(portions):  # of two with one name the first counts
-        versions.update(portion.versions)
-    names: dict[type[BaseModel], set[str]] = {kind: set() for kind in KINDS}
-    for portion in portions:
-        for kind, own in portion.names.items():
-            names[kind] |= own
-    for document in refused:
-        name = _name(document)
-        if name is not None:
-            names[_BY_NAME[plain(document.entries["kind"])]].add(name)
-    known: dict[type[BaseModel], frozenset[str]] = {kind: frozenset(those) for kind, those in names.items()}
-    complete = complete and all(portion.complete for portion in portions)
-    return Policies(tuple(portions), platform, policies, versions, known, complete), list(dict.fromkeys(found))
+    versions = by_name(kept, "versions", kept.joined([portion.versions for portion in whole]))
+    names = [portion.names for portion in whole]
+    known = kept.last("names", (*names, *refused), _all_names, (names, refused))
+    complete = complete and all(portion.complete for portion in whole)
+    return Policies(portions, platform, policies, versions, known, complete), list(dict.fromkeys(found))
 
 
 def _platform(
     files: tuple[tuple[Mapped, ...], ...], kept: Kept, found: list[Diagnostic]
 ) -> tuple[Policy[Platform] | None, Mapped | None]:
     """The platform, and what it sets for all models. Reports all but what is wrong with each document for itself."""
-    nodes = (node for documents in files for node in kept.by(_platforms, documents, _platforms, (documents,)))
+    nodes = kept.chained(_platforms, files)
     platforms = [policy for node in nodes if (policy := kept.reported([], _policy, Platform, node)) is not None]
     if not platforms:
         return None, None
@@ -180,6 +177,7 @@ def _portion(documents: tuple[Mapped, ...], defaults: Mapped | None, kept: Kept)
         {kind: frozenset(those) for kind, those in names.items()},
         complete,
         tuple(found),
+        documents[0].position,
     )
 
 
@@ -273,24 +271,51 @@ def _fields_of(own: Mapped) -> Iterator[str]:
     return (name for name, info in InferenceModelSpec.model_fields.items() if (info.alias or name) in own.entries)
 
 
+def _together(portions: tuple[Portion, ...], kept: Kept) -> Portion:
+    place = portions[0].place
+    names = _union(portion.names for portion in portions)
+    return Portion(
+        {kind: tuple(chain.from_iterable([portion.of(kind) for portion in portions])) for kind in names},
+        tuple(chain.from_iterable([portion.versions for portion in portions])),
+        # Most edits leave them as they are.
+        kept.same(("names", place), names),
+        all(portion.complete for portion in portions),
+        tuple(chain.from_iterable([portion.found for portion in portions])),
+        place,
+    )
+
+
 def _unique(
-    kind: type[BaseModel], parts: Iterable[tuple[tuple[str, Policy[Any]], ...]], found: list[Diagnostic]
+    kind: type[BaseModel], policies: tuple[tuple[str, Policy[Any]], ...], kept: Kept, found: list[Diagnostic]
 ) -> Mapping[str, Policy[Any]]:
     """All policies by name, in the order of the names; a name that comes again is an error and dropped."""
-    policies = list(chain.from_iterable(parts))
     if kind is Platform:
         policies = policies[:1]  # `_platform` has told of others
-    first = dict(policies)
-    if len(first) == len(policies):
-        return dict(sorted(policies, key=itemgetter(0)))
-    first = {}
-    for name, policy in policies:
-        if name in first:
+    first = by_name(kept, kind.__name__, policies)
+    for name, policy in policies if len(first) < len(policies) else ():
+        if policy is not first[name]:
             place, before = policy.at("metadata", "name"), first[name].at("metadata", "name")
             found.append(error("P204", place, f"{kind.__name__} '{name}' twice, first at {before}", "another name"))
-        else:
-            first[name] = policy
-    return {name: first[name] for name in sorted(first)}
+    return first
+
+
+def _all_names(names: Iterable[Names], refused: tuple[Mapped, ...]) -> Names:
+    """`refused` are documents of which no more than their names counts."""
+    theirs: list[Names] = [
+        {_BY_NAME[plain(node.entries["kind"])]: frozenset({name})}
+        for node in refused
+        if (name := _name(node)) is not None
+    ]
+    found = _union((*names, *theirs))
+    return {kind: found.get(kind, frozenset()) for kind in KINDS}
+
+
+def _union(several: Iterable[Names]) -> Names:
+    found: dict[type[BaseModel], list[frozenset[str]]] = {}
+    for names in several:
+        for kind, own in names.items():
+            found.setdefault(kind, []).append(own)
+    return {kind: frozenset().union(*those) for kind, those in found.items()}
 
 
 def _later(schema: type[BaseModel], node: Node, loc: Loc) -> Iterator[Diagnostic]:

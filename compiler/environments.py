@@ -50,7 +50,7 @@ def overlaid(
     for identity, overlay in overlays.items():
         if identity not in met and REMOVE in overlay.entries:
             found.append(_nothing_to_remove(identity, overlay, base))
-    fresh = (tuple(document for document in documents if _stands_alone(document, met)) for documents in over)
+    fresh = (kept.tuple_of(document for document in documents if _stands_alone(document, met)) for documents in over)
     return tuple(documents for documents in (*(one.documents for one in laid), *fresh) if documents)
 
 

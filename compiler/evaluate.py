@@ -191,8 +191,8 @@ def evaluate(
     if request.path == MODELS_PATH and request.method == "GET" and not bodiless:
         step = Step(Stage.MODELS, at.name, True, "the gateway lists its models", at.origin)
         return Decision(Stage.MODELS, at.name, (step,), origin=at.origin, carrier=carried)
-    models = {model.name: model for model in fleet.models}
-    in_tables = models if committed is None else {model.name: model for model in committed.models}
+    models = fleet.by_name
+    in_tables = models if committed is None else committed.by_name
     asking = _Asking(request, at, models, in_tables, carried)
     for asking.request in without_body(request) if bodiless else (request,):
         for attempt in (_explicit, _rules, _capability, _default, _fallback):

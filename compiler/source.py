@@ -106,13 +106,15 @@ def load_sources(root: Path, previous: Sources | None = None) -> Sources:
     prefix = home.resolve().name
     found: list[Diagnostic] = []
     files: list[SourceFile] = []
+    now = time.time()
     for path, parts in _policy_files(root, prefix, found):
         name = _name(prefix, parts)
-        before, stamp = known.get(name), _stamp(path)
+        before, status = known.get(name), _status(path)
+        stamp = None if status is None else _stamp(status, now)
         if before is not None and stamp is not None and stamp == before.stamp:
             files.append(before)
             continue
-        data = _read(Path(path), home, name, found)
+        data = _read(path, name, found) if status is not None else _read_linked(Path(path), home, name, found)
         if data is not None:
             files.append(_source_file(name, data, before, stamp))
     sources = Sources(tuple(files), tuple(found))
@@ -129,13 +131,18 @@ def sources_of(texts: Iterable[tuple[str, str]]) -> Sources:
     return Sources(tuple(_source_file(name, text.encode(), None, None) for name, text in texts))
 
 
-def _stamp(path: str) -> Stamp | None:
-    """`None` for what is no file, for links, whose targets are looked at every time, and for what has just changed."""
+def _status(path: str) -> os.stat_result | None:
+    """`None` for what is no file, and for links, whose targets are looked at every time."""
     try:
         status = os.lstat(path)
     except OSError:
         return None
-    if not stat.S_ISREG(status.st_mode) or time.time() - max(status.st_mtime, status.st_ctime) < SETTLED:
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _stamp(status: os.stat_result, now: float) -> Stamp | None:
+    """`None` for what has just changed."""
+    if now - max(status.st_mtime, status.st_ctime) < SETTLED:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
@@ -157,7 +164,7 @@ def _policy_files(root: Path, prefix: str, found: list[Diagnostic]) -> list[tupl
         parts = here.relative_to(root).parts
         found.extend(_outside(_name(prefix, (*parts, path.name))) for path in _leading_out(here, folders, root))
         kept = (name for name in names if name.endswith((".yaml", ".yml")) and not name.startswith("."))
-        paths.extend((os.path.join(folder, name), (*parts, name)) for name in kept)  # noqa: PTH118 - of each file
+        paths.extend((f"{folder}{os.sep}{name}", (*parts, name)) for name in kept)
     return sorted(paths, key=lambda path: path[1])
 
 
@@ -176,25 +183,37 @@ def _unreadable(root: Path, prefix: str, problem: OSError) -> Diagnostic:
     return error("P001", place, f"cannot be read: {problem.strerror}")
 
 
-def _read(path: Path, home: Path, name: str, found: list[Diagnostic]) -> bytes | None:
+def _read_linked(path: Path, home: Path, name: str, found: list[Diagnostic]) -> bytes | None:
+    """What `path` leads to, if that is a file within `home`."""
     place = Position(name, 0, 0)
     try:
-        if not path.resolve(strict=True).is_relative_to(home.resolve()):
-            found.append(_outside(name))
-            return None
-        if not path.is_file():
-            found.append(error("P001", place, "not YAML: this is no regular file"))
-            return None
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-            size = os.fstat(file.fileno()).st_size
+        target = path.resolve(strict=True)
     except (OSError, RuntimeError) as problem:
         why = problem.strerror if isinstance(problem, OSError) else "a loop of links"
         found.append(error("P001", place, f"cannot be read: {why}"))
         return None
-    if len(data) > MAX_BYTES:
-        found.append(error("P008", place, f"file of {size / 2**20:.0f} MiB; the limit is 16", "several files"))
+    if not target.is_relative_to(home.resolve()):
+        found.append(_outside(name))
         return None
+    if not target.is_file():
+        found.append(error("P001", place, "not YAML: this is no regular file"))
+        return None
+    return _read(str(target), name, found)
+
+
+def _read(path: str, name: str, found: list[Diagnostic]) -> bytes | None:
+    """A regular file. What has become a link since it was looked at is not followed."""
+    place = Position(name, 0, 0)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            size = os.fstat(descriptor).st_size
+            data = file.readall() if size <= MAX_BYTES else None
+    except OSError as problem:
+        found.append(error("P001", place, f"cannot be read: {problem.strerror}"))
+        return None
+    if data is None:
+        found.append(error("P008", place, f"file of {size / 2**20:.0f} MiB; the limit is 16", "several files"))
     return data
 
 

@@ -9,6 +9,7 @@ from itertools import chain
 
 from compiler.fleet import Fleet
 from compiler.kept import Kept
+from xds.facts import NO_FACTS, Facts, facts
 from xds.holding_back import Told, sound, sound_layer, sound_listeners
 from xds.live.shares import Before
 from xds.live.state import NOTHING_LIVE, LiveState
@@ -48,6 +49,7 @@ class Prepared:
     fleet: Fleet
     groups: Mapping[str, Snapshot]
     """By group name, at the placement that policy gives."""
+    facts: Facts
     kept: Kept
     """For the fleet after this one."""
     apart: Kept
@@ -92,6 +94,11 @@ class Snapshots:
         return None if self._prepared is None else self._prepared.fleet
 
     @property
+    def facts(self) -> Facts:
+        """Of the fleet; none without one."""
+        return NO_FACTS if self._prepared is None else self._prepared.facts
+
+    @property
     def commit(self) -> str:
         """Of the policies that are served; empty where it is not known."""
         return "" if self._prepared is None else self._prepared.commit
@@ -130,8 +137,9 @@ class Snapshots:
             name: sound(self._translation.snapshot(fleet, Group(name), kept), before.get(name), examiner, name)
             for name in sorted(names)
         }
+        told = facts(fleet, kept)
         kept.closed()
-        return Prepared(fleet, groups, kept, Kept(kept if fleet.tenants else None, apart=True))
+        return Prepared(fleet, groups, told, kept, Kept(kept if fleet.tenants else None, apart=True))
 
     def replace(self, prepared: Prepared, live: LiveState = NOTHING_LIVE, before: tuple[Before, ...] = ()) -> None:
         """With live weights from the first snapshot on: there is no moment with policy's alone."""

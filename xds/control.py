@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from compiler.diagnostics import Diagnostic, Severity
-from compiler.fleet import Fleet
 from xds.admin.metrics import Metrics
 from xds.cache import Prepared, Snapshots
 from xds.clock import Clock, WallClock
@@ -33,6 +32,8 @@ PATIENCE = 10.0
 """Seconds for which policies may not have been read, as from a disk that hangs, until the last good is served."""
 LIVE_APART = 0.5
 """Seconds between two pushes of live weights, at least: a burst of commands is few of them, the last one included."""
+YOUNG = 10_000
+"""Objects that are made until those are looked through for garbage: Python's own 700 are less than one change."""
 SHOWN = 5
 """Names that one line of the log tells."""
 
@@ -202,7 +203,7 @@ class Control:
             return
         self.policy = replace(self.policy, commit=commit)
         self._snapshots.committed(commit)
-        self._metrics.serving(self.policy.digest, self._snapshots.fleet.models, commit)
+        self._metrics.serving(self.policy.digest, self._snapshots.facts.weights, commit)
 
     async def _serve(self, prepared: Prepared, read: PoliciesRead, translated: Stage, *, told: bool) -> None:
         if not told:
@@ -212,7 +213,7 @@ class Control:
         live_before, changes = self._replace(replace(prepared, commit=read.commit))
         since = datetime.now(UTC)
         self.policy = Policy(Health.OK, read.digest, since, read.diagnostics, commit=read.commit)
-        self._metrics.serving(read.digest, prepared.fleet.models, read.commit)
+        self._metrics.serving(read.digest, prepared.facts.weights, read.commit)
         self._metrics.last_good(False)
         if self._keeping is not None:
             self._keeping.serving(Serving(read.digest, since, read.files, prepared.fleet))
@@ -223,7 +224,7 @@ class Control:
         counts = (models, gateways, _count(read.diagnostics, Severity.WARNING))
         at = (read.commit,) if read.commit else ()
         log.info(event + " commit=%s" * len(at), read.digest, *counts, read.seconds * 1000, *at)
-        if bare := without_instances(prepared.fleet):
+        if bare := prepared.facts.without_instances:
             shown = ", ".join(bare[:SHOWN]) + (", …" if len(bare) > SHOWN else "")
             log.warning("no endpoints, so requests are answered 503: versions=%d (%s)", len(bare), shown)
         await self._keep(live_before, changes)
@@ -233,8 +234,10 @@ class Control:
         before, and what has become of it."""
         now, old, live_before = self._clock.now(), self._snapshots.fleet, self.live
         if old is None:
-            # What a fleet is made of stays, and to look through all of it for garbage takes up to a second.
+            # What a fleet is made of stays, and to look through all of it for garbage takes up to a second. What a
+            # change makes of it later is as large as the fleet, and mostly freed by itself.
             gc.freeze()
+            gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
         over = expire(self.live, now)
         step = follow_policy(over.state, prepared.fleet, now)
         self.live = step.state
@@ -253,7 +256,7 @@ class Control:
         live_before, changes, snapshots = self.live, tuple[Change, ...](), last.snapshots
         if isinstance(snapshots, Prepared):
             live_before, changes = self._replace(snapshots)
-            self._metrics.serving(last.digest, snapshots.fleet.models)
+            self._metrics.serving(last.digest, snapshots.facts.weights)
         else:
             self._snapshots.restore(snapshots)
         now, fleet = datetime.now(UTC), self._snapshots.fleet is not None
@@ -323,9 +326,8 @@ class Control:
             self._publish(Cause("live weights", since, attributes=attributes))
 
     def _tell_of(self, changes: Iterable[Change]) -> None:
-        models = () if self._snapshots.fleet is None else self._snapshots.fleet.models
-        in_force = self.live.in_force
-        overridden = [model for model in models if model.name in in_force]
+        models = {} if self._snapshots.fleet is None else self._snapshots.fleet.by_name
+        overridden = [models[name] for name in self.live.in_force if name in models]
         self._metrics.live({model.name: dict(live_weights(self.live, model)) for model in overridden})
         for change in changes:
             override = change.override
@@ -360,16 +362,6 @@ class Control:
 def _tell(answer: asyncio.Future[Answer], said: Answer) -> None:
     if not answer.done():  # else whoever asked has gone
         answer.set_result(said)
-
-
-def without_instances(fleet: Fleet) -> list[str]:
-    """Versions that get requests and have nobody to answer them: a missing `endpoints`, or a save cut short."""
-    return [
-        f"{model.name} {version.name}"
-        for model in fleet.models
-        for version in model.versions
-        if version.weight and not version.endpoints
-    ]
 
 
 def _line(found: Diagnostic) -> str:

@@ -66,7 +66,7 @@ def sound_layer(layer: ResourceSet, snapshot: Snapshot, before: Snapshot | None)
 
 
 def _without_weight(found: Iterable[Weightless], layer: ResourceSet, snapshot: Snapshot) -> Iterator[HeldBack]:
-    lines = {name: place for table in snapshot[ResourceType.ROUTE].values() for name, place in table.parts}
+    lines = {name: place for table in snapshot[ResourceType.ROUTE].values() for name, place in table.lines}
     (whole, *_) = layer.values()
     for route in dict.fromkeys(of.route.removesuffix("/stream") for of in found):
         origin = lines.get(route, whole.origin)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envoy.config.endpoint.v3 import endpoint_pb2
@@ -36,12 +36,7 @@ class Mending:
 
     def snapshot(self) -> Snapshot:
         """As it is by now; sets in which nothing was mended are the same objects."""
-        return Snapshot(
-            {
-                type_: resources if self._sets[type_] == resources.by_name else ResourceSet(self._sets[type_].values())
-                for type_, resources in self._made.sets.items()
-            }
-        )
+        return Snapshot({type_: _mended(resources, self._sets[type_]) for type_, resources in self._made.sets.items()})
 
     def held(self) -> tuple[HeldBack, ...]:
         return tuple(
@@ -72,7 +67,7 @@ class Mending:
             resource = self._sets[place.type][place.name]
             route, path = _route_at(parts(resource).routes[place.entry], broken)
             name, broken = route or name, broken.after(path)
-            origin = dict(resource.parts).get(name, origin)
+            origin = dict(resource.lines).get(name, origin)
         self._told.setdefault((place.type, name, broken), (origin, []))[1].append(place)
 
     def _step(self, place: Place) -> None:
@@ -150,6 +145,12 @@ class Mending:
         if routes and not found.routes:
             found.routes.add(match={"prefix": "/"}, **_held_back(routes[0].name))
         return found.SerializeToString(deterministic=True) if found.routes else None
+
+
+def _mended(made: ResourceSet, now: Mapping[str, Resource]) -> ResourceSet:
+    others = [resource for name, resource in now.items() if made.by_name.get(name) is not resource]
+    gone = made.by_name.keys() - now.keys()
+    return made.having(others, gone) if others or gone else made
 
 
 def _held_back(name: str) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def _tables(snapshot: Snapshot, refusal: Refusal) -> Iterator[_Bad]:
 
 def _routes(snapshot: Snapshot, refusal: Refusal) -> Iterator[_Bad]:
     for table in snapshot[ResourceType.ROUTE].values():
-        routes, lines = parts(table).routes, dict(table.parts)
+        routes, lines = parts(table).routes, dict(table.lines)
 
         def said(some: Sequence[Entry], table: Resource = table, every: Iterable[Entry] = routes) -> str:
             less = with_entries(table, dict.fromkeys({*every} - {*some}))

@@ -37,7 +37,7 @@ _ROOT_NAMESPACE = "istio-system"
 def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
     # Of a model that Flagger moves, Flagger writes them.
     own_rules = [(model, version) for model, version in _carried_versions(fleet, kept) if not model.is_flaggers]
-    yield from kept.each(_destination_rule, own_rules)
+    yield from kept.rows(_destination_rule, own_rules)
     for gateway in fleet.gateways:
         hosts = _hosts(gateway)
         if hosts:
@@ -51,9 +51,8 @@ def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
     for gateway in fleet.gateways:
         if hosts := _hosts(gateway):
             yield from _gateway_diagnostics(gateway, hosts, routes(fleet, gateway, kept), kept)
-    carried = dict.fromkeys(model for model, _ in _carried_versions(fleet, kept))
-    for found in kept.each(_of_model, zip(carried)):
-        yield from found
+    carried = tuple(dict.fromkeys(model for model, _ in _carried_versions(fleet, kept)))
+    yield from kept.chained(_of_model, carried)
 
 
 def _of_model(model: Model) -> tuple[Diagnostic, ...]:
@@ -72,8 +71,7 @@ def _carried_versions(fleet: Fleet, kept: Kept) -> tuple[tuple[Model, Version], 
 
 def _versions(own: tuple[Route, ...], kept: Kept) -> tuple[tuple[Model, Version], ...]:
     """Those that get requests, or copies of some."""
-    of_routes = (*kept.each(_asked, zip(own)), *kept.each(_copied, zip(own)))
-    return _distinct(pair for pairs in of_routes for pair in pairs)
+    return _distinct((*kept.chained(_asked, own), *kept.chained(_copied, own)))
 
 
 def _asked(route: Route) -> tuple[tuple[Model, Version], ...]:
@@ -158,7 +156,7 @@ def _gateway_diagnostics(
     gateway: Gateway, hosts: list[str], own: tuple[Route, ...], kept: Kept
 ) -> Iterator[Diagnostic]:
     way_out = f"own Envoys for {', '.join(hosts)}"
-    for route, length in zip(own, kept.each(_longest_regex, zip(own)), strict=True):
+    for route, length in zip(own, kept.each(_longest_regex, own), strict=True):
         if length > LONGEST_REGEX:
             said = f"Istio cannot express '{route.name}': a regular expression of {length:,} characters"
             yield error("P301", route.origin, f"{said}; it takes {LONGEST_REGEX:,}", way_out)

@@ -38,7 +38,7 @@ _LEAST_TO_BUDGET = 2
 
 
 def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
-    return (made for own in kept.each(_of_model, zip(fleet.models)) for made in own)
+    return iter(kept.chained(_of_model, fleet.models))
 
 
 def _of_model(model: Model) -> tuple[Object, ...]:
@@ -56,7 +56,7 @@ def _model_objects(model: Model) -> Iterator[Object]:
 
 
 def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
-    return (finding for found in kept.each(_model_diagnostics, zip(fleet.models)) for finding in found)
+    return iter(kept.chained(_model_diagnostics, fleet.models))
 
 
 def _model_diagnostics(model: Model) -> tuple[Diagnostic, ...]:

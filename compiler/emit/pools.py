@@ -22,13 +22,13 @@ _CUT = {SharingMode.TIME_SLICING: "timeSlicing", SharingMode.MPS: "mps"}
 
 
 def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
-    yield from (made for own in kept.each(_queue, zip(fleet.pools)) for made in own)
+    yield from kept.chained(_queue, fleet.pools)
     yield from kept.of(_of_all, fleet.pools)
-    yield from (made for own in kept.each(_caches, zip(fleet.models)) for made in own)
+    yield from kept.chained(_caches, fleet.models)
 
 
 def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
-    return (finding for found in kept.each(_cannot_be_kept, zip(fleet.models)) for finding in found)
+    return iter(kept.chained(_cannot_be_kept, fleet.models))
 
 
 def _cannot_be_kept(model: Model) -> tuple[Diagnostic, ...]:

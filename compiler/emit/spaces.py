@@ -115,7 +115,7 @@ def _origins(fleet: Fleet, models: Mapping[str, list[Model]]) -> dict[str, Posit
 
 
 def _led_to(found: tuple[Route, ...], kept: Kept) -> frozenset[str]:
-    return frozenset(name for names in kept.each(_of_route, zip(found)) for name in names)
+    return frozenset(kept.chained(_of_route, found))
 
 
 def _of_route(route: Route) -> frozenset[str]:

@@ -29,12 +29,12 @@ def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
     asking = reaches(fleet, kept)
     found = spaces(fleet, asking, kept)
     platform = kept.same("platform of spaces", fleet.platform)
-    yield from chain.from_iterable(kept.each(_of_space, zip(found), platform))
+    yield from kept.chained(_of_space, found, platform)
     meshed = {space.name for space in found if space.in_mesh}
     if meshed:
         carried = carriers(asking, kept)
         of_mesh = [(model, carried.get(model.name, NOBODY)) for model in fleet.models if model.namespace in meshed]
-        yield from chain.from_iterable(kept.each(mesh.of_model, of_mesh))
+        yield from chain.from_iterable(kept.rows(mesh.of_model, of_mesh))
 
 
 def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:

@@ -36,6 +36,7 @@ from compiler.fleet.model import (
     Version,
     Zones,
     longest_context,
+    longest_of,
 )
 from compiler.fleet.names import cluster_name, slug
 from compiler.fleet.platform import Argocd, OtlpProtocol, Platform, Tracing
@@ -152,6 +153,7 @@ __all__ = [
     "cluster_name",
     "kept_memory",
     "longest_context",
+    "longest_of",
     "routes",
     "slug",
     "weights_on_disk",

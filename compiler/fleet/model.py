@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
+from operator import attrgetter
 
 from compiler.diagnostics import BUILT_IN, Position
 from compiler.fleet.gateway import Gateway
@@ -253,8 +256,15 @@ def longest_context(model: Model) -> int:
     return max(version.engine.max_seq_len for version in model.versions)
 
 
-@dataclass(frozen=True, slots=True)
+def longest_of(models: Iterable[Model]) -> int:
+    """Tokens of the model with the longest; 0 where there is none."""
+    return max(map(longest_context, models), default=0)
+
+
+@dataclass(frozen=True)
 class Fleet:
+    """Without slots, so that what many ask of it is worked out once."""
+
     models: tuple[Model, ...]
     """Sorted by name."""
     gateways: tuple[Gateway, ...]
@@ -264,6 +274,11 @@ class Fleet:
     """Sorted by name."""
     pools: tuple[Pool, ...] = ()
     """Sorted by name."""
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Model]:
+        """The models, in order."""
+        return dict(zip(map(attrgetter("name"), self.models), self.models, strict=True))
 
     @property
     def rollouts(self) -> tuple[Rollout, ...]:

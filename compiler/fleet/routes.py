@@ -129,19 +129,28 @@ def sees(gateway: Gateway) -> tuple[object, ...]:
 
 
 def _routes(fleet: Fleet, gateway: Gateway, kept: Kept) -> tuple[Route, ...]:
-    models = {model.name: model for model in fleet.models}
-    orchestrator = gateway.orchestrator
+    models, orchestrator = fleet.by_name, gateway.orchestrator
     fallback = orchestrator.fallback if orchestrator is not None else Fallback()
-    of_models = [models[name] for name in gateway.models]
-    if fallback.hops or any(model.mirror is not None for model in of_models):
-        own = kept.each(_model_route, [_parts(model, fallback, models) for model in of_models])
+    of_models = _of_models(fleet, gateway)
+    if fallback.hops or any(kept.stretches(_mirror, of_models)):
+        own = kept.rows(_model_route, [_parts(model, fallback, models) for model in of_models])
     else:
-        own = kept.each(_model_route, zip(of_models))
+        own = kept.each(_model_route, of_models)
     if orchestrator is None:
-        return tuple(own)
+        return own
     parts = (orchestrator, *(models.get(name) for name in _named(orchestrator, models)))
     chosen = kept.by("routes", parts, _orchestrator_routes, (orchestrator, models))
-    return (*own, *(kept.same(("route", route.name), route) for route in chosen))
+    return kept.joined([*kept.cut(own), kept.tuple_of(kept.same(("route", route.name), route) for route in chosen)])
+
+
+def _of_models(fleet: Fleet, gateway: Gateway) -> tuple[Model, ...]:
+    if gateway.models == tuple(fleet.by_name):
+        return fleet.models  # of which the stretches are known
+    return tuple([fleet.by_name[name] for name in gateway.models])
+
+
+def _mirror(models: tuple[Model, ...]) -> bool:
+    return any(model.mirror is not None for model in models)
 
 
 def _named(orchestrator: Orchestrator, models: Mapping[str, Model]) -> tuple[str, ...]:
@@ -155,7 +164,7 @@ def _named(orchestrator: Orchestrator, models: Mapping[str, Model]) -> tuple[str
 
 def routes_about(fleet: Fleet, gateway: Gateway, names: Container[str]) -> tuple[Route, ...]:
     """Those of `routes` that lead or mirror to the models called `names`, without making the others."""
-    models = {model.name: model for model in fleet.models}
+    models = fleet.by_name
     asked_for = tuple(name for name in gateway.models if _concerns(models[name], names))
     found = routes(fleet, replace(gateway, models=asked_for))
     return tuple(route for route in found if any(model.name in names for model in _models_of(route)))

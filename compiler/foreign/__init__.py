@@ -40,7 +40,7 @@ class Native(NamedTuple):
 def native(files: Iterable[tuple[Mapped, ...]], kept: Kept, found: list[Diagnostic]) -> Native:
     """The documents of `files`, the foreign ones rewritten; reports what is wrong with those as they are written."""
     files = tuple(files)
-    if not any(kept.by(_foreign_kinds, file, _foreign_kinds, (file,)) for file in files):
+    if not any(kept.each(_has_foreign, files)):
         return Native(files, ())
     documents = tuple(chain.from_iterable(files))
     names = (_name(document, "Gateway") for document in documents)
@@ -64,11 +64,12 @@ def native(files: Iterable[tuple[Mapped, ...]], kept: Kept, found: list[Diagnost
     for orchestrator in orchestrators:
         if orchestrator.gateway is not None:
             own = _with_gateway(own, orchestrator.gateway)
-    return Native(tuple((each,) for each in _with_traffic(own, orchestrators, kept, found)), tuple(refused))
+    own = _with_traffic(own, orchestrators, kept, found)
+    return Native(tuple(kept.tuple_of((each,)) for each in own), tuple(refused))
 
 
-def _foreign_kinds(documents: tuple[Mapped, ...]) -> frozenset[str]:
-    return frozenset(kind for document in documents if (kind := _foreign_kind(document)) is not None)
+def _has_foreign(documents: tuple[Mapped, ...]) -> bool:
+    return any(_foreign_kind(document) is not None for document in documents)
 
 
 def _foreign_kind(document: Mapped) -> str | None:

@@ -34,9 +34,10 @@ def link(policies: Policies, kept: Kept | None = None, environment: str = "") ->
     fleet_tenants = tenants(policies, platform, kept, found)
     theirs = tenants_of_models(policies, fleet_tenants, kept, found)
     fleet_pools = pools(policies, platform, kept, found)
-    fleet_models = models(policies, platform, recovery, theirs, fleet_pools, kept, found)
-    fleet_models = with_rollouts(fleet_models, policies, platform, kept, found)
-    fleet_gateways = gateways(policies, platform, fleet_models, kept, found)
+    by_name = models(policies, platform, recovery, theirs, fleet_pools, kept, found)
+    by_name = with_rollouts(by_name, policies, platform, kept, found)
+    fleet_models = tuple(by_name.values())
+    fleet_gateways = gateways(policies, platform, fleet_models, by_name, kept, found)
     if policies.platform_known:
         check_namespaces(policies, platform, fleet_tenants, fleet_models, fleet_gateways, found)
     if not policies.complete:

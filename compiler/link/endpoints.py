@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import chain
 from operator import itemgetter
 
@@ -15,6 +16,8 @@ from compiler.link.names import disjoint
 
 Instances = tuple[tuple[str, Position], ...]
 """Address with port of each, and where it stands in policy."""
+Addresses = frozenset[str] | None
+"""Of several models; `None` when one of them comes twice."""
 
 
 def endpoints_of(policy: Policy[InferenceModel], version: Policy[InferenceModel]) -> list[tuple[int, EndpointSpec]]:
@@ -70,14 +73,15 @@ def instances_of(views: Iterable[Policy[InferenceModel]]) -> Instances:
     return tuple(dict.fromkeys(entries))
 
 
-def check_addresses(portions: Iterable[tuple[tuple[str, Instances], ...]], kept: Kept, found: list[Diagnostic]) -> None:
+def check_addresses(
+    portions: tuple[tuple[tuple[str, Instances], ...], ...], kept: Kept, found: list[Diagnostic]
+) -> None:
     """An instance belongs to one version of one model. `portions` of models by name."""
-    listed = tuple(portions)
-    addresses = [kept.of(_addresses, portion) for portion in listed]
-    if None not in addresses and disjoint([some for some in addresses if some is not None]):
+    addresses = kept.each(_addresses, portions)
+    if kept.folded("addresses", addresses, _distinct, partial(_still_distinct, addresses)):
         return
     taken: dict[str, tuple[str, Position]] = {}
-    for name, instances in sorted(chain.from_iterable(listed), key=itemgetter(0)):
+    for name, instances in sorted(chain.from_iterable(portions), key=itemgetter(0)):
         for address, place in instances:
             other, first = taken.setdefault(address, (name, place))
             if first != place:
@@ -86,8 +90,23 @@ def check_addresses(portions: Iterable[tuple[tuple[str, Instances], ...]], kept:
                 found.append(error("P208", place, said, f"first at {first}"))
 
 
-def _addresses(models: tuple[tuple[str, Instances], ...]) -> frozenset[str] | None:
-    """`None` when one of them comes twice."""
+def _distinct(portions: Sequence[Addresses]) -> bool:
+    known = [some for some in portions if some is not None]
+    return len(known) == len(portions) and disjoint(known)
+
+
+def _still_distinct(
+    portions: Sequence[Addresses], before: bool, gone: Sequence[Addresses], come: Sequence[Addresses]
+) -> bool | None:
+    """None where it takes a look at all of them to tell."""
+    if not (before and _distinct(come)):
+        return None
+    fresh = frozenset().union(*filter(None, come)).difference(*filter(None, gone))
+    others = [some for some in portions if some is not None and not any(some is one for one in come)]
+    return not fresh or all(map(fresh.isdisjoint, others)) or None
+
+
+def _addresses(models: tuple[tuple[str, Instances], ...]) -> Addresses:
     listed = [address for _, instances in models for address, _ in instances]
     found = frozenset(listed)
     return found if len(found) == len(listed) else None

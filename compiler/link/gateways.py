@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from compiler.decode import Policies, Policy
 from compiler.diagnostics import Diagnostic, Position, error, warning
@@ -17,7 +17,7 @@ from compiler.fleet import (
     Protocol,
     ServiceType,
     Target,
-    longest_context,
+    longest_of,
 )
 from compiler.fleet.names import SIDECAR
 from compiler.kept import Kept
@@ -41,30 +41,35 @@ BYTES_PER_TOKEN = 16
 
 
 def gateways(
-    policies: Policies, platform: Settings, models: tuple[Model, ...], kept: Kept, found: list[Diagnostic]
+    policies: Policies,
+    platform: Settings,
+    models: tuple[Model, ...],
+    by_name: Mapping[str, Model],
+    kept: Kept,
+    found: list[Diagnostic],
 ) -> tuple[Gateway, ...]:
-    by_name = {model.name: model for model in models}
     orchestrators = _orchestrators(policies, platform, by_name, kept, found)
     declared = tuple(policies.of(GatewayKind).values())
     _check_names(declared, found)
     _check_hosts(declared, found)
-    built = [_gateway(policy, platform, by_name, orchestrators, policies, kept, found) for policy in declared]
+    built = [_gateway(policy, platform, models, by_name, orchestrators, policies, kept, found) for policy in declared]
     if not policies.names[GatewayKind]:
-        built = [_implicit(platform, by_name, orchestrators.get(IMPLICIT), kept)]
+        built = [_implicit(platform, models, tuple(by_name), orchestrators.get(IMPLICIT), kept)]
     return tuple(built)
 
 
 def _gateway(
     policy: Policy[GatewayKind],
     platform: Settings,
-    models: Mapping[str, Model],
+    models: tuple[Model, ...],
+    by_name: Mapping[str, Model],
     orchestrators: Mapping[str, Orchestrator],
     policies: Policies,
     kept: Kept,
     found: list[Diagnostic],
 ) -> Gateway:
     spec, metadata = policy.body.spec, policy.body.metadata
-    names = tuple(sorted(spec.models)) if spec.models is not None else tuple(models)
+    names = tuple(by_name) if spec.models is None else tuple(sorted(spec.models))
     known = policies.names[InferenceModel]
     first: dict[str, Position] = {}
     for index, name in enumerate(spec.models or ()):
@@ -75,7 +80,7 @@ def _gateway(
             found.append(error("P204", place, f"model '{name}' twice, first at {first[name]}", "delete one"))
         first.setdefault(name, place)
     limit = spec.max_request_bytes
-    reachable = [models[name] for name in names if name in models]
+    reachable = models if spec.models is None else tuple([by_name[name] for name in names if name in by_name])
     return Gateway(
         name=metadata.name,
         namespace=metadata.namespace or platform.namespace,
@@ -95,7 +100,7 @@ def _gateway(
 
 
 def _implicit(
-    platform: Settings, models: Mapping[str, Model], orchestrator: Orchestrator | None, kept: Kept
+    platform: Settings, models: tuple[Model, ...], names: tuple[str, ...], orchestrator: Orchestrator | None, kept: Kept
 ) -> Gateway:
     spec = GatewaySpec()
     return Gateway(
@@ -103,17 +108,17 @@ def _implicit(
         namespace=platform.namespace,
         hosts=tuple(Host(host, platform.carrier(host)) for host in spec.hosts),
         listeners=tuple(Listener(listener.port, Protocol(listener.protocol), None) for listener in spec.listeners),
-        models=tuple(models),
+        models=names,
         orchestrator=orchestrator,
-        max_request_bytes=_request_bytes(models.values(), kept),
+        max_request_bytes=_request_bytes(models, kept),
         labels=(),
         annotations=(),
         origin=Position("built-in", 0, 0),
     )
 
 
-def _request_bytes(models: Iterable[Model], kept: Kept) -> int:
-    longest = max(kept.each(longest_context, zip(models)), default=0)
+def _request_bytes(models: tuple[Model, ...], kept: Kept) -> int:
+    longest = max(kept.stretches(longest_of, models), default=0)
     return max(LEAST_REQUEST_BYTES, BYTES_PER_TOKEN * longest)
 
 

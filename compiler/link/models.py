@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import chain
-from operator import itemgetter
 from typing import NamedTuple
 
+from compiler.by_name import by_name
 from compiler.catalogue import SLEEPING_ENGINES
-from compiler.decode import Policies, Policy
+from compiler.decode import Policies, Policy, Portion
 from compiler.diagnostics import BUILT_IN, Diagnostic, Position, error
 from compiler.fleet import Endpoint, Framework, Model, ModelType, Pool, Priority, Tenant, Version, Zones
 from compiler.kept import Kept
@@ -65,8 +64,18 @@ class _Linked(NamedTuple):
     """What of them does not fit the platform."""
 
 
-_More = tuple[Recovery | None, tuple[str, ...], Tenant | None]
-"""What other policies say of a model: its standbys, further names that it serves, and whose alone it is."""
+class _More(NamedTuple):
+    """What other policies say of a model."""
+
+    model: str
+    recovery: Recovery | None
+    names: tuple[str, ...]
+    """That it serves, beside its own."""
+    tenant: Tenant | None
+    """Whose alone it is."""
+
+
+_NO_MORE = _More("", None, (), None)
 
 
 def models(
@@ -77,57 +86,87 @@ def models(
     pools: Pools,
     kept: Kept,
     found: list[Diagnostic],
-) -> tuple[Model, ...]:
-    """`recovery` and `tenants` are those of each model, by its name."""
+) -> Mapping[str, Model]:
+    """By name, in order. `recovery` and `tenants` are those of each model."""
     names = served_names(policies, kept)
-    more: dict[str, _More] = {
-        name: kept.same(("more", name), (recovery.get(name), names.get(name, ()), tenants.get(name)))
+    more = {
+        name: kept.same(("more", name), _More(name, recovery.get(name), names.get(name, ()), tenants.get(name)))
         for name in {*recovery, *names, *tenants}
     }
-    portions = [(own, p.versions) for p in policies.portions if (own := p.policies.get(InferenceModel, ()))]
-    if sum(len(own) for own, _ in portions) != len(policies.of(InferenceModel)):
+    portions = policies.portions
+    if sum(kept.stretches(_count, portions)) != len(policies.of(InferenceModel)):
         # Without those whose name is another's.
-        portions = [(tuple(policies.of(InferenceModel).items()), tuple(policies.versions.items()))]
-    linked = []
-    for own, versions in portions:
-        theirs = tuple(more[name] for name, _ in own if name in more) if more else ()
-        slot = "linked", own[0][0]
-        linked.append(
-            kept.last(
-                slot, (own, versions, platform, pools, *theirs), _linked, (own, versions, more, platform, pools, kept)
-            )
+        portions = (
+            Portion(
+                {InferenceModel: tuple(policies.of(InferenceModel).items())},
+                tuple(policies.versions.items()),
+                {},
+                True,
+                (),
+                BUILT_IN,
+            ),
         )
-    for some in linked:
-        found.extend(some.found)
-        found.extend(some.unfit if policies.platform_known else ())
-    result = dict(chain.from_iterable([some.models for some in linked]))
-    for name in (name for some in linked for name in some.mirroring if name in result):
-        result[name] = _mirroring(result[name], policies, found)
-    check_addresses([some.instances for some in linked], kept, found)
-    return tuple(model for _, model in sorted(result.items(), key=itemgetter(0)))
+    linked = _all_linked(portions, more, platform, pools, kept)
+    found.extend(kept.chained(_found, linked))
+    found.extend(kept.chained(_unfit, linked) if policies.platform_known else ())
+    result = by_name(kept, "models", kept.chained(_models, linked))
+    mirroring = {n: _mirroring(result[n], policies, found) for n in kept.chained(_with_mirror, linked) if n in result}
+    check_addresses(kept.each(_instances, linked), kept, found)
+    return {**result, **mirroring} if mirroring else result
 
 
-def _linked(
-    own: tuple[tuple[str, Policy[InferenceModel]], ...],
-    versions: tuple[tuple[str, tuple[Policy[InferenceModel], ...]], ...],
-    more: Mapping[str, _More],
-    platform: Settings,
-    pools: Pools,
-    kept: Kept,
-) -> _Linked:
+def _all_linked(
+    portions: tuple[Portion, ...], more: Mapping[str, _More], platform: Settings, pools: Pools, kept: Kept
+) -> tuple[_Linked, ...]:
+    if not more:
+        return kept.each(_linked, portions, (), platform, pools, using=(kept,))
+    theirs = kept.each(_theirs, portions, kept.same("more", more), using=(kept,))
+    return kept.rows(_linked, zip(portions, theirs, strict=True), platform, pools, using=(kept,))
+
+
+def _theirs(portion: Portion, more: Mapping[str, _More], kept: Kept) -> tuple[_More, ...]:
+    return kept.tuple_of(more[name] for name, _ in portion.of(InferenceModel) if name in more)
+
+
+def _count(portions: tuple[Portion, ...]) -> int:
+    return sum(len(portion.of(InferenceModel)) for portion in portions)
+
+
+def _found(linked: _Linked) -> tuple[Diagnostic, ...]:
+    return linked.found
+
+
+def _unfit(linked: _Linked) -> tuple[Diagnostic, ...]:
+    return linked.unfit
+
+
+def _models(linked: _Linked) -> tuple[tuple[str, Model], ...]:
+    return linked.models
+
+
+def _with_mirror(linked: _Linked) -> tuple[str, ...]:
+    return linked.mirroring
+
+
+def _instances(linked: _Linked) -> tuple[tuple[str, Instances], ...]:
+    return linked.instances
+
+
+def _linked(portion: Portion, theirs: tuple[_More, ...], platform: Settings, pools: Pools, kept: Kept) -> _Linked:
+    own, more = portion.of(InferenceModel), {of_model.model: of_model for of_model in theirs}
     found: list[Diagnostic] = []
     unfit: list[Diagnostic] = []
     models: list[tuple[str, Model]] = []
     instances: list[tuple[str, Instances]] = []
-    views = dict(versions)
+    views = dict(portion.versions)
     for name, policy in own:
         alternatives = kept.reported(found, _alternatives, policy, views.get(name, ()))
-        recovery, more_names, tenant = more.get(name, (None, (), None))
+        _, recovery, more_names, tenant = more.get(name, _NO_MORE)
         if alternatives:
             pool = kept.reported(found, _pool, policy, alternatives, pools)
             parts = (policy, alternatives, platform, pool, recovery, more_names, tenant)
             models.append((name, kept.reported(unfit, _model, *parts)))
-        instances.append((name, kept.of(_instances, alternatives)))
+        instances.append((name, kept.of(_instances_of, alternatives)))
     mirroring = tuple(name for name, policy in own if policy.body.spec.traffic.mirror is not None)
     return _Linked(tuple(models), tuple(instances), mirroring, tuple(found), tuple(unfit))
 
@@ -139,7 +178,7 @@ def _pool(
     return pool_of(policy, has_gpus, pools, found)
 
 
-def _instances(alternatives: tuple[Alternative, ...]) -> Instances:
+def _instances_of(alternatives: tuple[Alternative, ...]) -> Instances:
     return instances_of([alternative.policy for alternative in alternatives])
 
 

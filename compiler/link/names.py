@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from compiler.decode import Policies, Policy, Portion
@@ -39,11 +39,18 @@ def check_names(policies: Policies, kept: Kept, found: list[Diagnostic]) -> None
 
 def _all_differ(policies: Policies, kept: Kept) -> bool:
     """Whether nothing can be wrong: what takes much longer is to say what is."""
-    taken = [kept.of(_taken, portion) for portion in policies.portions]
+    taken = kept.each(_taken, policies.portions, using=(kept,))
+    others = policies.of(ModelOrchestrator), policies.of(Gateway), policies.of(Tenant)
+    return kept.last("names differ", (*kept.cut(taken), *others), _differ, (taken, *others))
+
+
+def _differ(
+    taken: tuple[Taken, ...], orchestrators: Iterable[str], gateways: Collection[str], tenants: Collection[str]
+) -> bool:
     return (
         all(some.alone for some in taken)
-        and all(len({slug(name) for name in policies.of(kind)}) == len(policies.of(kind)) for kind in (Gateway, Tenant))
-        and disjoint([frozenset(policies.of(ModelOrchestrator)), *(some.by_clients for some in taken)])
+        and all(len({slug(name) for name in names}) == len(names) for names in (gateways, tenants))
+        and disjoint([frozenset(orchestrators), *(some.by_clients for some in taken)])
         and disjoint([some.slugs for some in taken])
         and disjoint([some.services for some in taken])
     )
@@ -53,8 +60,8 @@ def disjoint(sets: Sequence[frozenset[str]]) -> bool:
     return len(frozenset().union(*sets)) == sum(map(len, sets))
 
 
-def _taken(portion: Portion) -> Taken:
-    models: list[Policy[InferenceModel]] = [policy for _, policy in portion.policies.get(InferenceModel, ())]
+def _taken(portion: Portion, kept: Kept) -> Taken:
+    models = [policy for _, policy in portion.of(InferenceModel)]
     names = [name for policy in models for name in (policy.body.metadata.name, *policy.body.spec.aliases)]
     slugs = frozenset(slug(policy.body.metadata.name) for policy in models)
     services = [_service(policy.body.metadata.name, version) for policy in models for version in _versions(policy)]
@@ -65,7 +72,8 @@ def _taken(portion: Portion) -> Taken:
         and len(set(services)) == len(services)
         and not any(len(service) > longest or service.endswith(tiers) for service in services)
     )
-    return Taken(frozenset(names), slugs, frozenset(services), alone)
+    # Most edits leave them as they are.
+    return kept.same(("taken", portion.place), Taken(frozenset(names), slugs, frozenset(services), alone))
 
 
 def _check_model_names(policies: Policies, found: list[Diagnostic]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -29,12 +29,11 @@ ModelPolicy = Policy[InferenceModel]
 
 
 def with_rollouts(
-    models: tuple[Model, ...], policies: Policies, platform: Settings, kept: Kept, found: list[Diagnostic]
-) -> tuple[Model, ...]:
+    models: Mapping[str, Model], policies: Policies, platform: Settings, kept: Kept, found: list[Diagnostic]
+) -> Mapping[str, Model]:
     """`models`, those that a Rollout moves with it."""
     if not policies.of(RolloutKind):
         return models
-    linked = {model.name: model for model in models}
     moved: dict[str, Rollout] = {}
     first: dict[str, RolloutPolicy] = {}
     for policy in policies.of(RolloutKind).values():
@@ -48,13 +47,13 @@ def with_rollouts(
             found.append(error("P223", place, said, "one rollout a model"))
         else:
             first[name] = policy
-            if name in linked:  # else linking the model has said why not
+            if name in models:  # else linking the model has said why not
                 written = policies.of(InferenceModel)[name]
-                moved[name] = kept.reported(found, _rollout, policy, written, linked[name], platform)
+                moved[name] = kept.reported(found, _rollout, policy, written, models[name], platform)
     _check_standbys(first, policies, found)
     _check_slugs(policies, found)
-    result = tuple(kept.of(_moved, m, moved[m.name]) if m.name in moved else m for m in models)
-    _check_names(result, found)
+    result = {**models, **{name: kept.of(_moved, models[name], rollout) for name, rollout in moved.items()}}
+    _check_names(result.values(), found)
     return result
 
 
@@ -191,7 +190,7 @@ def _check_slugs(policies: Policies, found: list[Diagnostic]) -> None:
             found.append(error("P207", place, said, "names that differ in more than - and ."))
 
 
-def _check_names(models: tuple[Model, ...], found: list[Diagnostic]) -> None:
+def _check_names(models: Collection[Model], found: list[Diagnostic]) -> None:
     """What Flagger makes for a model must not be called as what another model has."""
     flaggers = {f"{slug(m.name)}{of}": m for m in models if m.is_flaggers for of in ("", "-primary", "-canary")}
     for model in models if flaggers else ():

@@ -19,14 +19,14 @@ def served_names(policies: Policies, kept: Kept) -> Mapping[str, tuple[str, ...]
         for model, names in _chosen(policy, policies):
             more.setdefault(model, set()).update(names)
     reached = {name: frozenset(names) for name, names in more.items()}
-    for name, mirror in (pair for portion in policies.portions for pair in kept.of(_mirrors, portion)):
+    for name, mirror in kept.chained(_mirrors, policies.portions):
         more.setdefault(mirror, set()).update(_own(models, name), reached.get(name, ()))
     return {name: tuple(sorted(names - _own(models, name))) for name, names in more.items()}
 
 
 def _mirrors(portion: Portion) -> tuple[tuple[str, str], ...]:
     """Models whose requests are mirrored, and to which."""
-    mirrors = ((name, policy.body.spec.traffic.mirror) for name, policy in portion.policies.get(InferenceModel, ()))
+    mirrors = ((name, policy.body.spec.traffic.mirror) for name, policy in portion.of(InferenceModel))
     return tuple((name, mirror.model) for name, mirror in mirrors if mirror is not None)
 
 

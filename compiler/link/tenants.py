@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from compiler.decode import Policies, Policy
+from compiler.decode import Policies, Policy, Portion
 from compiler.diagnostics import Diagnostic, Position, error
 from compiler.fleet import Gateway as FleetGateway
 from compiler.fleet import GpuQuota, Model, Tenant, slug
@@ -78,13 +78,12 @@ def tenants_of_models(
     by_name = {tenant.name: tenant for tenant in known}
     names = policies.names[TenantKind]
     result: dict[str, Tenant] = {}
-    for portion in policies.portions:
-        for asked in kept.of(_asked, portion.policies.get(InferenceModel, ())):
-            if asked.tenant not in names:
-                found.append(dangling("spec.tenant", "Tenant", asked.tenant, asked.place, names))
-            elif asked.tenant in by_name:
-                result[asked.model] = by_name[asked.tenant]
-                found.extend(_elsewhere(asked, by_name[asked.tenant]))
+    for asked in kept.chained(_asked, policies.portions):
+        if asked.tenant not in names:
+            found.append(dangling("spec.tenant", "Tenant", asked.tenant, asked.place, names))
+        elif asked.tenant in by_name:
+            result[asked.model] = by_name[asked.tenant]
+            found.extend(_elsewhere(asked, by_name[asked.tenant]))
     return result
 
 
@@ -99,7 +98,7 @@ class _Asked(NamedTuple):
     namespace_place: Position
 
 
-def _asked(models: tuple[tuple[str, Policy[InferenceModel]], ...]) -> tuple[_Asked, ...]:
+def _asked(portion: Portion) -> tuple[_Asked, ...]:
     return tuple(
         _Asked(
             name,
@@ -108,7 +107,7 @@ def _asked(models: tuple[tuple[str, Policy[InferenceModel]], ...]) -> tuple[_Ask
             policy.body.metadata.namespace,
             policy.at("metadata", "namespace"),
         )
-        for name, policy in models
+        for name, policy in portion.of(InferenceModel)
         if policy.body.spec.tenant is not None
     )
 

@@ -18,8 +18,8 @@ def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
         if any(host.carrier is not Carrier.ENVOY for host in gateway.hosts)
         for name in gateway.models
     }
-    models = [model for model in fleet.models if model.name in served] if served else []
-    return (finding for found in kept.each(_of_model, zip(models)) for finding in found)
+    models = tuple(model for model in fleet.models if model.name in served) if served else ()
+    return iter(kept.chained(_of_model, models))
 
 
 def _of_model(model: Model) -> tuple[Diagnostic, ...]:

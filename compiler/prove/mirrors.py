@@ -10,17 +10,19 @@ from compiler.fleet.routes import WHOLE, mirror_shares
 from compiler.kept import Kept
 
 
-def findings(fleet: Fleet, _: Kept) -> Iterator[Diagnostic]:
+def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
     """Of models. What share of requests a rule takes nobody says, so of a rule's mirror nothing can be counted."""
-    mirrored = [model for model in fleet.models if model.mirror is not None]
-    models = {model.name: model for model in fleet.models} if mirrored else {}
-    for model in mirrored:
+    for model in kept.chained(_mirrored, fleet.models):
         assert model.mirror is not None
         if model.expected_qps is None:
             said = f"{model.name}: the cost of its mirror needs expectedQps"
             yield warning("P407", model.mirror.origin, said, "expectedQps: {typical: …}")
         else:
-            yield warning("P436", model.mirror.origin, _cost(model, model.expected_qps, models))
+            yield warning("P436", model.mirror.origin, _cost(model, model.expected_qps, fleet.by_name))
+
+
+def _mirrored(model: Model) -> tuple[Model, ...]:
+    return () if model.mirror is None else (model,)
 
 
 def _cost(model: Model, expected: float, models: Mapping[str, Model]) -> str:

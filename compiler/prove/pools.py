@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 
 from compiler.diagnostics import Diagnostic, error, info, warning
 from compiler.fleet import Fleet, Model, Pool, SharingMode, weights_on_disk
@@ -20,11 +19,10 @@ _WITHOUT_WALLS = (SharingMode.TIME_SLICING, SharingMode.MPS)
 
 
 def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
-    if any(version.cold_start.preload for model in fleet.models for version in model.versions) or fleet.pools:
-        yield from chain.from_iterable(kept.each(_of_model, zip(fleet.models)))
+    yield from kept.chained(_of_model, fleet.models)
     if fleet.pools:
         by_pool: dict[str, list[Needs]] = defaultdict(list)
-        for model, own in zip(fleet.models, kept.each(needs, zip(fleet.models)), strict=True):
+        for model, own in zip(fleet.models, kept.each(needs, fleet.models), strict=True):
             if model.pool is not None:
                 by_pool[model.pool.name].extend(own)
         for pool in fleet.pools:

@@ -10,7 +10,7 @@ from compiler.kept import Kept
 
 
 def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
-    return (finding for found in kept.each(_of_model, zip(fleet.models)) for finding in found)
+    return iter(kept.chained(_of_model, fleet.models))
 
 
 def _of_model(model: Model) -> tuple[Diagnostic, ...]:

@@ -17,8 +17,7 @@ _WHOLE = 100
 
 
 def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
-    moved = [(model,) for model in fleet.models if model.rollout is not None]
-    return (finding for found in kept.each(_of_model, moved) for finding in found)
+    return iter(kept.chained(_of_model, fleet.models))
 
 
 def _of_model(model: Model) -> tuple[Diagnostic, ...]:

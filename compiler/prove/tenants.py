@@ -12,6 +12,8 @@ from compiler.kept import Kept
 
 
 def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
+    if not fleet.tenants:
+        return
     own = {model.name: model for model in fleet.models if model.tenant is not None}
     if not own:
         return
@@ -31,8 +33,8 @@ class _Asked(NamedTuple):
 
 def _quotas(tenants: Iterable[Tenant], models: Iterable[Model], kept: Kept) -> Iterator[Diagnostic]:
     asked: dict[str, list[tuple[Model, _Asked]]] = defaultdict(list)
-    listed = list(models)
-    for model, need in zip(listed, kept.each(_asked, zip(listed)), strict=True):
+    listed = tuple(models)
+    for model, need in zip(listed, kept.each(_asked, listed), strict=True):
         assert model.tenant is not None
         asked[model.tenant].append((model, need))
     for tenant in tenants:

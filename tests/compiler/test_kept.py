@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from compiler import kept as kept_module
 from compiler import source
+from compiler.by_name import by_name
+from compiler.diagnostics import Diagnostic, Position
 from compiler.kept import STRETCH, Kept
+from compiler.link.endpoints import check_addresses
 from compiler.pipeline import Compiled, compile_policies, manifests
 from xds.cache import Snapshots
 from xds.serve import TRANSLATION
@@ -227,11 +232,11 @@ def test_only_what_an_edit_touches_is_made_again() -> None:
 
     items, common = [[number] for number in range(3 * STRETCH)], "item "
     before = Kept()
-    first = before.each(make, zip(items), common)
+    first = before.each(make, tuple(items), common)
     items[STRETCH] = [1000]
     made.clear()
     after = Kept(before.closed())
-    second = after.each(make, zip(items), common)
+    second = after.each(make, tuple(items), common)
     assert made == [[1000]]
     assert [old for old, new in zip(first, second, strict=True) if old != new] == [first[STRETCH]]
     assert second[STRETCH] == "item [1000]"
@@ -242,26 +247,26 @@ def test_what_nobody_comes_to_any_more_is_forgotten_in_time(monkeypatch: pytest.
     made: list[object] = []
     items = [[number] for number in range(2 * STRETCH)]
     kept = Kept()
-    kept.each(made.append, zip(items))
+    kept.each(made.append, tuple(items))
     first = items[STRETCH]
     for number in range(50):
         kept = Kept(kept.closed())
         items[0] = [1000 + number]
-        kept.each(made.append, zip(items))
+        kept.each(made.append, tuple(items))
         results, named, _ = kept.closed().results()
         assert len(results) + len(named) < 2.5 * len(items)
     made.clear()
     kept = Kept(kept.closed())
     items[STRETCH] = [first[0]]
-    kept.each(made.append, zip(items))
+    kept.each(made.append, tuple(items))
     assert made == [items[STRETCH]], "the rest of a stretch that nobody has touched for long is still there"
 
 
 def test_the_same_parts_cut_at_other_places_are_other_items() -> None:
     kept = Kept()
     a, b, c, d = [1], [2], [3], [4]
-    assert kept.each(count, [(a, b, c), (d,)]) == [3, 1]
-    assert kept.each(count, [(a, b), (c, d)]) == [2, 2]
+    assert kept.rows(count, [(a, b, c), (d,)]) == (3, 1)
+    assert kept.rows(count, [(a, b), (c, d)]) == (2, 2)
 
 
 def count(*parts: object) -> int:
@@ -300,3 +305,143 @@ def test_an_equal_value_is_the_object_that_was_there_before() -> None:
     assert kept.same("name", first) is first
     assert Kept(kept.closed()).same("name", equal) is first
     assert kept.same("name", other) is other
+
+
+def by_way_of(kept: Kept, items: tuple[object, ...]) -> tuple[object, ...]:
+    """All that there is for long tuples, of one that is known by its stretches and of one that is not."""
+    singles = kept.each(str, items)
+    pairs = kept.chained(twice, singles)
+    return (
+        singles,
+        pairs,
+        kept.stretches(len, pairs),
+        kept.rows(count, [(item, item) for item in items]),
+        kept.folded("counted", pairs, Counter, lambda before, gone, come: before - Counter(gone) + Counter(come)),
+        kept.joined([kept.tuple_of(items[:3]), kept.tuple_of(items[3:])]),
+    )
+
+
+def twice(item: str) -> tuple[str, ...]:
+    return (item,) * (len(item) % 3)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_long_tuples_are_worked_through_as_if_for_the_first_time(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when results are forgotten, and when a run that fails lies in between."""
+    monkeypatch.setattr(kept_module, "LEAST_STALE", 50)
+    chance, kept = random.Random(seed), Kept()
+    items = [[number] for number in range(chance.choice([3, STRETCH, 5 * STRETCH + 2]))]
+    for _ in range(40):
+        for _ in range(chance.choice([0, 1, 1, 2, len(items)])):
+            at, edit = chance.randrange(len(items)), chance.random()
+            if edit < 0.8:
+                items[at] = [chance.randrange(2000)]
+            elif edit < 0.9:
+                items.insert(at, [chance.randrange(2000)])
+            elif len(items) > 2:
+                del items[at]
+        run = Kept(kept)
+        assert by_way_of(run, tuple(items)) == by_way_of(Kept(), tuple(items))
+        if chance.random() < 0.8:
+            kept = run.closed()
+
+
+def test_what_is_made_of_another_common_part_is_another_result() -> None:
+    items, kept = ([1], [2]), Kept()
+    for common in ("a", "b"):
+        kept = Kept(kept.closed())
+        assert kept.each(followed_by, items, common) == (f"[1]{common}", f"[2]{common}")
+
+
+def followed_by(item: list[int], common: str) -> str:
+    return f"{item}{common}"
+
+
+def test_a_result_follows_the_few_items_that_have_changed() -> None:
+    whole: list[int] = []
+
+    def total(items: tuple[list[int], ...]) -> int:
+        whole.append(len(items))
+        return sum(map(sum, items))
+
+    def followed(before: int, gone: Sequence[list[int]], come: Sequence[list[int]]) -> int:
+        assert (len(gone), len(come)) == (1, 1)
+        return before - sum(gone[0]) + sum(come[0])
+
+    items, kept = [[number] for number in range(10 * STRETCH)], Kept()
+    for value in range(5):
+        items[STRETCH] = [value]
+        kept = Kept(kept.closed())
+        assert kept.folded("total", tuple(items), total, followed) == sum(map(sum, items))
+    assert whole == [len(items)]
+
+
+def test_an_equal_value_is_still_the_same_object_after_others_were_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where what it is part of was not made again meanwhile."""
+    monkeypatch.setattr(kept_module, "LEAST_STALE", 5)
+
+    def make(item: list[int], kept: Kept) -> list[int]:
+        return kept.same(("parity", item[0] // 1000), kept.of(parity, item))
+
+    items, kept = [[1000 * number] for number in range(STRETCH)], Kept()
+    first = kept.each(make, tuple(items), using=(kept,))
+    for number in range(1, 50):
+        kept = Kept(kept.closed())
+        items[0] = [number]
+        kept.each(make, tuple(items), using=(kept,))
+    kept = Kept(kept.closed())
+    items[1] = [1002]
+    assert kept.each(make, tuple(items), using=(kept,))[1] is first[1]
+
+
+def parity(item: list[int]) -> list[int]:
+    return [item[0] % 2]
+
+
+def test_maps_by_name_follow_edits_and_the_first_of_a_name_counts() -> None:
+    chance, kept = random.Random(1), Kept()
+    pairs = [(f"m{number}", [number]) for number in range(3 * STRETCH)]
+    for _ in range(200):
+        at, edit = chance.randrange(len(pairs)), chance.random()
+        if edit < 0.7:
+            pairs[at] = pairs[at][0], [chance.randrange(2000)]
+        elif edit < 0.8:
+            pairs[at] = f"m{chance.randrange(len(pairs))}", [0]
+        elif edit < 0.9:
+            pairs.insert(at, (f"m{chance.randrange(len(pairs))}", [1]))
+        else:
+            del pairs[at]
+        kept = Kept(kept.closed())
+        found = by_name(kept, "models", tuple(pairs))
+        first = dict(reversed(pairs))
+        assert list(found.items()) == sorted(first.items())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_address_that_two_models_have_is_found_whatever_edit_gave_it_to_them(seed: int) -> None:
+    chance, kept = random.Random(seed), Kept()
+    addresses = [[f"10.0.{model}.{at}:80" for at in range(2)] for model in range(2 * STRETCH)]
+    for _ in range(60):
+        model, edit = chance.randrange(len(addresses)), chance.random()
+        if edit < 0.5:
+            addresses[model] = [f"10.1.{model}.{chance.randrange(250)}:80"]
+        elif edit < 0.8:
+            addresses[model] = [*addresses[chance.randrange(len(addresses))]]
+        elif edit < 0.9:
+            addresses[model] = ["10.2.0.1:80", "10.2.0.1:80"]
+        else:
+            addresses.pop(model)
+        portions = tuple(
+            ((f"m{number}", tuple((address, Position("a.yaml", number, at)) for at, address in enumerate(own))),)
+            for number, own in enumerate(addresses)
+        )
+        run, found, fresh = Kept(kept), list[Diagnostic](), list[Diagnostic]()
+        check_addresses(kept_as_before(portions, run), run, found)
+        check_addresses(portions, Kept(), fresh)
+        assert found == fresh
+        if not found:
+            kept = run.closed()
+
+
+def kept_as_before(portions: tuple[tuple[object, ...], ...], kept: Kept) -> Any:
+    return tuple(kept.same(("portion", at), portion) for at, portion in enumerate(portions))

@@ -16,6 +16,7 @@ from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
 from tests.envoy.poisoned import Arena, arena, spoiled
+from xds.snapshot import ResourceSet, ResourceType, resource
 from xds.soundness.constraints import unpacked
 
 VICTIM, VERSION, GATEWAY = "metadata: {name: victim}", '- name: "1.0"', "metadata: {name: public}"
@@ -121,17 +122,26 @@ def broken_header(found: Any) -> None:
     found[-1].response_headers_to_add.add(header={"key": "x-team", "value": "a\nb"})
 
 
-def domains(made: bytes) -> bytes:
-    table: Any = unpacked("envoy.config.route.v3.RouteConfiguration", made)
-    table.virtual_hosts.add().CopyFrom(table.virtual_hosts[0])
-    table.virtual_hosts[1].name = "second"
-    return bytes(table.SerializeToString(deterministic=True))
+def domains(made: ResourceSet) -> ResourceSet:
+    def change(table: Any) -> None:
+        table.virtual_hosts.add().CopyFrom(table.virtual_hosts[0])
+        table.virtual_hosts[1].name = "second"
+
+    return tables(made, change)
 
 
-def renamed(made: bytes) -> bytes:
-    table: Any = unpacked("envoy.config.route.v3.RouteConfiguration", made)
-    table.name = "private"
-    return bytes(table.SerializeToString(deterministic=True))
+def renamed(made: ResourceSet) -> ResourceSet:
+    return tables(made, lambda table: setattr(table, "name", "private"))
+
+
+def tables(made: ResourceSet, change: Callable[[Any], Any]) -> ResourceSet:
+    """Each changed in place."""
+    found = []
+    for of in made.values():
+        table: Any = unpacked(ResourceType.ROUTE, of.body)
+        change(table)
+        found.append(resource(of.name, table.SerializeToString(deterministic=True), of.origin, of.lines))
+    return ResourceSet(found)
 
 
 def no_chain(listener: Any) -> None:
@@ -213,8 +223,8 @@ HELD_BACK = (
     routes("broken regular expression", regex, "safe_regex.regex: missing ): (chat"),
     routes("header name of 20,000 bytes", long_header, "header.key: at most 16,384 long, not 20,000"),
     routes("header with a line break", broken_header, "header.value: the value of a header"),
-    Poison("domain twice", "routes.route_configuration", domains, "route", "public", GATEWAY, "each domain once"),
-    Poison("table by another name", "routes.route_configuration", renamed, "route", "public", GATEWAY, "'public', not"),
+    Poison("domain twice", "routes._table", domains, "route", "public", GATEWAY, "each domain once"),
+    Poison("table by another name", "routes._table", renamed, "route", "public", GATEWAY, "'public', not"),
     ports("listener without filters", no_chain, "filter_chains: at least 1, not 0"),
     ports("listener at the port of another", same_port, "address: an address of its own"),
     ports("filter that nobody has", filters(unknown_filter), "http_filters[2].typed_config: of a type that there is"),

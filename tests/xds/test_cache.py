@@ -74,6 +74,19 @@ def test_a_change_of_one_model_leaves_the_resources_of_others_the_same_objects(t
     assert after[ResourceType.CLUSTER] is before[ResourceType.CLUSTER]
 
 
+def test_a_route_table_shares_its_parts_with_those_of_other_groups_and_the_one_before(tmp_path: Path) -> None:
+    texts = [model(name) for name in ("chat", "code", "embed")]
+    snapshots = loaded(Snapshots(TRANSLATION), fleet(tmp_path, *texts))
+    gateway, sidecar = (snapshots.groups[name][ResourceType.ROUTE][name] for name in ("default", "sidecar"))
+    loaded(snapshots, fleet(tmp_path, model("chat", tail="  aliases: [talk]\n"), *texts[1:]))
+    after = snapshots.groups["default"][ResourceType.ROUTE]["default"]
+    shared = {id(part) for part in gateway.parts if len(part) > 10}
+    entries = 4  # the three, and of a request that names none: each a head and its routes
+    assert sum(id(part) in shared for part in sidecar.parts) == 2 * entries
+    assert sum(id(part) in shared for part in after.parts) == 2 * entries  # chat is still called so
+    assert after.version != gateway.version
+
+
 def test_a_resource_names_the_line_where_it_stands_now(tmp_path: Path) -> None:
     snapshots = loaded(Snapshots(TRANSLATION), fleet(tmp_path, model("chat")))
     before = snapshots.get(Group("default"))

@@ -16,7 +16,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from compiler.fleet import Model, slug
+from compiler.fleet import slug
 from xds.admin.stage_seconds import StageSeconds
 from xds.admin.standing import Standing
 from xds.snapshot import HeldBack, ResourceType
@@ -83,7 +83,7 @@ class Metrics:
             ["model", "version"],
             registry=registry,
         )
-        self._weights: dict[tuple[str, str], int] = {}
+        self._weights: Mapping[tuple[str, str], int] = {}
         self._envoys = Gauge(
             "turnout_envoys", "Envoys with a stream open, by how they stand", ["state"], registry=registry
         )
@@ -148,14 +148,9 @@ class Metrics:
         self._compile_seconds.observe(seconds)
         self._reloads.labels("ok" if ok else "failed").inc()
 
-    def serving(self, digest: str, models: Iterable[Model], commit: str = "") -> None:
+    def serving(self, digest: str, weights: Mapping[tuple[str, str], int], commit: str = "") -> None:
+        """`weights` are those of `Facts`."""
         self._policy.info({"digest": digest, "commit": commit})
-        weights = {
-            (model.name, version.name): version.weight
-            for model in models
-            if len(model.versions) > 1
-            for version in model.versions
-        }
         for model_name, version_name in self._weights.keys() - weights.keys():
             self._policy_weight.remove(slug(model_name), version_name)
         for (model_name, version_name), weight in weights.items():

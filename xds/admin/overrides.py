@@ -13,7 +13,7 @@ Document = dict[str, Any]
 
 def overrides(live: LiveState, fleet: Fleet | None) -> list[Document]:
     """Those in force, by model: live weights beside policy's."""
-    models = {} if fleet is None else {model.name: model for model in fleet.models}
+    models = {} if fleet is None else fleet.by_name
     return [override_with_policy(name, found, models.get(name)) for name, found in sorted(live.in_force.items())]
 
 

@@ -99,7 +99,7 @@ def _unknown_fields(asked: Mapping[Any, Any]) -> Iterator[Problem]:
 
 def _model(asked: Mapping[Any, Any], fleet: Fleet) -> tuple[Model | None, list[Problem]]:
     """The model that is asked for, and what is wrong with its name and its weights."""
-    models = {model.name: model for model in fleet.models}
+    models = fleet.by_name
     name = asked.get("model")
     model = models.get(name) if isinstance(name, str) else None
     weights = asked.get("weights")

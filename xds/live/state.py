@@ -104,11 +104,10 @@ def expire(state: LiveState, now: datetime) -> Step:
 
 def follow_policy(state: LiveState, fleet: Fleet, now: datetime) -> Step:
     """What is left of the overrides when `fleet` is what policy says."""
-    models = {model.name: model for model in fleet.models}
     left: dict[str, Override] = {}
     changes: list[Change] = []
     for name, override in state.overrides.items():
-        model = models.get(name)
+        model = fleet.by_name.get(name)
         if (gone := _gone(override, model)) or model is None:
             if not override.agreed:
                 changes.append(Change(What.ENDED, name, override, gone))

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,8 +40,9 @@ BURST = 1.0
 PAUSE = 0.1
 """Seconds without a change that end such a wait."""
 
-Fingerprint = frozenset[tuple[str, int, int, int]]
-"""Of each file: path, inode, size, and when it was last changed or put there, in nanoseconds."""
+Look = tuple[str, int, int, int]
+"""At a file: path, inode, size, and when it was last changed or put there, in nanoseconds."""
+Fingerprint = frozenset[Look]
 
 log = logging.getLogger(__name__)
 
@@ -118,30 +119,35 @@ def _position(root: Path) -> Position:
 
 
 def fingerprint(root: Path) -> Fingerprint:
-    return frozenset(_looks(root) if root.is_dir() else _look(root))
+    found: list[Look] = []
+    if root.is_dir():
+        _look_below(root, found)
+    else:
+        _look_at(root, found)
+    return frozenset(found)
 
 
-def _looks(folder: Path | str) -> Iterator[tuple[str, int, int, int]]:
-    """Of the policy files below `folder`. Those that go meanwhile are left out; the compiler will say so."""
+def _look_below(folder: Path | str, found: list[Look]) -> None:
+    """At the policy files below `folder`. Those that go meanwhile are left out; the compiler will say so."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    yield from _looks(entry.path)
+                    _look_below(entry.path, found)
                 elif entry.name.endswith((".yaml", ".yml")):
-                    yield from _look(entry)
+                    _look_at(entry, found)
     except OSError:
         return
 
 
-def _look(file: Path | os.DirEntry[str]) -> Iterator[tuple[str, int, int, int]]:
+def _look_at(file: Path | os.DirEntry[str], found: list[Look]) -> None:
     try:
         status = file.stat()
     except OSError:
         return
-    yield os.fspath(file), status.st_ino, status.st_size, status.st_ctime_ns
+    found.append((os.fspath(file), status.st_ino, status.st_size, status.st_ctime_ns))
 
 
 def _saved_at(changed: Fingerprint) -> float:

@@ -47,9 +47,10 @@ def _is_weight(value: Any) -> bool:
 
 def _splits(tables: ResourceSet, prefixes: Iterable[str]) -> Iterator[tuple[str, Split]]:
     """Of routes that have one of these prefixes, and some that have another: the rest is not taken apart."""
-    for table in tables.values():
+    wanted = tuple(prefix.encode() for prefix in prefixes)
+    for table in tables.values() if wanted else ():
         for tree in parts(table).trees:
-            contents = {of: None for prefix in prefixes for of in tree.routes.values() if prefix.encode() in of}
+            contents = {of: None for prefix in wanted for of in tree.routes.values() if prefix in of}
             for content in contents:
                 for route in routes_in(content):
                     yield from ((route.name, of) for of in CONSTRAINTS.examined(route).noted if isinstance(of, Split))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from compiler.kept import Kept
-from xds.snapshot import ResourceSet, ResourceType, Snapshot
+from xds.route_table import routes_of
+from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot
 from xds.soundness.constraints import Broken, Examined
 from xds.soundness.resources import CONSTRAINTS, Bound, Need, examined
-from xds.soundness.tables import Entry, Tree, entry_examined, frame_examined, parts, routes_in
+from xds.soundness.tables import Entry, Tree, frame_examined, parts, routes_examined, routes_in
 
 PLACEMENTS = 4096
 """Of which it is remembered what is wrong with their listeners."""
@@ -30,14 +31,15 @@ class Problem(NamedTuple):
     broken: Broken
 
 
-_Found = tuple[Place, Examined]
+class _Found(NamedTuple):
+    place: Place
+    of: Examined
 
 
-class _OfTree(NamedTuple):
-    """What there is to say of the routes of a virtual host."""
+class _Some(NamedTuple):
+    """What is wrong with some of many, and what all of them need."""
 
-    each: Mapping[str, Examined]
-    wrong: tuple[tuple[str, Broken], ...]
+    wrong: tuple[Problem, ...]
     needs: frozenset[Need]
 
 
@@ -46,8 +48,8 @@ class _Summary(NamedTuple):
 
     found: tuple[_Found, ...]
     """Of each; of a route table all but the routes in its hosts' trees."""
-    trees: tuple[tuple[Place, _OfTree], ...]
-    """Of each host, with a place in it."""
+    trees: tuple[tuple[Place, tuple[_Found, ...]], ...]
+    """Of each host, with a place in it; each entry's own place tells only its key."""
     wrong: tuple[Problem, ...]
     needs: Mapping[ResourceType, frozenset[str]]
 
@@ -82,41 +84,85 @@ class Examiner:
         return found
 
     def _summary(self, type_: ResourceType, resources: ResourceSet, group: str) -> _Summary:
+        kept = self._kept
         if type_ is not ResourceType.ROUTE:
-            each = self._kept.each(examined, zip(resources.values()), type_)
-            return _summary(tuple(zip([Place(type_, name) for name in resources], each, strict=True)))
-        found: list[_Found] = []
-        trees: list[tuple[Place, _OfTree]] = []
+            found = kept.each(_EXAMINED[type_], tuple(resources.values()))
+            return _summary(
+                ("needs", type_, group), found, (), kept.stretches(_SOME[type_], found, using=(kept,)), kept
+            )
+        frames: list[_Found] = []
+        trees: list[tuple[Place, tuple[_Found, ...]]] = []
+        some: list[_Some] = []
         for name, table in resources.items():
             frame, hosts = parts(table)
-            found.append((Place(type_, name), frame_examined(table, frame)))
+            # Of bytes that are no table there is no frame.
+            around = (table,) if frame is None else (frame,)
+            frames.append(_Found(Place(type_, name), kept.by(("frame", name), around, frame_examined, (table, frame))))
             for at, tree in enumerate(hosts):
-                trees.append((Place(type_, name, Entry(at, "")), self._of_tree(tree, (group, name, at))))
-        return _summary(tuple(found), tuple(trees))
+                host = Place(type_, name, Entry(at, ""))
+                entries = self._of_tree(tree)
+                trees.append((host, entries))
+                of_tree = kept.stretches(_SOME_ENTRIES, entries, using=(kept,))
+                some += [_Some(tuple(_within(host, problem) for problem in of.wrong), of.needs) for of in of_tree]
+        if frames:
+            some.append(_some_kept(tuple(frames), kept))
+        return _summary(("needs", type_, group), tuple(frames), tuple(trees), some, kept)
 
-    def _of_tree(self, tree: Tree, name: object) -> _OfTree:
+    def _of_tree(self, tree: Tree) -> tuple[_Found, ...]:
         if tree not in self._seen:
-            self._seen[tree] = self._kept.last(("examined", name), (tree,), _of_tree, (tree, self._kept))
-        found: _OfTree = self._seen[tree]
+            self._seen[tree] = self._kept.each(_entry_examined, tuple(tree.entries.values()))
+        found: tuple[_Found, ...] = self._seen[tree]
         return found
 
 
-def _summary(found: tuple[_Found, ...], trees: tuple[tuple[Place, _OfTree], ...] = ()) -> _Summary:
-    wrong = [Problem(place, broken) for place, examined in found for broken in examined.broken]
-    wrong += [Problem(_at(place, key), broken) for place, tree in trees for key, broken in tree.wrong]
-    every = {noted for _, of in found for noted in of.noted if noted.__class__ is Need}
+def _found(type_: ResourceType, resource: Resource) -> _Found:
+    return _Found(Place(type_, resource.name), examined(resource, type_))
+
+
+def _entry_examined(entry: Resource) -> _Found:
+    return _Found(Place(ResourceType.ROUTE, "", Entry(0, entry.name)), routes_examined(routes_of(entry)))
+
+
+def _some(found: tuple[_Found, ...]) -> _Some:
+    wrong = tuple(Problem(place, broken) for place, of in found for broken in of.broken)
+    return _Some(wrong, frozenset(noted for _, of in found for noted in of.noted if noted.__class__ is Need))
+
+
+def _some_kept(found: tuple[_Found, ...], kept: Kept) -> _Some:
+    """Most edits leave what is needed as it is."""
+    some = _some(found)
+    return some._replace(needs=kept.same(("needs", found[0].place), some.needs))
+
+
+_EXAMINED = {type_: partial(_found, type_) for type_ in ResourceType}
+_SOME = {type_: partial(_some_kept) for type_ in ResourceType}
+_SOME_ENTRIES = partial(_some_kept)
+"""Functions of their own, as it is by the function that `Kept` knows a long tuple."""
+
+
+def _summary(
+    name: object,
+    found: tuple[_Found, ...],
+    trees: tuple[tuple[Place, tuple[_Found, ...]], ...],
+    some: Iterable[_Some],
+    kept: Kept,
+) -> _Summary:
+    listed = list(some)
+    needs = tuple(of.needs for of in listed)
+    by_type = kept.last(name, needs, _by_type, (needs,))
+    return _Summary(found, trees, tuple(problem for of in listed for problem in of.wrong), by_type)
+
+
+def _by_type(several: Iterable[frozenset[Need]]) -> Mapping[ResourceType, frozenset[str]]:
     needs: dict[ResourceType, set[str]] = defaultdict(set)
-    for need in every.union(*(tree.needs for _, tree in trees)):
+    for need in frozenset().union(*several):
         needs[need.type].add(need.name)
-    return _Summary(found, trees, tuple(wrong), {type_: frozenset(names) for type_, names in needs.items()})
+    return {type_: frozenset(names) for type_, names in needs.items()}
 
 
-def _of_tree(tree: Tree, kept: Kept) -> _OfTree:
-    each = {key: entry_examined(content, kept) for key, content in tree.routes.items()}
-    wrong = tuple((key, broken) for key, found in each.items() for broken in found.broken)
-    return _OfTree(
-        each, wrong, frozenset([of for found in each.values() for of in found.noted if of.__class__ is Need])
-    )
+def _within(host: Place, problem: Problem) -> Problem:
+    assert problem.place.entry is not None
+    return Problem(_at(host, problem.place.entry.key), problem.broken)
 
 
 def _at(place: Place, key: str) -> Place:
@@ -135,9 +181,9 @@ def _missing(summary: _Summary, snapshot: Snapshot) -> Iterator[Problem]:
             if isinstance(need, Need) and need.name not in snapshot[need.type]:
                 yield _absent(place, need)
     for host, tree in summary.trees:
-        for key, of in tree.each.items():
-            if any(missing(of.noted, snapshot.sets)):
-                yield from _missing_in(_at(host, key), snapshot)
+        for (_, _, entry), of in tree:
+            if entry is not None and any(missing(of.noted, snapshot.sets)):
+                yield from _missing_in(_at(host, entry.key), snapshot)
 
 
 def _missing_in(place: Place, snapshot: Snapshot) -> Iterator[Problem]:
@@ -174,8 +220,9 @@ def listeners_are_sound(snapshot: Snapshot) -> bool:
 
 @lru_cache(PLACEMENTS)
 def _of_listeners(listeners: ResourceSet) -> _Summary:
-    each = (examined(listener, ResourceType.LISTENER) for listener in listeners.values())
-    return _summary(tuple(zip([Place(ResourceType.LISTENER, name) for name in listeners], each, strict=True)))
+    found = tuple(_found(ResourceType.LISTENER, listener) for listener in listeners.values())
+    some = _some(found)
+    return _Summary(found, (), some.wrong, _by_type([some.needs]))
 
 
 def _in_the_way(found: Iterable[_Found], snapshot: Snapshot, before: Snapshot | None) -> Iterator[Problem]:

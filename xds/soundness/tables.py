@@ -7,18 +7,18 @@ bad routes are no reason to hold back another's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from compiler.kept import Kept
-from xds.snapshot import Resource, ResourceType, resource
+from xds.route_table import ROUTE_LIST, RouteTable, entry, routes_of, with_others
+from xds.snapshot import Resource, ResourceSet, ResourceType, resource
 from xds.soundness.constraints import Examined, unpacked
 from xds.soundness.resources import CONSTRAINTS, misnamed
+from xds.wire import Frame
 
 MATCHER_TREE = "type.googleapis.com/xds.type.matcher.v3.Matcher.MatcherTree"
-ROUTE_LIST = "type.googleapis.com/envoy.config.route.v3.RouteList"
 
 
 class Entry(NamedTuple):
@@ -33,10 +33,12 @@ class Entry(NamedTuple):
 class Tree:
     """The routes of one virtual host by name, a RouteList each. The same object for hosts that have the same."""
 
-    __slots__ = ("routes",)
+    def __init__(self, entries: ResourceSet) -> None:
+        self.entries = entries
 
-    def __init__(self, routes: Mapping[str, bytes]) -> None:
-        self.routes = routes
+    @cached_property
+    def routes(self) -> Mapping[str, bytes]:
+        return {name: routes_of(of) for name, of in self.entries.items()}
 
 
 class Parts(NamedTuple):
@@ -56,6 +58,8 @@ NO_TABLE = Parts(None, ())
 @lru_cache(16)
 def parts(table: Resource) -> Parts:
     """The tables of today are asked for by everyone who looks into one."""
+    if isinstance(table, RouteTable):
+        return Parts(_frame(table.around, next(iter(table.entries), None)), (_tree(table.entries),))
     try:
         frame: Any = unpacked(ResourceType.ROUTE, table.body)
     except DecodeError:
@@ -63,9 +67,22 @@ def parts(table: Resource) -> Parts:
     return Parts(frame, tuple(map(_taken_out, frame.virtual_hosts)))
 
 
+@lru_cache(16)
+def _frame(around: Frame, first: str | None) -> Any:
+    """With the entry called `first` alone."""
+    left = () if first is None else entry(first, b"").parts
+    return unpacked(ResourceType.ROUTE, b"".join(around.around(*left)))
+
+
+@lru_cache(16)
+def _tree(entries: ResourceSet) -> Tree:
+    """Gateways that see the same have the same."""
+    return Tree(entries)
+
+
 def _taken_out(host: Any) -> Tree:
     """Its routes, which it loses."""
-    tree = _tree(host.matcher.matcher_tree.SerializeToString())
+    tree = _parsed(host.matcher.matcher_tree.SerializeToString())
     entries = entries_of(host)
     first = next(iter(tree.routes), None)
     if first is not None and len(tree.routes) == len(entries):
@@ -81,11 +98,13 @@ def _taken_out(host: Any) -> Tree:
 
 
 @lru_cache(16)
-def _tree(content: bytes) -> Tree:
-    """By all that is in it: gateways that see the same have the same."""
+def _parsed(content: bytes) -> Tree:
+    """By all that is in it."""
     found: Any = unpacked(MATCHER_TREE, content)
     entries = found.exact_match_map.map.items()
-    return Tree({key: box.value for key, match in entries if (box := _box(match)).type_url == ROUTE_LIST})
+    return Tree(
+        ResourceSet(entry(key, box.value) for key, match in entries if (box := _box(match)).type_url == ROUTE_LIST)
+    )
 
 
 def entries_of(host: Any) -> Any:
@@ -105,11 +124,6 @@ def frame_examined(table: Resource, frame: Any) -> Examined:
     return Examined((*found.broken, *misnamed(frame, table, ResourceType.ROUTE)), found.noted)
 
 
-def entry_examined(routes: bytes, kept: Kept) -> Examined:
-    """Found again by the bytes, of which most are those of the run before."""
-    return kept.by(("routes", routes), (), routes_examined, (routes,))
-
-
 def routes_examined(routes: bytes) -> Examined:
     found = CONSTRAINTS.content(ROUTE_LIST, routes)
     return Examined(found.broken, tuple(dict.fromkeys(found.noted)))
@@ -126,12 +140,15 @@ def routes_in(routes: bytes) -> tuple[Any, ...]:
 
 def with_entries(table: Resource, changed: Mapping[Entry, bytes | None]) -> Resource:
     """`table` with other routes at some entries, or with fewer entries."""
+    if isinstance(table, RouteTable):
+        others = [entry(at.key, routes) for at, routes in changed.items() if routes is not None]
+        return with_others(table, others, [at.key for at, routes in changed.items() if routes is None])
     message: Any = unpacked(ResourceType.ROUTE, table.body)
-    for entry, routes in changed.items():
-        entries = entries_of(message.virtual_hosts[entry.host])
+    for at, routes in changed.items():
+        entries = entries_of(message.virtual_hosts[at.host])
         if routes is None:
-            entries.pop(entry.key, None)
+            entries.pop(at.key, None)
         else:
-            box = _box(entries[entry.key])
+            box = _box(entries[at.key])
             box.type_url, box.value = ROUTE_LIST, routes
-    return resource(table.name, message.SerializeToString(deterministic=True), table.origin, table.parts)
+    return resource(table.name, message.SerializeToString(deterministic=True), table.origin, table.lines)

@@ -7,12 +7,14 @@ nobody has asked for yet. The resources are there when a newer compiler no longe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 from compiler.diagnostics import Position
+from compiler.kept import Kept
 from xds.snapshot import NOTHING, Resource, ResourceSet, ResourceType, Snapshot, digest
 
 Document = dict[str, Any]
@@ -39,51 +41,71 @@ class Contents:
     """What last goods are kept as. Of one after the other, only what has changed is made anew."""
 
     def __init__(self) -> None:
-        self._listings: dict[int, tuple[ResourceSet, str, bytes]] = {}
-        """By the identity of the set: of two equal ones, the resources may stand at different lines of policy."""
-        self._texts: dict[str, tuple[str, str, bytes]] = {}
+        self._kept = Kept()
 
     def of(self, good: LastGood) -> tuple[Document, dict[str, bytes]]:
         """What says which contents there are, and these by their hashes."""
         contents: dict[str, bytes] = {}
-        listings, self._listings = self._listings, {}
-        texts, self._texts = self._texts, {}
-        files = [[name, self._text(name, text, texts, contents)] for name, text in good.files]
+        kept = Kept(self._kept)
         manifest = {
             "digest": good.digest,
             "environment": good.environment,
-            "files": _added(_json(files), contents),
+            "files": _added(_listing(kept.rows(_file, good.files)), contents),
             "groups": {
-                name: {type_.label: self._listing(found[type_], listings, contents) for type_ in ResourceType}
+                name: {type_.label: _added(_set(found[type_], kept), contents) for type_ in ResourceType}
                 for name, found in sorted(good.groups.items())
             },
             "listeners": {name: list(order) for name, order in sorted(good.listeners.items())},
             "served_as": dict(sorted(good.served_as.items())),
         }
+        self._kept = kept.closed()
         return manifest, contents
 
-    def _listing(
-        self, resources: ResourceSet, before: dict[int, tuple[ResourceSet, str, bytes]], contents: dict[str, bytes]
-    ) -> str:
-        key = id(resources)
-        if key not in self._listings:
-            found = before.get(key)
-            if found is None:
-                listing = _json([[r.name, r.version, *_place(r.origin)] for r in resources.values()])
-                found = resources, digest(listing), listing
-            self._listings[key] = found
-            contents[found[1]] = found[2]
-            contents.update((resource.version, resource.body) for resource in resources.values())
-        return self._listings[key][1]
 
-    def _text(self, name: str, text: str, before: dict[str, tuple[str, str, bytes]], contents: dict[str, bytes]) -> str:
-        found = before.get(name)
-        if found is None or found[0] is not text:
-            body = text.encode()
-            found = text, digest(body), body
-        self._texts[name] = found
-        contents[found[1]] = found[2]
-        return found[1]
+class _Row(NamedTuple):
+    """One of a listing."""
+
+    text: bytes
+    contents: tuple[tuple[str, bytes], ...]
+    """That it names, by their hashes."""
+
+
+class _Listing(NamedTuple):
+    name: str
+    contents: Mapping[str, bytes]
+    """Itself, and all that it names."""
+
+
+def _file(name: str, text: str) -> _Row:
+    part = _part(text.encode())
+    return _Row(_json([name, part[0]]), (part,))
+
+
+def _set(resources: ResourceSet, kept: Kept) -> _Listing:
+    """By the identity of the set: of two equal ones, the resources may stand at different lines of policy."""
+    return kept.by("set", (resources,), lambda: _listing(kept.each(_row, tuple(resources.values()), using=(kept,))), ())
+
+
+def _row(resource: Resource, kept: Kept) -> _Row:
+    """Most parts of a route table are those of the table before."""
+    parts = kept.each(_part, resource.parts)
+    place = resource.origin.file, resource.origin.line, resource.origin.column
+    return _Row(_json([resource.name, resource.version, [name for name, _ in parts], *place]), parts)
+
+
+def _part(content: bytes) -> tuple[str, bytes]:
+    return digest(content), content
+
+
+def _listing(rows: Sequence[_Row]) -> _Listing:
+    listing = b"[" + b",".join([row.text for row in rows]) + b"]"
+    name = digest(listing)
+    return _Listing(name, dict(chain([(name, listing)], chain.from_iterable([row.contents for row in rows]))))
+
+
+def _added(listing: _Listing, contents: dict[str, bytes]) -> str:
+    contents.update(listing.contents)
+    return listing.name
 
 
 def last_good(manifest: Document, since: datetime, contents: Mapping[str, bytes]) -> LastGood:
@@ -107,18 +129,10 @@ def last_good(manifest: Document, since: datetime, contents: Mapping[str, bytes]
 
 
 def _resources(listing: Iterable[list[Any]], contents: Mapping[str, bytes]) -> ResourceSet:
-    found = ((name, version, Position(*place)) for name, version, *place in listing)
-    return ResourceSet(Resource(name, version, contents[version], origin) for name, version, origin in found)
-
-
-def _place(origin: Position) -> tuple[str, int, int]:
-    return origin.file, origin.line, origin.column
-
-
-def _added(content: bytes, contents: dict[str, bytes]) -> str:
-    name = digest(content)
-    contents[name] = content
-    return name
+    return ResourceSet(
+        Resource(name, version, tuple(contents[part] for part in parts), Position(*place))
+        for name, version, parts, *place in listing
+    )
 
 
 def _json(found: object) -> bytes:

@@ -19,7 +19,7 @@ from xds.store.last_good import Contents, Document, LastGood, last_good
 from xds.store.packs import pack, unpack
 from xds.store.whole import write_whole
 
-VERSION = 1
+VERSION = 2
 """Of the form of manifests; another one is not read."""
 MOST_PACKS = 16
 """From so many on all is put into a single one again."""

@@ -144,12 +144,12 @@ def _entry(type_: ResourceType, name: str, standing: Standing, contents: Content
     )
     if standing.resource is not None:
         entry.version_info = standing.resource.version
-        if contents is not None and standing.resource.body:
+        if contents is not None and standing.resource.parts:
             entry.xds_config.CopyFrom(contents(type_, standing.resource))
     if standing.refusal is not None:
         refused = standing.refusal.resource
         entry.error_state.details = standing.refusal.detail
         entry.error_state.version_info = refused.version
-        if contents is not None and refused.body:
+        if contents is not None and refused.parts:
             entry.error_state.failed_configuration.CopyFrom(contents(type_, refused))
     return entry

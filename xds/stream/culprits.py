@@ -18,7 +18,7 @@ OF_MODELS = "model/"
 def culprit(refused: Resource, good: Resource | None) -> tuple[str, Position] | None:
     """Its name and policy line; `None` where several may be, or none: of a resource that is no table, without the one
     before, or with other changes than of routes."""
-    if not refused.parts or good is None or not good.body:
+    if not refused.lines or good is None or not good.parts:
         return None
     now, then = parts(refused).routes, parts(good).routes
     if _rest(parts(refused).frame) != _rest(parts(good).frame):
@@ -26,7 +26,7 @@ def culprit(refused: Resource, good: Resource | None) -> tuple[str, Position] | 
     lists = [(content, then.get(entry, b"")) for entry, content in now.items() if then.get(entry) != content]
     names = set().union(*(_changed(*pair) for pair in lists))
     suspected = {name for name in names if name.startswith(OF_MODELS)} or names
-    lines = dict(refused.parts)
+    lines = dict(refused.lines)
     return next(((name, lines[name]) for name in suspected if name in lines), None) if len(suspected) == 1 else None
 
 

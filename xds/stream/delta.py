@@ -12,6 +12,7 @@ from xds.stream.node import node
 from xds.stream.state import Request, StreamState, reason, subscribed
 from xds.stream.subscription import NO_NAMES, WILDCARD, Subscription, claimed, shared_names
 from xds.stream.update import Update
+from xds.wire import before_packed, delimited, tag
 
 
 def decoded(raw: bytes) -> Request:
@@ -35,10 +36,15 @@ def encoded(update: Update) -> bytes:
         nonce=update.nonce,
         removed_resources=update.removed,
     )
+    parts = [message.SerializeToString(deterministic=True)]
     for resource in update.resources:
-        box = message.resources.add(name=resource.name, version=resource.version).resource
-        box.type_url, box.value = update.type, resource.body
-    return bytes(message.SerializeToString(deterministic=True))
+        # To put a route table into a message, and that into another, would copy megabytes several times.
+        size = sum(map(len, resource.parts))
+        head = before_packed(update.type, size)
+        named = delimited(1, resource.version.encode()) + delimited(3, resource.name.encode())
+        own = named + tag(2, len(head) + size) + head
+        parts += (tag(2, len(own) + size), own, *resource.parts)
+    return b"".join(parts)
 
 
 def received(state: StreamState, type_: ResourceType, request: Request) -> StreamState:

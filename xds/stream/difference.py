@@ -40,7 +40,7 @@ class Claim(ResourceSet):
 
 def gathered(resources: Iterable[Resource]) -> ResourceSet:
     found = tuple(resources)
-    return ResourceSet(found) if all(resource.body for resource in found) else Claim(found)
+    return ResourceSet(found) if all(resource.parts for resource in found) else Claim(found)
 
 
 SAME = Difference(frozenset(), frozenset())
@@ -52,6 +52,8 @@ def difference(old: ResourceSet, new: ResourceSet) -> Difference:
 
 @lru_cache(KEPT)
 def _difference(old: ResourceSet, new: ResourceSet) -> Difference:
+    if new.step is not None and new.step.version == old.version:
+        return Difference(new.step.changed, new.step.removed)
     before, after = old.by_name, new.by_name
     # Most are the same objects, which is found out without a line of Python for each.
     others = frozenset(name for name, _ in after.items() - before.items())
@@ -73,8 +75,10 @@ def moved(base: ResourceSet, towards: ResourceSet, names: frozenset[str]) -> Res
 
 @lru_cache(KEPT)
 def _moved(base: ResourceSet, towards: ResourceSet, names: frozenset[str]) -> ResourceSet:
-    kept = (resource for name, resource in base.items() if name not in names)
-    return gathered((*kept, *(towards[name] for name in names if name in towards)))
+    there = [towards[name] for name in names if name in towards]
+    if not (isinstance(base, Claim) or isinstance(towards, Claim)):
+        return base.having(there, without=[name for name in names if name in base and name not in towards])
+    return gathered((*(resource for name, resource in base.items() if name not in names), *there))
 
 
 def _version(resources: ResourceSet, name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from envoy.config.endpoint.v3 import endpoint_pb2
@@ -13,6 +14,7 @@ from xds.stream.node import node
 from xds.stream.state import Request, StreamState, reason, subscribed
 from xds.stream.subscription import WILDCARD, Subscription, shared_names
 from xds.stream.update import Update
+from xds.wire import before_packed, tag
 
 
 def decoded(raw: bytes) -> Request:
@@ -30,18 +32,23 @@ def decoded(raw: bytes) -> Request:
 
 def encoded(update: Update) -> bytes:
     message = discovery_pb2.DiscoveryResponse(type_url=update.type, version_info=update.version, nonce=update.nonce)
-    for resource in update.resources:
-        message.resources.add(type_url=update.type, value=resource.body)
-    if update.type is ResourceType.RUNTIME:
-        for name in update.removed:
-            # A layer that is left out keeps its old values.
-            message.resources.add(type_url=update.type, value=_empty_layer(name))
-    if update.type is ResourceType.ENDPOINT:
-        for name in update.removed:
+    parts = [message.SerializeToString(deterministic=True)]
+    for body in (*(resource.parts for resource in update.resources), *_in_place_of(update)):
+        # To put a route table into a message, and that into another, would copy megabytes several times.
+        size = sum(map(len, body))
+        head = before_packed(update.type, size)
+        parts += (tag(2, len(head) + size), head, *body)
+    return b"".join(parts)
+
+
+def _in_place_of(update: Update) -> Iterator[tuple[bytes]]:
+    """What is sent for names that are no longer there, where leaving them out would mean nothing."""
+    for name in update.removed:
+        if update.type is ResourceType.RUNTIME:
+            yield (_empty_layer(name),)  # one that is left out keeps its old values
+        elif update.type is ResourceType.ENDPOINT:
             # Its cluster would wait for ever.
-            empty = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
-            message.resources.add(type_url=update.type, value=empty.SerializeToString(deterministic=True))
-    return bytes(message.SerializeToString(deterministic=True))
+            yield (endpoint_pb2.ClusterLoadAssignment(cluster_name=name).SerializeToString(deterministic=True),)
 
 
 def _empty_layer(name: str) -> bytes:

@@ -66,6 +66,8 @@ class Subscription:
     """In the order of sending, each with a nonce of its own."""
     nonce: str = ""
     """Of the last response."""
+    named: str = ""
+    """The nonce that the client has named last: those of the requests that are on their way are this one or later."""
     sent: str = ""
     """Version of the last response."""
     acknowledged: str = ""
@@ -120,7 +122,8 @@ class Subscription:
 
     def answered(self, nonce: str, error: str | None) -> Subscription:
         """A nonce that no outstanding response has is an old one, or another stream's, and means nothing."""
-        return self.accepted(nonce) if error is None else self.rejected(nonce, error)
+        sub = replace(self, named=nonce) if nonce and nonce != self.named else self
+        return sub.accepted(nonce) if error is None else sub.rejected(nonce, error)
 
     def superseding(self, nonce: str, *, refused: bool) -> Subscription:
         """The answer to a response of that nonce comes in place of those to the responses before it: if it is refused,
@@ -138,7 +141,7 @@ class Subscription:
 
     def unused(self, nonce: str) -> str:
         """`nonce`, or one like it where a client could take an answer to one response for an answer to another."""
-        used = {self.nonce, *(batch.nonce for batch in self.outstanding)}
+        used = {self.nonce, self.named, *(batch.nonce for batch in self.outstanding)}
         return next(free for free in chain((nonce,), (f"{nonce}-{again}" for again in count(2))) if free not in used)
 
     def accepted(self, nonce: str) -> Subscription:
@@ -217,4 +220,4 @@ def shared_names(names: frozenset[str]) -> frozenset[str]:
 @lru_cache(64)
 def claimed(versions: frozenset[tuple[str, str]]) -> Claim:
     """What a client says it has. Shared: after a restart of the server a thousand clients say the same."""
-    return Claim(Resource(name, version, b"", Position("", 0, 0)) for name, version in versions)
+    return Claim(Resource(name, version, (), Position("", 0, 0)) for name, version in versions)

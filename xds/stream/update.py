@@ -93,10 +93,8 @@ def _next_clusters(state: StreamState, snapshot: Snapshot) -> Step | None:
     if state.whole(ResourceType.CLUSTER) and (before.suspects or before.refused):
         # Of a list that it refused an Envoy has applied what was good, which this one may take back.
         sent = frozenset(resource.name for resource in update.resources)
-    asked, source = assignments.select(sent), _source(ResourceType.ENDPOINT, assignments, snapshot)
-    # One that is refused is in no source, and said to be absent where the cluster would wait for it.
-    owed = _split(source, asked)[0] | _split(snapshot[ResourceType.ENDPOINT], asked)[0]
-    owing = replace(assignments, owed=assignments.owed | owed)
+    # One that there is none of is said to be absent where the cluster would wait for it.
+    owing = replace(assignments, owed=assignments.owed | assignments.select(sent))
     return update, after.having(ResourceType.ENDPOINT, owing)
 
 
@@ -299,7 +297,7 @@ def _all_names(resources: ResourceSet) -> frozenset[str]:
 @lru_cache(64)
 def _split(resources: ResourceSet, names: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
     """`names` that there are bodies of, and the others."""
-    present = frozenset(name for name in names if name in resources and resources[name].body)
+    present = frozenset(name for name in names if name in resources and resources[name].parts)
     return (names, NO_NAMES) if len(present) == len(names) else (present, names - present)
 
 

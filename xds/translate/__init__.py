@@ -5,9 +5,6 @@ All decisions have been taken before; what stands here is only written down in E
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import chain
-from operator import itemgetter
 from typing import NamedTuple
 
 from compiler.fleet import Backend, Fleet, Gateway, Route
@@ -24,6 +21,7 @@ from xds.translate.group import Group, Placement, group_gateway, group_names, pl
 from xds.translate.listeners import listeners
 from xds.translate.routes import route_configurations
 from xds.translate.runtime import runtime
+from xds.translate.together import together
 from xds.translate.tracing import collector_resource
 
 __all__ = ["Group", "Placement", "group_names", "layer", "place", "placement", "served_as", "snapshot"]
@@ -83,8 +81,7 @@ def _with_collector(clusters: ResourceSet, fleet: Fleet, gateway: Gateway, kept:
     if tracing is None or not gateway.hosts:
         return clusters
     collector = kept.same("collector", collector_resource(tracing), alike)
-    every = (*clusters.values(), collector)
-    return kept.last(("with collector", gateway.name), (clusters, collector), ResourceSet, (every,))
+    return kept.last(("with collector", gateway.name), (clusters, collector), clusters.having, ((collector,),))
 
 
 class _Reached(NamedTuple):
@@ -103,19 +100,25 @@ class _AllReached(NamedTuple):
 
 
 def _all_reached(view: int, routes: tuple[Route, ...], traced: bool, kept: Kept) -> _AllReached:
-    reached = kept.each(_reached, zip(routes), traced, using=(kept,))
+    reached = kept.each(_reached, routes, traced, using=(kept,))
     # Of two load assignments for one cluster the second counts: of one in an aggregate.
-    assignments = sorted([(found.in_aggregate, found.load_assignments) for found in reached], key=itemgetter(0))
+    alone, in_aggregates = (kept.cut(kept.chained(of, reached)) for of in (_alone, _in_aggregate))
     return _AllReached(
-        _together(("clusters", view), chain.from_iterable([found.clusters for found in reached]), kept),
-        _together(("load assignments", view), chain.from_iterable([found for _, found in assignments]), kept),
+        together(("clusters", view), kept.chained(_clusters, reached), kept),
+        together(("load assignments", view), kept.joined([*alone, *in_aggregates]), kept),
     )
 
 
-def _together(name: object, resources: Iterable[Resource], kept: Kept) -> ResourceSet:
-    """Several routes may lead to one cluster, which is one resource then."""
-    found = tuple(dict.fromkeys(resources))
-    return kept.last(name, found, ResourceSet, (found,))
+def _clusters(reached: _Reached) -> tuple[Resource, ...]:
+    return reached.clusters
+
+
+def _alone(reached: _Reached) -> tuple[Resource, ...]:
+    return () if reached.in_aggregate else reached.load_assignments
+
+
+def _in_aggregate(reached: _Reached) -> tuple[Resource, ...]:
+    return reached.load_assignments if reached.in_aggregate else ()
 
 
 def _reached(route: Route, traced: bool, kept: Kept) -> _Reached:

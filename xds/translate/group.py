@@ -75,11 +75,13 @@ def _tenant(name: str) -> str | None:
 
 def _sidecar(fleet: Fleet, tenant: str | None) -> Gateway:
     first = fleet.gateways[0]
-    models = tuple(model.name for model in fleet.models if model.tenant in (None, tenant))
+    models = tuple(fleet.by_name)
+    if fleet.tenants:
+        models = tuple([model.name for model in fleet.models if model.tenant in (None, tenant)])
     orchestrators = {gateway.orchestrator for gateway in fleet.gateways if gateway.orchestrator is not None}
     # With several nobody has said which of them chooses for a sidecar's client; nor may one choose what is another's.
     orchestrator = orchestrators.pop() if len(orchestrators) == 1 else None
-    if orchestrator is not None and not orchestrator.leads_to <= set(models):
+    if orchestrator is not None and not orchestrator.leads_to.issubset(models):
         orchestrator = None
     return Gateway(
         name=SIDECAR,

@@ -28,34 +28,6 @@ def message_resource(name: str, message: Message, origin: Position) -> Resource:
     return resource(name, message.SerializeToString(deterministic=True), origin)
 
 
-def with_field(message: Message, field: str, payload: bytes) -> bytes:
-    """`message`, serialized, with the message `payload` in `field`, which it does not have itself.
-
-    So a large message is put together from parts that were serialized before; the bytes are those of the whole.
-    """
-    number = message.DESCRIPTOR.fields_by_name[field].number
-    before, after = type(message)(), type(message)()
-    before.CopyFrom(message)
-    after.CopyFrom(message)
-    for present, _ in message.ListFields():
-        (after if present.number < number else before).ClearField(present.name)
-    parts = before.SerializeToString(deterministic=True), after.SerializeToString(deterministic=True)
-    return parts[0] + delimited(number, payload) + parts[1]
-
-
-def delimited(number: int, payload: bytes) -> bytes:
-    """Field `number` of a message: a text, bytes or a message. https://protobuf.dev/programming-guides/encoding"""
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*found, value))
-
-
 def packed(message: Message) -> any_pb2.Any:
     box = any_pb2.Any()
     box.Pack(message, deterministic=True)

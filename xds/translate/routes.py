@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2
-from google.protobuf import any_pb2
 from google.protobuf.message import Message
 
 from compiler.diagnostics import Position
@@ -24,18 +23,19 @@ from compiler.envoy.request_pass import MODEL_HEADER, NO_CLUSTER_HEADER, STREAM_
 from compiler.fleet import Fault, Gateway, Route
 from compiler.fleet.routes import sees
 from compiler.kept import Kept
-from xds.core.v3 import extension_pb2
-from xds.snapshot import ResourceSet, resource
+from xds.route_table import Lines, entry, route_table
+from xds.snapshot import Resource, ResourceSet, alike
 from xds.translate.conditions import asks_within, header_matchers
-from xds.translate.messages import METADATA_NAMESPACE, delimited, packed, with_field
+from xds.translate.messages import METADATA_NAMESPACE, packed
 from xds.translate.renaming import renaming_route
 from xds.translate.replies import error_format
 from xds.translate.request_pass import request_pass_settings
 from xds.translate.route_actions import stream_action, unary_action
+from xds.translate.together import together
 from xds.type.matcher.v3 import matcher_pb2
+from xds.wire import Frame, frame
 
 MODELS_PATH = "/v1/models"
-ROUTE_LIST = "envoy.config.route.v3.RouteList"
 DEFAULT_BODY_LIMIT = 4096
 
 
@@ -46,8 +46,10 @@ def route_configurations(gateway: Gateway, routes: tuple[Route, ...], kept: Kept
     view, settings = kept.ordinal(sees(gateway)), request_pass_settings(gateway)
     shared = kept.last(("shared", view), (routes,), _shared, (view, routes, kept))
     said = (gateway.name, gateway.hosts, gateway.max_request_bytes, gateway.origin, *map(str, settings.values()))
-    parts = (kept.same(("said", gateway.name), said), *shared)
-    return kept.last(("table", gateway.name, view), parts, _table, (gateway, shared))
+    parts = kept.same(("said", gateway.name), said), shared.models, shared.usual, shared.taking
+    around = kept.last(("frame", gateway.name, view), parts, _frame, (gateway, shared))
+    made_of = around, shared.entries, shared.lines
+    return kept.last(("table", gateway.name, view), made_of, _table, (gateway, *made_of))
 
 
 class _Shared(NamedTuple):
@@ -55,25 +57,30 @@ class _Shared(NamedTuple):
 
     models: str
     """The list that clients are told."""
-    tree: bytes
+    entries: ResourceSet
+    """Of the map: what each name leads to."""
     usual: bytes
     """The retry policy of the virtual host."""
     taking: Route | None
     """The route for names that nobody has."""
-    origins: tuple[tuple[str, Position], ...]
+    lines: Lines
     """The line of each route, with its name."""
 
 
 def _shared(view: int, routes: tuple[Route, ...], kept: Kept) -> _Shared:
-    usual = _usual_retries(routes, kept)
-    leads = kept.each(_lead, zip(routes), usual, using=(kept,))
-    names = kept.same(("names", view), tuple([route.model_names for route in routes]))
+    usual = _usual_retries(view, routes, kept)
+    names = kept.same(("names", view), kept.chained(_names, routes))
+    chosen = kept.tuple_of(kept.chained(_chosen, routes))
+    entries = [
+        *kept.cut(kept.chained(_entries_of_model, routes, usual, using=(kept,))),
+        kept.last(("other entries", view), (chosen, usual), _other_entries, (chosen, usual)),
+    ]
     return _Shared(
         models=kept.last(("model list", view), (names,), _model_list, (routes,)),
-        tree=kept.last(("tree", view), (names, *leads), _tree, (routes, leads)),
+        entries=together(("entries", view), kept.joined(entries), kept),
         usual=usual,
-        taking=next((route for route in routes if route.takes_unknown_names), None),
-        origins=kept.same(("origins", view), tuple(kept.each(_line, zip(routes)))),
+        taking=next((route for route in chosen if route.takes_unknown_names), None),
+        lines=kept.same(("lines", view), kept.each(_line, routes)),
     )
 
 
@@ -81,17 +88,21 @@ def _line(route: Route) -> tuple[str, Position]:
     return route.name, route.origin
 
 
-def _table(gateway: Gateway, shared: _Shared) -> ResourceSet:
-    table = route_configuration(gateway, shared)
-    return ResourceSet([resource(gateway.name, table, gateway.origin, shared.origins)])
+def _names(route: Route) -> tuple[str, ...]:
+    return route.model_names
+
+
+def _chosen(route: Route) -> tuple[Route, ...]:
+    """Those that an orchestrator chooses."""
+    return () if route.is_of_model else (route,)
 
 
 def _model_list(routes: tuple[Route, ...]) -> str:
     return json.dumps(model_list(listed_names(routes)), separators=(",", ":"))
 
 
-def route_configuration(gateway: Gateway, shared: _Shared) -> bytes:
-    """A RouteConfiguration, put together from parts that need not be made again."""
+def _frame(gateway: Gateway, shared: _Shared) -> Frame:
+    """A RouteConfiguration but for the entries of its map."""
     table = route_pb2.RouteConfiguration(
         name=gateway.name,
         ignore_port_in_host_matching=True,
@@ -107,11 +118,14 @@ def route_configuration(gateway: Gateway, shared: _Shared) -> bytes:
     )
     unmatched = [_models(shared.models), *_unknown_names(gateway, shared.taking), _no_model()]
     matcher = matcher_pb2.Matcher(on_no_match=_take(unmatched))
-    return with_field(
-        table,
-        "virtual_hosts",
-        with_field(host, "matcher", with_field(matcher, "matcher_tree", shared.tree)),
-    )
+    name_asked = _extension("model", http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=MODEL_HEADER))
+    tree = matcher_pb2.Matcher.MatcherTree(input=name_asked)
+    return frame((table, "virtual_hosts"), (host, "matcher"), (matcher, "matcher_tree"), (tree, "exact_match_map"))
+
+
+def _table(gateway: Gateway, around: Frame, entries: ResourceSet, lines: Lines) -> ResourceSet:
+    """Put together from parts that need not be made again."""
+    return ResourceSet([route_table(gateway.name, around, entries, gateway.origin, lines)])
 
 
 def _who_answered() -> Iterator[dict[str, Any]]:
@@ -122,49 +136,31 @@ def _who_answered() -> Iterator[dict[str, Any]]:
         yield header(f"x-turnout-{key}", f"%METADATA(UPSTREAM_HOST:{METADATA_NAMESPACE}:{key})%")
 
 
-def _tree(routes: tuple[Route, ...], leads: list[_Lead]) -> bytes:
-    """What each name leads to, the names in order; the empty one stands for a request that could have named a model and
-    did not."""
-    entries = {name: entry for lead in leads for name, entry in lead.entries}
-    shared: dict[str, list[Route]] = {"": []}
-    lists: dict[str, list[bytes]] = {"": []}
-    for route, lead in zip(routes, leads, strict=True):
-        for name in () if lead.entries else route.model_names:
-            shared.setdefault(name, []).append(route)
-            lists.setdefault(name, []).append(lead.routes)
-    for name, led_to in shared.items():
-        if all(route.conditions or route.asks_within is not None for route in led_to):
-            # A request that meets no rule and has no default must not go on to what is asked of other requests.
-            lists[name].append(_route_list([_no_model()]))
-        entries[name] = _entry(name, b"".join(lists[name]))
-    name_asked = _extension("model", http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=MODEL_HEADER))
-    ordered = b"".join([entries[name] for name in sorted(entries, key=str.encode)])
-    return with_field(matcher_pb2.Matcher.MatcherTree(input=name_asked), "exact_match_map", ordered)
-
-
-def _entry(name: str, routes: bytes) -> bytes:
-    """Of the map; `routes` is the list that is taken."""
-    taken = with_field(any_pb2.Any(type_url=f"type.googleapis.com/{ROUTE_LIST}"), "value", routes)
-    action = with_field(extension_pb2.TypedExtensionConfig(name="routes"), "typed_config", taken)
-    match = with_field(matcher_pb2.Matcher.OnMatch(), "action", action)
-    return delimited(1, delimited(1, name.encode()) + delimited(2, match))
-
-
-class _Lead(NamedTuple):
-    """What one route puts into the table."""
-
-    routes: bytes
-    """A RouteList."""
-    entries: tuple[tuple[str, bytes], ...]
-    """Of the map, where the route's names are its own: a model's."""
-
-
-def _lead(route: Route, usual: bytes, kept: Kept) -> _Lead:
+def _entries_of_model(route: Route, usual: bytes, kept: Kept) -> tuple[Resource, ...]:
+    """Of the map, for the names that are a model's own."""
+    if not route.is_of_model:
+        return ()
     routes = _route_list(_model_routes(route, usual))
-    own = route.model_names if route.is_of_model else ()
-    made = _Lead(routes, tuple((name, _entry(name, routes)) for name in own))
     # Most edits change where a route's instances are, and nothing that stands in the table.
-    return kept.same(("lead", route.name), made)
+    return tuple(kept.same(("entry", name), entry(name, routes), alike) for name in route.model_names)
+
+
+def _other_entries(routes: tuple[Route, ...], usual: bytes) -> tuple[Resource, ...]:
+    """For names that lead to several of `routes`, in order; the empty name stands for a request that could have named a
+    model and did not."""
+    by_name: dict[str, list[Route]] = {"": []}
+    for route in routes:
+        for name in route.model_names:
+            by_name.setdefault(name, []).append(route)
+    return tuple(entry(name, _several(led_to, usual)) for name, led_to in by_name.items())
+
+
+def _several(routes: list[Route], usual: bytes) -> bytes:
+    lists = [_route_list(_model_routes(route, usual)) for route in routes]
+    if all(route.conditions or route.asks_within is not None for route in routes):
+        # A request that meets no rule and has no default must not go on to what is asked of other requests.
+        lists.append(_route_list([_no_model()]))
+    return b"".join(lists)
 
 
 def _route_list(routes: list[route_components_pb2.Route]) -> bytes:
@@ -172,12 +168,16 @@ def _route_list(routes: list[route_components_pb2.Route]) -> bytes:
     return bytes(route_components_pb2.RouteList(routes=routes).SerializeToString(deterministic=True))
 
 
-def _usual_retries(routes: tuple[Route, ...], kept: Kept) -> bytes:
+def _usual_retries(view: int, routes: tuple[Route, ...], kept: Kept) -> bytes:
     """The retry policy of most routes for requests that do not stream, which need not repeat it: it is the better part
     of their bytes."""
-    found = Counter(kept.each(_retries, zip(routes)))
+    found = kept.folded(("retries", view), kept.each(_retries, routes), Counter, _recounted)
     usual = max(found, key=lambda policy: (found[policy], policy), default=b"")
     return kept.same(("retries", usual), usual)
+
+
+def _recounted(before: Counter[bytes], gone: Sequence[bytes], come: Sequence[bytes]) -> Counter[bytes]:
+    return before - Counter(gone) + Counter(come)
 
 
 def _retries(route: Route) -> bytes:

@@ -18,18 +18,17 @@ from compiler.kept import Kept
 
 
 def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
-    scaled = [model for model in fleet.models if any(version.autoscaling for version in model.deployed)]
+    scaled = tuple(model for model in fleet.models if any(version.autoscaling for version in model.deployed))
     if not scaled:
         return
     platform = kept.same("platform of autoscalers", fleet.platform)
     if platform.autoscaler is Autoscaler.KEDA:
-        made = kept.each(_by_keda, zip(scaled), kept.same("address of metrics", platform.prometheus or ""))
+        made = kept.chained(_by_keda, scaled, kept.same("address of metrics", platform.prometheus or ""))
     else:
-        made = kept.each(_by_hpa, zip(scaled))
+        made = kept.chained(_by_hpa, scaled)
         metrics = kept.same("metrics of autoscalers", _metrics(scaled))
         yield kept.of(adapter_rules, platform, metrics)
-    for own in made:
-        yield from own
+    yield from made
 
 
 def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
@@ -52,7 +51,7 @@ def _by_keda(model: Model, address: str) -> tuple[Object, ...]:
     )
 
 
-def _metrics(scaled: list[Model]) -> tuple[Metric, ...]:
+def _metrics(scaled: tuple[Model, ...]) -> tuple[Metric, ...]:
     """In use."""
     used = {
         target.metric

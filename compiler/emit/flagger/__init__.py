@@ -21,10 +21,8 @@ _API_VERSION = "flagger.app/v1beta1"
 
 
 def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
-    moved = [(model,) for model in fleet.models if model.is_flaggers]
-    return (
-        made for own in kept.each(_of_model, moved, kept.same("prometheus", fleet.platform.prometheus)) for made in own
-    )
+    moved = tuple(model for model in fleet.models if model.is_flaggers)
+    return iter(kept.chained(_of_model, moved, kept.same("prometheus", fleet.platform.prometheus)))
 
 
 def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:

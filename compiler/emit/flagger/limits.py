@@ -24,7 +24,7 @@ from compiler.kept import Kept
 
 
 def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
-    moved = {model.name: model for model in fleet.models if model.rollout is not None}
+    moved = {model.name: model for model in kept.chained(_moved, fleet.models)}
     if not moved:
         return
     reached: dict[str, list[Gateway]] = {name: [] for name in moved}
@@ -43,6 +43,10 @@ def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
             yield from _scaled(model, model.rollout, fleet.platform.autoscaler)
         else:
             yield from _istios(model, model.rollout, reached[name])
+
+
+def _moved(model: Model) -> tuple[Model, ...]:
+    return () if model.rollout is None else (model,)
 
 
 def _models(own: tuple[Route, ...]) -> set[str]:

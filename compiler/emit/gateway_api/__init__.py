@@ -31,14 +31,12 @@ def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
         own = routes(fleet, gateway, kept)
         parent = kept.same(("gateway api", gateway.name), _Parent(gateway_owner(gateway), gateway_file(gateway)))
         yield _gateway(gateway, hosts, fleet.platform.gateway_class)
-        of_models = [(route,) for route in own if route.is_of_model]
-        for made in kept.each(_of_model, of_models, parent):
-            yield from made
+        yield from kept.chained(_of_model, own, parent)
         if gateway.orchestrator is not None:
             found = ways(own, gateway.orchestrator.name)
             if found is not None:
                 yield from _chosen(gateway, found, parent)
-    yield from kept.each(grant, _grants(fleet, kept, [gateway for gateway, _ in carried]))
+    yield from kept.rows(grant, _grants(fleet, kept, [gateway for gateway, _ in carried]))
 
 
 def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
@@ -47,13 +45,13 @@ def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
         if hosts := _hosts(gateway):
             own = routes(fleet, gateway, kept)
             yield from limits.of_gateway(gateway, hosts, own)
-            for name in {name for names in kept.each(_models, zip(own)) for name in names}:
+            for name in dict.fromkeys(kept.chained(_models, own)):
                 led_to.setdefault(name, []).extend(hosts)
     if led_to:
         yield from limits.of_platform(fleet.platform, sorted({host for hosts in led_to.values() for host in hosts}))
     of_models = [(model, kept.same(("led to", model.name), tuple(led_to[model.name])))
                  for model in fleet.models if model.name in led_to]  # fmt: skip
-    for found in kept.each(limits.of_model, of_models):
+    for found in kept.rows(limits.of_model, of_models):
         yield from found
 
 
@@ -72,6 +70,8 @@ def _gateway(gateway: Gateway, hosts: list[str], gateway_class: str | None) -> O
 
 
 def _of_model(route: Route, parent: _Parent) -> tuple[Object, ...]:
+    if not route.is_of_model:
+        return ()
     [model] = {share.model.name for share in route.shares}
     rules = rules_of_model(route, _namespace(parent))
     return tuple(_http_routes(parent, f"model.{slug(model)}", route.origin, rules))

@@ -39,8 +39,8 @@ class Watched:
     """Of models that are promised one."""
 
 
-def watched(models: Iterable[Model], kept: Kept) -> Watched:
-    facts = kept.each(_facts, zip(models))
+def watched(models: tuple[Model, ...], kept: Kept) -> Watched:
+    facts = kept.each(_facts, models)
     found = Watched(
         namespaces=tuple(sorted({fact.namespace for fact in facts})),
         engines=tuple(engine for engine in Framework if any(engine in fact.engines for fact in facts)),

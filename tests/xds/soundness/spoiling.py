@@ -17,7 +17,7 @@ def changed(snapshot: Snapshot, type_: ResourceType, name: str, change: Change) 
     old = snapshot[type_][name]
     message: Any = unpacked(type_, old.body)
     change(message)
-    return having(snapshot, type_, resource(name, message.SerializeToString(deterministic=True), old.origin, old.parts))
+    return having(snapshot, type_, resource(name, message.SerializeToString(deterministic=True), old.origin, old.lines))
 
 
 def routed(snapshot: Snapshot, key: str, change: Change, table: str = "default") -> Snapshot:

@@ -42,13 +42,25 @@ class Stream:
 
     def receive(self, request: Request) -> None:
         type_ = ResourceType(request.type_url)
-        before = self._asked.get(type_, frozenset()) if self.state.variant is Variant.SOTW else frozenset()
-        self._asked[type_] = request.names
-        for name in request.names - before:
-            self._refused.pop((type_, name), None)
         if request.error is not None:
             self._note_refusal(type_, request.nonce)
+        for name in self._asked_anew(type_, request):
+            self._refused.pop((type_, name), None)
         self.state = RECEIVED[self.state.variant](self.state, type_, request)
+
+    def _asked_anew(self, type_: ResourceType, request: Request) -> frozenset[str]:
+        """State of the world: what the last request that counts did not name. One whose nonce is older than that of the
+        last response is stale, and what it names means nothing: the client says it again when it answers that response.
+
+        https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ack-nack-and-resource-type-instance-version
+        """
+        if self.state.variant is Variant.DELTA:
+            return request.names
+        last = next((update.nonce for update in reversed(self.sent) if update.type is type_), "")
+        if request.nonce not in ("", last):
+            return frozenset()
+        before, self._asked[type_] = self._asked.get(type_, frozenset()), request.names
+        return request.names - before
 
     def send(self) -> None:
         """One response, if there is one to be sent."""

@@ -313,3 +313,22 @@ TestStateOfTheWorld = SotwConvergence.TestCase
 TestDelta.settings = TestStateOfTheWorld.settings = settings(
     max_examples=EXAMPLES, stateful_step_count=50, deadline=None
 )
+
+
+def test_a_cluster_that_the_list_after_a_refusal_takes_back_is_told_that_it_has_no_load_assignment() -> None:
+    """It warms anew, and until it is warm an Envoy answers nothing about clusters."""
+    talk = SotwConvergence()
+    talk.start(models={}, poison=frozenset({(CLUSTER, "c0")}), atomic=False)
+    for _ in range(2):
+        talk.the_server_receives()
+    talk.edits_come_faster_than_answers([{}, {"c0": (1, 1, False), "c1": (2, 1, False)}])
+    for edits in (
+        [{}, {}],
+        [{}, {"c0": (1, 1, False), "c1": (1, 1, False)}, {"c0": (2, 1, False), "c2": (1, 1, False)}],
+    ):
+        talk.the_stream_breaks()
+        talk.the_stream_breaks()
+        for _ in range(2):
+            talk.the_server_receives()
+        talk.edits_come_faster_than_answers(edits)
+    talk.teardown()

@@ -79,6 +79,9 @@ def test_a_delta_response_carries_names_and_a_version_for_each() -> None:
     at = snapshot({"a": 1, "b": 1})
     message = discovery_pb2.DeltaDiscoveryResponse.FromString(delta.encoded(update(Variant.DELTA, at)))
     assert [(r.name, r.version) for r in message.resources] == [(r.name, r.version) for r in at[CLUSTER].values()]
+    bodies = [(r.resource.type_url, r.resource.value) for r in message.resources]
+    assert bodies == [(CLUSTER, r.body) for r in at[CLUSTER].values()]
+    assert (message.type_url, message.system_version_info) == (CLUSTER, at[CLUSTER].version)
 
 
 def test_a_layer_that_is_gone_is_sent_empty_where_leaving_it_out_would_keep_it() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.xds.stream.client import Client, names, types
+from tests.xds.stream.replica import Replica, Stream
 from tests.xds.stream.snapshots import CLUSTER, ENDPOINT, ROUTE, snapshot
 from xds.snapshot import Snapshot
-from xds.stream.state import Variant
+from xds.stream.state import Request, Variant
 from xds.stream.update import Update
 
 both = pytest.mark.parametrize("variant", list(Variant))
@@ -298,3 +299,40 @@ def test_refused_routes_do_not_hold_up_load_assignments(variant: Variant) -> Non
     client.refuse(routes)
     client.snapshot = snapshot({"a": 1, "b": 1}, {"a": 2, "b": 1}, routed=["a"])
     assert types(client.updates()) == [ENDPOINT]
+
+
+def test_a_name_that_only_stale_requests_ask_for_again_is_sent_once_more_though_it_is_refused() -> None:
+    """State of the world: for the server it is asked anew with the answer to the newest response, where it may be that
+    the client did not want it when that came."""
+    stream = Stream(Variant.SOTW, Replica(snapshot({"a": 1, "b": 1})))
+    for asked in ({"a"}, {"a", "b"}):
+        stream.receive(Request(ENDPOINT, names=frozenset(asked)))
+        stream.send()
+    stream.receive(Request(ENDPOINT, names=frozenset("a")))  # written before any response was there
+    first, second = (update.nonce for update in stream.sent)
+    stream.receive(Request(ENDPOINT, first, names=frozenset("ab")))
+    stream.receive(Request(ENDPOINT, second, "b is bad", names=frozenset("ab")))
+    stream.send()
+    assert names(stream.sent) == [("a",), ("b",), ("b",)]
+    stream.receive(Request(ENDPOINT, stream.sent[-1].nonce, "b is bad", names=frozenset("ab")))
+    stream.send()
+    assert len(stream.sent) == 3
+
+
+def test_a_nonce_is_not_used_again_while_requests_may_name_the_response_that_had_it_first() -> None:
+    """State of the world: a request for more names that was written before that would be taken for its acceptance."""
+    stream = Stream(Variant.SOTW, Replica(snapshot({"a": 1})))
+    stream.receive(Request(ENDPOINT, names=frozenset("a")))
+    for content in (1, 2, 1):  # what is sent first is sent again
+        stream.replica.publish(snapshot({"a": 1}, {"a": content}))
+        stream.send()
+    first, *later = (update.nonce for update in stream.sent)
+    stream.receive(Request(ENDPOINT, first, names=frozenset("a")))
+    stream.replica.publish(snapshot({"a": 1}, {"a": 2}))
+    stream.send()
+    stream.replica.publish(snapshot({"a": 1}, {"a": 1}))
+    stream.send()
+    assert first not in [*later, *(update.nonce for update in stream.sent[3:])]
+    stream.receive(Request(ENDPOINT, first, names=frozenset("ab")))
+    assert len(stream.state.subscriptions[ENDPOINT].outstanding) == 4
+    assert len({update.nonce for update in stream.sent}) == 5

@@ -54,6 +54,8 @@ class Client:
         """Lists: the version of everything, where it asks for everything and nothing else, in state of the world."""
         self.names: dict[ResourceType, frozenset[str]] = {}
         """Of the types that this stream has asked for."""
+        self.is_back = any(held.values())
+        """From an earlier stream, with something that it had there."""
         self.legacy: set[ResourceType] = set()
         """Types that it has asked for without naming anything: a wildcard."""
         self.absent: dict[ResourceType, set[str]] = {type_: set() for type_ in ResourceType}
@@ -124,6 +126,8 @@ class Subscribing(RuleBasedStateMachine):
     def the_client_asks(self, asks: list[Ask]) -> None:
         """For some names more, and some less, in one request; then they may talk for a while."""
         for type_, more, less, rounds in asks:
+            if type_ is ENDPOINT and self.client.is_back and CLUSTER not in self.client.names:
+                continue  # it would be taken for an Envoy that is warming clusters, and names them later
             self.client.ask(type_, more, less - more)
             self.they_talk_for_a_while(rounds)
 
