@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from compiler.request import MalformedRequestError
+from xds.admin.access import Access, guard
 from xds.admin.answers import json_answer
 from xds.admin.config_dump import config_dump
 from xds.admin.explain import explained, sent_from
@@ -21,6 +23,7 @@ from xds.cache import Snapshots, UnknownGroupError
 from xds.control import Control
 from xds.snapshot import Snapshot
 from xds.stream.server import Server
+from xds.tls.files import Certificates
 from xds.translate.group import Group, PlacementError
 
 LARGEST_REQUEST = 2**26
@@ -29,23 +32,30 @@ LARGEST_REQUEST = 2**26
 
 class Admin:
     def __init__(
-        self, control: Control, snapshots: Snapshots, server: Server, metrics: Metrics, token: bytes | None = None
+        self,
+        control: Control,
+        snapshots: Snapshots,
+        server: Server,
+        metrics: Metrics,
+        access: Access,
+        certificates: Sequence[Certificates] = (),
     ) -> None:
-        """Without a `token` nothing can be changed."""
+        """`certificates` are told of; of the ports, this one's too."""
         self.stopping = False
+        self._certificates = certificates
         self._control, self._snapshots, self._server, self._metrics = control, snapshots, server, metrics
-        application = web.Application(client_max_size=LARGEST_REQUEST)
+        application = web.Application(middlewares=[guard(access)], client_max_size=LARGEST_REQUEST)
         for path, answer in self._routes().items():
             application.router.add_get(path, answer)
         application.router.add_post("/explain", self._explain)
-        Weights(control, snapshots, token).add_to(application)
+        Weights(control, snapshots, access).add_to(application)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """The port it listens on, which is chosen when `port` is 0. Raises OSError when it cannot be had."""
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port).start()
+            await web.TCPSite(self._runner, host, port, ssl_context=tls).start()
         except OSError:
             await self._runner.cleanup()
             raise
@@ -92,6 +102,7 @@ class Admin:
                 self._server.turned_away(),
                 self._snapshots.held_back,
                 self._control.kept,
+                self._certificates,
             )
         )
 
