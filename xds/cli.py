@@ -203,6 +203,12 @@ def _serve(subparsers: Subparsers) -> None:
         help="/healthz /readyz /metrics /status /config_dump /explain /weights over HTTP; default: 127.0.0.1:18001",
     )
     parser.add_argument(
+        "--metrics",
+        type=_address,
+        metavar="ADDR:PORT",
+        help="/metrics /healthz /readyz alone, with no token, for others than --admin is for; default: only there",
+    )
+    parser.add_argument(
         "--admin-token-file",
         type=Path,
         metavar="FILE",

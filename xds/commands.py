@@ -285,6 +285,7 @@ def serve(options: argparse.Namespace) -> int:
             environment=options.env,
             listen=options.listen,
             admin=options.admin,
+            metrics=options.metrics,
             admin_token=token,
             admin_read_token=read_token,
             tls=files(options.tls_cert, options.tls_key, options.tls_client_ca),

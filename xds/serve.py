@@ -53,6 +53,8 @@ class Options:
     """For Envoys; port 0 takes a free one, which the log names."""
     admin: tuple[str, int] = ("127.0.0.1", 18001)
     """For people and Prometheus."""
+    metrics: tuple[str, int] | None = None
+    """For Prometheus and probes alone, without TLS and token; without it they find theirs at `admin`."""
     admin_token: bytes | None = None
     """Whoever has it may set live weights; without one nobody may."""
     admin_read_token: bytes | None = None
@@ -115,6 +117,8 @@ async def _serve(options: Options, tls: Tls, metrics: Metrics, trace: Callable[[
     try:
         xds, http = await _listening(server, admin, options, tls)
         log.info("listening xds=%s admin=%s policies=%s", xds, http, options.policies)
+        if options.metrics is not None:
+            log.info("listening metrics=%s", await _started(admin.start_metrics, options.metrics, "--metrics"))
         if options.tls is None and not is_loopback(options.listen[0]):
             log.warning("without --tls-cert every client that reaches xds=%s may have every group's configuration", xds)
         read = policies(options.policies, sys.stderr.isatty(), options.environment)

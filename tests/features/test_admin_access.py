@@ -145,6 +145,16 @@ def test_probes_need_no_token_and_everything_else_does(keys: Keys, url: str) -> 
         assert answer(path, READ) == (404 if path == "/nowhere" else 200)
 
 
+def test_the_port_of_metrics_has_nothing_that_needs_a_token(folder: Folder, keys: Keys) -> None:
+    with turnout_serve(folder, "--admin-token-file", str(keys.write), "--metrics", "127.0.0.1:0") as process:
+        url = f"http://{until_it_says(process, r'listening metrics=(.*)')[1]}"
+        until_it_says(process, "policy loaded")
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert fetch(url + path, keys.authority, {})[0] == 200
+        for path in ("/status", "/config_dump", "/weights", "/explain", "/"):
+            assert fetch(url + path, keys.authority, {"Authorization": f"Bearer {WRITE}"})[0] == 404
+
+
 @asynchronous
 async def test_a_new_certificate_is_shown_and_told_and_a_torn_one_is_told(folder: Folder, keys: Keys) -> None:
     with turnout_serve(folder, *keys.options) as process:

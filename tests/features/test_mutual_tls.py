@@ -65,12 +65,13 @@ ENTITLED = (
     ("URI:spiffe://example.com/turnout/public/staff", "staff", False),
     ("URI:spiffe://example.com/turnout/sidecar.bank", "sidecar.bank", True),
     ("URI:spiffe://example.com/turnout/sidecar.bank", "sidecar.shop", False),
-    ("URI:spiffe://example.com/ns/edge/sa/public", "public", True),
-    ("URI:spiffe://example.com/ns/edge/sa/public", "staff", False),
-    ("URI:spiffe://example.com/ns/elsewhere/sa/public", "public", False),
+    ("URI:spiffe://example.com/ns/edge/sa/turnout-gateway-public", "public", True),
+    ("URI:spiffe://example.com/ns/edge/sa/turnout-gateway-public", "staff", False),
+    ("URI:spiffe://example.com/ns/edge/sa/public", "public", False),
+    ("URI:spiffe://example.com/ns/elsewhere/sa/turnout-gateway-public", "public", False),
     ("URI:spiffe://example.com/ns/ai-inference-bank/sa/web", "sidecar.bank", True),
     ("URI:spiffe://example.com/ns/ai-inference-bank/sa/web", "sidecar.shop", False),
-    ("URI:spiffe://example.com/ns/ai-inference-bank/sa/public", "public", False),
+    ("URI:spiffe://example.com/ns/ai-inference-bank/sa/turnout-gateway-public", "public", False),
     ("URI:spiffe://example.com/ns/elsewhere/sa/web", "sidecar", True),
     ("DNS:public.turnout", "public", True),
     ("DNS:public.turnout.example.com", "public", True),
@@ -147,7 +148,7 @@ async def test_an_identity_is_shown_no_other_group_by_csds(gateways: Folder, key
 
 @asynchronous
 async def test_when_policy_moves_a_gateway_the_old_namespace_loses_it(gateways: Folder, keys: Keys) -> None:
-    shown = keys.shown(keys.authority.pair("sa", "URI:spiffe://example.com/ns/edge/sa/public"))
+    shown = keys.shown(keys.authority.pair("sa", "URI:spiffe://example.com/ns/edge/sa/turnout-gateway-public"))
     async with (
         served(gateways.path, tls=keys.certificates) as server,
         stream(server.xds, Variant.DELTA, cluster="public", credentials=shown) as envoy,

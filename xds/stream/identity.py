@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from compiler.fleet import Fleet, slug
-from compiler.fleet.names import SIDECAR
+from compiler.fleet import Fleet
+from compiler.fleet.names import SIDECAR, envoys_account
 from xds.tls.not_after import not_after
 from xds.translate.group import TENANTS_SIDECAR
 
@@ -67,7 +67,9 @@ def _is_of(dns_name: str, group: str) -> bool:
 
 
 def _is_gateway_s(group: str, namespace: str, account: str, fleet: Fleet) -> bool:
-    return account == slug(group) and any(g.name == group and g.namespace == namespace for g in fleet.gateways)
+    if account != envoys_account(group):
+        return False
+    return any(gateway.name == group and gateway.namespace == namespace for gateway in fleet.gateways)
 
 
 def _is_tenant_s(group: str, namespace: str, fleet: Fleet) -> bool:
