@@ -1,6 +1,6 @@
 """Policies with damage that chance has done: compiled, or told with places; never a traceback, never for long.
 
-`make soak` tries fifty times as many. What people and programs really leave behind is in `test_hostile_files`.
+`make examples` tries far more. What people and programs really leave behind is in `test_hostile_files`.
 """
 
 from __future__ import annotations

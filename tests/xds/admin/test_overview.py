@@ -183,7 +183,7 @@ def test_what_is_held_back_is_told_with_its_line_and_commit_and_is_not_well() ->
     held = {"code": "X102", "type": "cluster", "name": "chat_1", "breaks": "name: not empty", "kept": True}
     where = {"groups": ["public"], "origin": "policies/chat.yaml:4:18"}
     policy = {"state": "ok", "digest": "d1", "commit": "0c5d91ab44e0", "loaded_at": "now", "diagnostics": []}
-    nothing: dict[str, list[object]] = {"overrides": [], "envoys": [], "turned_away": []}
+    nothing: dict[str, list[object]] = {"overrides": [], "envoys": [], "turned_away": [], "certificates": []}
     document = overview({"policy": policy, **nothing, "held_back": [{**held, **where}]})
     assert document["ok"] is False
     assert document["held_back"] == [{**held, **where}]

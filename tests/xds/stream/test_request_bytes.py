@@ -1,6 +1,6 @@
 """Bytes that somebody sends as discovery requests: read, or refused with a reason, and soon done with.
 
-`make soak` tries fifty times as many.
+`make examples` tries far more.
 """
 
 from __future__ import annotations
