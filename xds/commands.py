@@ -351,13 +351,13 @@ def bootstrap(options: argparse.Namespace) -> int:
     from xds import bootstrap as made
     from xds.exposure import envoy_wrong_use
 
+    if (wrong := envoy_wrong_use(options)) is not None:
+        print(f"turnout bootstrap: {wrong}", file=sys.stderr)
+        return USAGE
     if options.static:
         return _static_bootstrap(options)
     if options.policies or options.env or options.state:
         print("turnout bootstrap: POLICIES, --env and --state are for --static", file=sys.stderr)
-        return USAGE
-    if (wrong := envoy_wrong_use(options)) is not None:
-        print(f"turnout bootstrap: {wrong}", file=sys.stderr)
         return USAGE
     tls = None if options.tls_sds is None else _envoy_tls(options)
     print(

@@ -32,6 +32,9 @@ def files(certificate: Path | None, key: Path | None, client_ca: Path | None = N
 
 def envoy_wrong_use(options: argparse.Namespace) -> str | None:
     """Of `turnout bootstrap`."""
+    given = [name for name in (*ENVOY_TLS, "tls_server_name") if getattr(options, name) is not None]
+    if options.static and given:
+        return f"--static asks no control server, so {_words(given)} {'are' if given[1:] else 'is'} not for it"
     if options.tls_server_name is not None and options.tls_ca is None:
         return f"--tls-server-name is of TLS, which needs {_words(ENVOY_TLS)}"
     return _torn(options, ENVOY_TLS)

@@ -186,12 +186,13 @@ async def test_a_new_certificate_is_shown_and_told_and_a_torn_one_is_told(folder
         assert certificate["problem"].startswith(f"{keys.admin.certificate} and {keys.admin.key}: ")
 
 
-def test_keys_and_tokens_are_neither_shown_nor_logged(folder: Folder, keys: Keys) -> None:
+@pytest.mark.parametrize(("log", "kept"), [("text", "certificate kept of="), ("json", '"event": "certificate kept"')])
+def test_keys_and_tokens_are_neither_shown_nor_logged(folder: Folder, keys: Keys, log: str, kept: str) -> None:
     pair = keys.authority.server("xds")
     ca = str(keys.authority.certificate)
     tls = ("--tls-cert", str(pair.certificate), "--tls-key", str(pair.key), "--tls-client-ca", ca)
-    with turnout_serve(folder, *keys.options, *tls) as process:
-        port = until_it_says(process, r"admin=https://127\.0\.0\.1:(\d+)")[1]
+    with turnout_serve(folder, *keys.options, *tls, "--log-format", log) as process:
+        port = until_it_says(process, r"https://127\.0\.0\.1:(\d+)")[1]
         until_it_says(process, "policy loaded")
         said = ""
         for path in ("/status", "/config_dump", "/metrics", "/weights", "/nowhere"):
@@ -201,7 +202,7 @@ def test_keys_and_tokens_are_neither_shown_nor_logged(folder: Folder, keys: Keys
         pair.key.write_text(pair.key.read_text()[:150])
         keys.admin.key.write_text("half")
         for _ in range(2):
-            until_it_says(process, "certificate kept of=")
+            until_it_says(process, kept)
         process.terminate()
         said += process.communicate(timeout=DEADLINE)[1]
     secrets = [WRITE, READ, *pair.key.read_text().splitlines()[1:3], *keys.admin.key.read_text().splitlines()]

@@ -138,5 +138,8 @@ def test_half_of_tls_is_wrong_usage(tmp_path: Path) -> None:
     made = run(tmp_path, *TLS)
     said = "--tls-ca, --tls-cert, --tls-key and --tls-sds go together: --tls-sds is missing"
     assert (made.returncode, made.stderr) == (2, f"turnout bootstrap: {said}\n")
+    made = run(tmp_path, *TLS, "--static")
+    said = "--static asks no control server, so --tls-ca, --tls-cert and --tls-key are not for it"
+    assert (made.returncode, made.stderr) == (2, f"turnout bootstrap: {said}\n")
     made = run(tmp_path, "--tls-server-name", "x")
     assert (made.returncode, "is of TLS, which needs" in made.stderr) == (2, True)
