@@ -12,7 +12,10 @@ from tests.certificates import Authority, Pair, openssl
 from xds.tls.files import CertificateError, Certificates, Files, load
 from xds.tls.not_after import not_after
 
-NOW = datetime.now(UTC)
+
+def now() -> datetime:
+    """Not that of the start: these may run much later than they were read."""
+    return datetime.now(UTC)
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +97,13 @@ def test_authorities_are_followed_too(authority: Authority, used: Pair, tmp_path
 def test_what_nobody_could_be_served_with_is_refused_at_the_start(authority: Authority, used: Pair) -> None:
     late = authority.envoy(name="late", lasting=timedelta(minutes=-1))
     with pytest.raises(CertificateError, match="expired at"):
-        load(files(late, authority), NOW)
+        load(files(late, authority), now())
     other = authority.envoy(name="another")
     with pytest.raises(CertificateError, match="key values mismatch"):
-        load(Files(used.certificate, other.key), NOW)
+        load(Files(used.certificate, other.key), now())
 
 
 def test_a_key_with_a_passphrase_is_told_and_nobody_is_asked_for_it(authority: Authority, used: Pair) -> None:
     openssl("ec", "-in", used.key, "-aes256", "-passout", "pass:x", "-out", used.key.with_suffix(".locked"))
     with pytest.raises(CertificateError, match="the key has a passphrase"):
-        load(Files(used.certificate, used.key.with_suffix(".locked")), NOW)
+        load(Files(used.certificate, used.key.with_suffix(".locked")), now())
