@@ -9,9 +9,11 @@ from betterproto2 import Casing
 from envoy_data_plane.envoy.config.bootstrap.v3 import Bootstrap
 
 # Known by name to what reads the bootstrap back.
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import UpstreamTlsContext  # noqa: F401
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptions  # noqa: F401
 
 from compiler.envoy import bootstrap as made
+from compiler.envoy.xds_tls import XdsTls
 
 
 def bootstrap(
@@ -25,11 +27,13 @@ def bootstrap(
     secrets: str | None = None,
     admin_port: int = 0,
     delta: bool = True,
+    tls: XdsTls | None = None,
 ) -> str:
     """JSON for `envoy --config-path`. Raises ValueError for an `xds_address` that is no `host:port`.
 
     `cluster` is the group; `port`, `address` and `secrets` move its listeners (`None`: where policy puts them). The
-    admin page is on loopback only, at a free port for 0. `delta` chooses the protocol variant.
+    admin page is on loopback only, at a free port for 0. `delta` chooses the protocol variant. There is no TLS without
+    `tls`.
     """
     placement = {"port": port, "address": address, "secrets": secrets}
     asked = {key: value for key, value in placement.items() if value is not None}
@@ -37,7 +41,9 @@ def bootstrap(
     if asked:
         node["metadata"] = {"turnout": asked}
     node["locality"] = {"zone": zone}
-    return as_envoy_reads_it(made.bootstrap(node=node, xds_address=xds_address, admin_port=admin_port, delta=delta))
+    return as_envoy_reads_it(
+        made.bootstrap(node=node, xds_address=xds_address, admin_port=admin_port, delta=delta, tls=tls)
+    )
 
 
 def as_envoy_reads_it(document: dict[str, Any]) -> str:

@@ -171,6 +171,7 @@ def _explain(subparsers: Subparsers) -> None:
     parser.add_argument("--curl", metavar="LINE", help="a whole curl command instead of the above")
     parser.add_argument("--gateway", metavar="NAME", help="default: the one that serves the host")
     parser.add_argument("--live", metavar="URL", help="ask the admin port of a running server instead of POLICIES")
+    _token_file(parser)
     _format(parser, "text", "json")
 
 
@@ -184,7 +185,9 @@ def _serve(subparsers: Subparsers) -> None:
         "turnout serve --log-format json --drain 30s",
         "Watches the folder: every edit is pushed to the Envoys; a broken one changes nothing and is shown on the log\n"
         "and at http://ADMIN/status. SIGTERM and Ctrl-C end it in order, a second one at once. Traces of changes go\n"
-        "where OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT says, by OTLP over HTTP.",
+        "where OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT says, by OTLP over HTTP.\n"
+        "An --admin that other machines reach needs a certificate and a token, also to read. docs/security.md says\n"
+        "how certificates are made, and which groups they are for.",
     )
     _policies(parser)
     xds = ("127.0.0.1", 18000)
@@ -200,10 +203,26 @@ def _serve(subparsers: Subparsers) -> None:
         help="/healthz /readyz /metrics /status /config_dump /explain /weights over HTTP; default: 127.0.0.1:18001",
     )
     parser.add_argument(
+        "--metrics",
+        type=_address,
+        metavar="ADDR:PORT",
+        help="/metrics /healthz /readyz alone, with no token, for others than --admin is for; default: only there",
+    )
+    parser.add_argument(
         "--admin-token-file",
         type=Path,
         metavar="FILE",
         help="a secret: whoever has it may set live weights; without it nobody may",
+    )
+    parser.add_argument(
+        "--admin-read-token-file", type=Path, metavar="FILE", help="a secret: whoever has it may read, and set nothing"
+    )
+    parser.add_argument("--admin-cert", type=Path, metavar="FILE", help="of --admin: HTTPS, read anew when it changes")
+    parser.add_argument("--admin-key", type=Path, metavar="FILE", help="of --admin-cert")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="of --listen: mutual TLS, read anew on change")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="of --tls-cert")
+    parser.add_argument(
+        "--tls-client-ca", type=Path, metavar="FILE", help="who signs Envoys' certificates; an Envoy without is refused"
     )
     parser.add_argument(
         "--state", type=Path, metavar="DIR", help="where live weights, and what is served, survive a restart"
@@ -245,7 +264,7 @@ def _weights(subparsers: Subparsers) -> None:
         metavar="URL",
         help="the server's admin port; default: http://127.0.0.1:18001",
     )
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="that the server was started with")
+    _token_file(parser)
     _format(parser, "text", "json")
 
 
@@ -257,7 +276,8 @@ def _status(subparsers: Subparsers) -> None:
         "say how a running control server and its Envoys stand",
         "turnout status\n"
         "turnout status --all                     # a line for each Envoy, however many there are\n"
-        "turnout status --admin http://10.0.0.5:18001 --format json | jq '.envoys[] | select(.synced | not)'\n"
+        "SSL_CERT_FILE=ca.crt turnout status --admin https://turnout:18001 --token-file token\n"
+        "turnout status --format json | jq '.envoys[] | select(.synced | not)'\n"
         "until turnout status; do sleep 1; done   # until all is well",
         "The policy that is served, and its problems; each Envoy, and what it waits for or refuses, with the policy\n"
         "line. Of more than 30 Envoys a summary by group, and a line for each that is not in sync.\n"
@@ -269,6 +289,7 @@ def _status(subparsers: Subparsers) -> None:
         metavar="URL",
         help="the server's admin port; default: http://127.0.0.1:18001",
     )
+    _token_file(parser)
     parser.add_argument("--all", action="store_true", help="list Envoys that are in sync too, however many")
     _format(parser, "text", "json")
 
@@ -283,6 +304,8 @@ def _bootstrap(subparsers: Subparsers) -> None:
         "turnout bootstrap --node gw-2 --port 9090 --address 127.0.0.1 --admin-port 9902 > second.json\n"
         "turnout bootstrap --static policies --node gw-3 --cluster public > alone.json   # no control server\n"
         "turnout bootstrap --static --state /var/lib/turnout --node gw-3 > alone.json    # as last served\n"
+        "turnout bootstrap --node gw-1 --cluster public --xds turnout:18000 --tls-ca /certs/ca.crt \\\n"
+        "    --tls-cert /certs/tls.crt --tls-key /certs/tls.key --tls-sds /etc/envoy/sds > envoy.json\n"
         "envoy -c envoy.json",
         "With --static all that the group is served stands in it: the Envoy starts without a control server, and\n"
         "stays as it is until it is started with another bootstrap.",
@@ -319,6 +342,15 @@ def _bootstrap(subparsers: Subparsers) -> None:
         help="certificates as DIR/<secret>/tls.crt and tls.key; default: /etc/turnout/secrets",
     )
     parser.add_argument("--admin-port", type=_port, default=9901, metavar="N", help="Envoy's admin page; default: 9901")
+    parser.add_argument("--tls-ca", type=Path, metavar="FILE", help="who signs the control server's certificate")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="this Envoy's, read anew when its folder changes")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="of --tls-cert")
+    parser.add_argument(
+        "--tls-sds", type=Path, metavar="DIR", help="written: two files that tell Envoy where the three above are"
+    )
+    parser.add_argument(
+        "--tls-server-name", metavar="NAME", help="in the control server's certificate; default: the host of --xds"
+    )
     parser.add_argument("--variant", choices=("delta", "sotw"), default="delta", help="of ADS; default: delta")
 
 
@@ -354,6 +386,12 @@ def _policies(parser: argparse.ArgumentParser) -> None:
         "policies", nargs="?", type=Path, default=Path("policies"), metavar="POLICIES", help="folder; default: policies"
     )
     parser.add_argument("--env", default="", metavar="NAME", help="of policies with environments, this one")
+
+
+def _token_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="the server's token; default: TURNOUT_ADMIN_TOKEN's"
+    )
 
 
 def _format(parser: argparse.ArgumentParser, *formats: str) -> None:

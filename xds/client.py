@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import urllib.request
 from collections.abc import Mapping
@@ -11,11 +12,16 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
+
+from xds.loopback import is_loopback
 
 TIMEOUT = 10
 """Seconds."""
 LOOKING = 60
 """Seconds for a server to look at every instance that a request may come to; the longest that an answer takes."""
+TOKEN = "TURNOUT_ADMIN_TOKEN"
+"""The environment's variable."""
 NO_SERVER = "this is no control server's admin port"
 """Of an answer that is none of ours."""
 
@@ -53,9 +59,12 @@ def ask(
 ) -> Answer:
     """The answer to a GET, or with `body` to a POST, where `method` names no other. Raises NotAnsweredError.
 
-    `address` is a URL, or `HOST:PORT`. No proxy is asked: the server is on this machine, or near it.
+    `address` is a URL, or `HOST:PORT`. No proxy is asked: the server is on this machine, or near it. Of https those
+    are trusted whom the machine trusts; `SSL_CERT_FILE` in the environment names others.
     """
     root = address if "://" in address else f"http://{address}"
+    if headers and "Authorization" in headers and not _is_safe(root):
+        raise NotAnsweredError(f"{address}: a token goes to another machine over https only")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects())
     try:
         request = urllib.request.Request(f"{root.rstrip('/')}{path}", body, dict(headers or {}), method=method)
@@ -67,6 +76,26 @@ def ask(
         raise NotAnsweredError(f"{address}: {NO_SERVER}") from None
     except (OSError, ValueError) as problem:
         raise NotAnsweredError(f"{address}: {getattr(problem, 'reason', problem)}") from None
+
+
+def _is_safe(root: str) -> bool:
+    try:
+        parts = urlsplit(root)
+        return parts.scheme == "https" or is_loopback(parts.hostname or "")
+    except ValueError:
+        return False
+
+
+def authorization(file: Path | None) -> dict[str, str]:
+    """The header with the token in `file`, or else in the environment; none where neither has one: the server says
+    what it needs. Raises as `token_in`."""
+    if file is not None:
+        found = token_in(file)
+    elif os.environ.get(TOKEN):
+        found = token(os.environb[TOKEN.encode()], TOKEN)
+    else:
+        return {}
+    return {"Authorization": f"Bearer {found.decode()}"}
 
 
 def _document(text: bytes) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
+    from compiler.envoy.xds_tls import XdsTls
     from compiler.explain import Document
     from compiler.pipeline import Compiled
     from compiler.request import Sent
@@ -200,7 +202,7 @@ def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
     import json
 
     from compiler.request import MalformedRequestError
-    from xds.client import LOOKING, NotAnsweredError, ask
+    from xds.client import LOOKING, NotAnsweredError, ask, authorization
 
     asked = {
         "method": sent.method,
@@ -209,8 +211,9 @@ def _explained_live(options: argparse.Namespace, sent: Sent) -> Document | None:
         "body": base64.b64encode(sent.body).decode(),
         "gateway": options.gateway,
     }
+    headers = authorization(options.token_file)
     try:
-        answer = ask(options.live, "/explain", json.dumps(asked).encode(), timeout=LOOKING)
+        answer = ask(options.live, "/explain", json.dumps(asked).encode(), headers=headers, timeout=LOOKING)
     except NotAnsweredError as problem:
         print(f"turnout: {problem}", file=sys.stderr)
         return None
@@ -256,15 +259,22 @@ def schema(options: argparse.Namespace) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     from xds.client import token_in
+    from xds.exposure import files, wrong_use
     from xds.otlp.settings import settings
     from xds.serve import Options, run
 
+    if (wrong := wrong_use(options)) is not None:
+        print(f"turnout serve: {wrong}", file=sys.stderr)
+        return USAGE
     drain = _seconds(options.drain)
     if drain is None or drain > LONGEST_DRAIN:
         print(f"turnout serve: --drain {options.drain}: a duration up to 5m, as 10s", file=sys.stderr)
         return USAGE
     try:
-        token = None if options.admin_token_file is None else token_in(options.admin_token_file)
+        token, read_token = (
+            None if file is None else token_in(file)
+            for file in (options.admin_token_file, options.admin_read_token_file)
+        )
         traces = settings(os.environ)
     except ValueError as problem:
         print(f"turnout serve: {problem}", file=sys.stderr)
@@ -275,7 +285,11 @@ def serve(options: argparse.Namespace) -> int:
             environment=options.env,
             listen=options.listen,
             admin=options.admin,
+            metrics=options.metrics,
             admin_token=token,
+            admin_read_token=read_token,
+            tls=files(options.tls_cert, options.tls_key, options.tls_client_ca),
+            admin_tls=files(options.admin_cert, options.admin_key),
             state=options.state,
             drain=drain,
             json_log=options.log_format == "json",
@@ -310,13 +324,15 @@ def weights(options: argparse.Namespace) -> int:
 def status(options: argparse.Namespace) -> int:
     """How a running server and its Envoys stand. Exit status 1 when not all is well, or nobody answers."""
     from xds.admin.overview import as_json, as_text, overview
-    from xds.client import NotAnsweredError, ask
+    from xds.client import NotAnsweredError, ask, authorization
 
     try:
-        answer = ask(options.admin, "/status")
+        answer = ask(options.admin, "/status", headers=authorization(options.token_file))
         problem = "" if {"policy", "envoys"} <= answer.document.keys() else f"{options.admin}: {answer.error}"
     except NotAnsweredError as unreachable:
         problem = f"{unreachable}; is turnout serve running? --admin says where"
+    except ValueError as no_token:
+        problem = str(no_token)
     if problem:
         print(f"turnout: {problem}", file=sys.stderr)
         if options.format == "json":
@@ -333,12 +349,17 @@ def status(options: argparse.Namespace) -> int:
 def bootstrap(options: argparse.Namespace) -> int:
     """Prints what a stock Envoy is started with. Exit status 1 when a static one cannot be made."""
     from xds import bootstrap as made
+    from xds.exposure import envoy_wrong_use
 
+    if (wrong := envoy_wrong_use(options)) is not None:
+        print(f"turnout bootstrap: {wrong}", file=sys.stderr)
+        return USAGE
     if options.static:
         return _static_bootstrap(options)
     if options.policies or options.env or options.state:
         print("turnout bootstrap: POLICIES, --env and --state are for --static", file=sys.stderr)
         return USAGE
+    tls = None if options.tls_sds is None else _envoy_tls(options)
     print(
         made.bootstrap(
             node_id=options.node,
@@ -350,10 +371,24 @@ def bootstrap(options: argparse.Namespace) -> int:
             secrets=options.secrets,
             admin_port=options.admin_port,
             delta=options.variant == "delta",
+            tls=tls,
         ),
         end="",
     )
     return OK
+
+
+def _envoy_tls(options: argparse.Namespace) -> XdsTls:
+    """Writes the two files that are to be beside the bootstrap, too."""
+    from compiler.envoy.xds_tls import XdsTls, secrets
+
+    host = options.xds.rpartition(":")[0].strip("[]")
+    ca, certificate, key, sds = map(str, (options.tls_ca, options.tls_cert, options.tls_key, options.tls_sds))
+    tls = XdsTls(ca, certificate, key, sds, options.tls_server_name or host)
+    options.tls_sds.mkdir(parents=True, exist_ok=True)
+    for name, content in secrets(tls).items():
+        (options.tls_sds / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return tls
 
 
 def _static_bootstrap(options: argparse.Namespace) -> int:

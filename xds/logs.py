@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from compiler.diagnostics import Diagnostic, Severity
+from compiler.report import printable
 
 TEXT = "%(asctime)s %(levelname)s %(message)s"
 FIELDS = "fields"
@@ -27,9 +28,16 @@ log = logging.getLogger(__name__)
 
 def to_stderr(*, as_json: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if as_json else logging.Formatter(TEXT))
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter(TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
+
+
+class TextFormatter(logging.Formatter):
+    """Part of what is told are other people's words, which may not begin a line of their own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+        return printable(super().formatMessage(record))
 
 
 class JsonFormatter(logging.Formatter):

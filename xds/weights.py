@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from compiler.explain import override_text
-from xds.client import Answer, NotAnsweredError, ask, token, token_in
-
-TOKEN = "TURNOUT_ADMIN_TOKEN"
-"""The environment's variable."""
+from xds.client import Answer, NotAnsweredError, ask, authorization
 
 
 def wrong_use(options: argparse.Namespace) -> str | None:
@@ -38,7 +34,7 @@ def wrong_use(options: argparse.Namespace) -> str | None:
 def run(options: argparse.Namespace) -> int:
     """Exit status: 0 done, 1 refused or not answered. Raises OSError when the token's file cannot be read."""
     try:
-        headers = _authorization(options)
+        headers = authorization(options.token_file)
     except ValueError as problem:
         print(f"turnout: {problem}", file=sys.stderr)
         return 1
@@ -63,22 +59,9 @@ def _answer(options: argparse.Namespace, headers: Mapping[str, str]) -> Answer:
     if options.clear:
         return ask(options.admin, f"/weights/{quote(options.model, safe='')}", method="DELETE", headers=headers)
     if options.model is None:
-        return ask(options.admin, "/weights")
+        return ask(options.admin, "/weights", headers=headers)
     asked = {"model": options.model, "weights": dict(options.weights), "for": options.lasting, "why": options.why}
     return ask(options.admin, "/weights", json.dumps(asked).encode(), headers=headers)
-
-
-def _authorization(options: argparse.Namespace) -> dict[str, str]:
-    """Nothing where there is no token: the server says what it needs. Raises as `token_in`; none for a list."""
-    if options.model is None:
-        return {}
-    if options.token_file is not None:
-        found = token_in(options.token_file)
-    elif os.environ.get(TOKEN):
-        found = token(os.environb[TOKEN.encode()], TOKEN)
-    else:
-        return {}
-    return {"Authorization": f"Bearer {found.decode()}"}
 
 
 def _done(options: argparse.Namespace, found: dict[str, Any]) -> Iterator[str]:

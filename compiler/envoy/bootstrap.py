@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from compiler.envoy.listening import socket
+from compiler.envoy.xds_tls import XdsTls, transport_socket
 
 XDS_CLUSTER = "turnout_xds"
 RUNTIME_LAYER = "turnout"
@@ -28,6 +29,7 @@ def bootstrap(
     xds_address: str,
     admin_port: int,
     delta: bool = True,
+    tls: XdsTls | None = None,
     listeners: Sequence[Part] = (),
     clusters: Sequence[Part] = (),
 ) -> Part:
@@ -35,9 +37,10 @@ def bootstrap(
 
     `node` is Envoy's own description of itself, whose `cluster` is the group; what it lacks has to come from Envoy's
     command line. The admin page is on loopback only, at a free port for 0. `delta` chooses the protocol variant.
-    `listeners` and `clusters` are there besides, and whatever the control server says.
+    There is no TLS to the control server without `tls`. `listeners` and `clusters` are there besides, and whatever the
+    control server says.
     """
-    static: Part = {"clusters": [_control_server(xds_address), *clusters]}
+    static: Part = {"clusters": [_control_server(xds_address, tls), *clusters]}
     if listeners:
         static = {"listeners": list(listeners), **static}
     return {
@@ -73,7 +76,7 @@ def _runtime_layers() -> list[Part]:
     return [{"name": RUNTIME_LAYER, "rtds_layer": served}, {"name": "admin", "admin_layer": {}}]
 
 
-def _control_server(xds_address: str) -> Part:
+def _control_server(xds_address: str, tls: XdsTls | None) -> Part:
     host, port = _host_and_port(xds_address)
     http2 = {"http2_protocol_options": {"connection_keepalive": dict(KEEPALIVE)}}
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -85,6 +88,7 @@ def _control_server(xds_address: str) -> Part:
             "cluster_name": XDS_CLUSTER,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket(host, port)}}]}],
         },
+        **({} if tls is None else {"transport_socket": transport_socket(tls)}),
         "typed_extension_protocol_options": {
             options: {"@type": f"type.googleapis.com/{options}", "explicit_http_config": http2}
         },

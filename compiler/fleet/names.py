@@ -22,6 +22,11 @@ def cluster_name(model: str, version: str) -> str:
     return f"{slug(model)}_{version_slug(version)}"
 
 
+def envoys_account(gateway: str) -> str:
+    """The ServiceAccount of a gateway's Envoys, in the gateway's namespace: what is theirs there is called so."""
+    return f"turnout-gateway-{slug(gateway)}"
+
+
 SIDECAR = "sidecar"
 """The group of Envoys beside a client, and before a dot what those of one tenant begin with."""
 LONGEST_NAMESPACE = 63

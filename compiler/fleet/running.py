@@ -47,6 +47,8 @@ class ControlServer:
     git_sync_image: str
     resources: PodResources
     repository: Repository
+    tls_secret: str | None
+    """The Kubernetes Secret with its certificate and Envoys' authority; None where it speaks xDS without TLS."""
     environment: str
     """Of the policies, the one it serves; empty where they have none."""
     origin: Position

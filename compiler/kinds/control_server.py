@@ -32,6 +32,12 @@ class ControlServerResourcesSpec(Part):
     """What it may take at most."""
 
 
+class XdsTlsSpec(Part):
+    secret_ref: SecretRef
+    """A Secret with `tls.crt`, `tls.key` and `ca.crt`, who signs Envoys' certificates. Those are in Secrets
+    `turnout-gateway-<gateway>-xds` and `turnout-sidecar-xds` beside the Envoys."""
+
+
 class ControlServerSpec(Part):
     image: Image
     """Built from the repository's Dockerfile; none is published."""
@@ -41,5 +47,7 @@ class ControlServerSpec(Part):
     """Of each of them."""
     repository: RepositorySpec = RepositorySpec.model_construct()
     """Where it reads policies."""
+    tls: XdsTlsSpec | None = None
+    """Mutual TLS with the Envoys, who are sent what their certificates are for. Default: none."""
     git_sync_image: Image = "registry.k8s.io/git-sync/git-sync:v4.7.1"
     """What keeps a copy of the repository beside it."""

@@ -32,6 +32,7 @@ def control_server(
         git_sync_image=spec.git_sync_image,
         resources=PodResources(spec.resources.cpu, spec.resources.memory),
         repository=_repository(policy, found),
+        tls_secret=None if spec.tls is None else spec.tls.secret_ref.name,
         environment=environment,
         origin=policy.key("spec", "controlServer"),
     )

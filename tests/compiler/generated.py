@@ -116,7 +116,14 @@ def control_server(draw: st.DrawFn) -> Document:
     repository |= some(
         draw, {"revision": st.just("v1"), "path": st.just("fleet"), "secretRef": st.just({"name": "git"})}
     )
-    given = some(draw, {"replicas": st.integers(1, 3), "resources": st.just({"cpu": 2, "memory": "2Gi"})})
+    given = some(
+        draw,
+        {
+            "replicas": st.integers(1, 3),
+            "resources": st.just({"cpu": 2, "memory": "2Gi"}),
+            "tls": st.just({"secretRef": {"name": "turnout-control-xds"}}),
+        },
+    )
     return {"image": "registry.example.com/turnout:1", "repository": repository, **given}
 
 

@@ -3,6 +3,7 @@ with nothing changed but addresses, ports and folders."""
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import re
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import yaml
 
@@ -29,9 +31,12 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from compiler.pipeline import compile_policies, manifests
 from demo.processes import Process, Processes, free_port
 from demo.stack import ENVOY, TURNOUT, answers, fetch
+from tests.certificates import Authority, Pair
 from tests.envoy.envoy_process import validate, wait_until
 from tests.envoy.upstream import Upstream, upstreams
+from tests.features.ads import CLUSTER, stream
 from xds.bootstrap import as_envoy_reads_it
+from xds.stream.state import Variant
 
 Body = Mapping[str, Any]
 STARTED = 20.0
@@ -42,12 +47,20 @@ metadata: {{name: platform}}
 spec:
   namespace: serving
   versions: {{kubernetes: "1.35"}}
-  controlServer: {{image: "registry.example.com/turnout:0.1.0", repository: {{url: "https://git.example.com/p.git"}}}}
+  controlServer:
+    image: registry.example.com/turnout:0.1.0
+    repository: {{url: "https://git.example.com/p.git"}}
+    tls: {{secretRef: {{name: turnout-control-xds}}}}
 ---
 apiVersion: turnout.dev/v1
 kind: Gateway
 metadata: {{name: edge}}
 spec: {{listeners: [{{port: {port}}}]}}
+---
+apiVersion: turnout.dev/v1
+kind: Gateway
+metadata: {{name: other}}
+spec: {{hosts: [other.example.com]}}
 ---
 apiVersion: turnout.dev/v1
 kind: InferenceModel
@@ -100,16 +113,51 @@ def moved(part: Any, ports: Mapping[int, int]) -> Any:
     return [moved(item, ports) for item in part] if isinstance(part, list) else part
 
 
+class Certificates:
+    """Secrets as cert-manager writes them for what is rendered, as folders."""
+
+    def __init__(self, work: Path, objects: Mapping[str, Body]) -> None:
+        self.authority = Authority(work / "ca")
+        self._objects = objects
+        service = objects["serving/Service/turnout-control"]["metadata"]
+        name = f"{service['name']}.{service['namespace']}.svc.cluster.local"
+        self.control_server = self._secret(self.authority.pair("control", f"DNS:{name}", "IP:127.0.0.1"))
+
+    def gateway(self, name: str) -> Path:
+        """With the identity that Istio, SPIRE and cert-manager give to the ServiceAccount of its pods."""
+        deployment = self._objects[f"serving/Deployment/turnout-gateway-{name}"]
+        account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
+        space = deployment["metadata"]["namespace"]
+        return self._secret(self.authority.pair(name, f"URI:spiffe://cluster.local/ns/{space}/sa/{account}"))
+
+    def _secret(self, pair: Pair) -> Path:
+        (pair.folder / "ca.crt").write_bytes(self.authority.certificate.read_bytes())
+        return pair.folder
+
+
+def mounted(folder: Path, config_map: Body, secret: Path) -> Any:
+    """The bootstrap of a ConfigMap, which with its other files is in `folder`, with the certificates of `secret`."""
+    folder.mkdir()
+    places = {"/etc/turnout/envoy": str(folder), "/etc/turnout/xds": str(secret)}
+    for name, text in config_map["data"].items():
+        (folder / name).write_text(replaced(text, places))
+    return yaml.safe_load((folder / "bootstrap.yaml").read_text())
+
+
 @dataclass(frozen=True)
 class Running:
     envoy: Process
     server: str
     """URL of the control server's admin interface."""
+    metrics: str
+    """URL of what Prometheus and the kubelet find of it."""
     ports: Mapping[str, int]
     """By their names in the gateway's pod; `admin` beside them."""
     upstream: Upstream
     drain: str
     """The path that the kubelet asks for."""
+    xds: str
+    certificates: Certificates
 
     def ask(self) -> tuple[int, Mapping[str, str], bytes]:
         body = json.dumps({"model": "chat", "messages": []}).encode()
@@ -133,23 +181,28 @@ class Running:
 
 @contextmanager
 def running(work: Path) -> Iterator[Running]:
-    listen, admin, stats, drain, xds, page = (free_port() for _ in range(6))
+    listen, admin, stats, drain, xds, page, metrics = (free_port() for _ in range(7))
     with upstreams("chat") as servers, Processes(work) as processes:
         folder = policies(work / "git", listen, servers["chat"].port)
         objects = rendered(folder)
         server = container(objects["serving/Deployment/turnout-control"])
+        certificates = Certificates(work, objects)
         moves = {
+            "/etc/turnout/xds": str(certificates.control_server),
             "/policies/current": str(work / "git" / "current"),
             "=/state": f"={work / 'state'}",
             "0.0.0.0:18000": f"127.0.0.1:{xds}",
-            "0.0.0.0:18001": f"127.0.0.1:{page}",
+            "127.0.0.1:18001": f"127.0.0.1:{page}",
+            "0.0.0.0:18003": f"127.0.0.1:{metrics}",
         }
         control = processes.start("control", [*TURNOUT, *(replaced(argument, moves) for argument in server["args"])])
         probe = server["readinessProbe"]["httpGet"]["path"]
-        control.wait_until(lambda: answers(f"http://127.0.0.1:{page}{probe}"), STARTED, "serving")
+        control.wait_until(lambda: answers(f"http://127.0.0.1:{metrics}{probe}"), STARTED, "serving")
         pod = container(objects["serving/Deployment/turnout-gateway-edge"])
         names = {port["name"]: port["containerPort"] for port in pod["ports"]}
-        config = yaml.safe_load(objects["serving/ConfigMap/turnout-gateway-edge"]["data"]["bootstrap.yaml"])
+        config = mounted(
+            work / "config", objects["serving/ConfigMap/turnout-gateway-edge"], certificates.gateway("edge")
+        )
         ports = {names["stats"]: stats, names["drain"]: drain, 9901: admin, 18000: xds}
         at = work / "bootstrap.yaml"
         at.write_text(yaml.safe_dump(moved(config, ports)))
@@ -166,7 +219,8 @@ def running(work: Path) -> Iterator[Running]:
         hook = pod["lifecycle"]["preStop"]["httpGet"]
         assert hook["port"] == "drain"
         found = {"http": listen, "stats": stats, "drain": drain, "admin": admin}
-        yield Running(envoy, f"http://127.0.0.1:{page}", found, servers["chat"], hook["path"])
+        urls = f"http://127.0.0.1:{page}", f"http://127.0.0.1:{metrics}"
+        yield Running(envoy, *urls, found, servers["chat"], hook["path"], f"127.0.0.1:{xds}", certificates)
 
 
 def replaced(text: str, by: Mapping[str, str]) -> str:
@@ -185,7 +239,10 @@ def test_a_gateway_s_envoy_answers_by_the_control_server_s_word_and_leaves_when_
         (envoy,) = json.loads(fetch(f"{gateway.server}/status"))["envoys"]
         told = envoy["node"], envoy["group"], envoy["zone"], envoy["synced"]
         assert told == ("turnout-gateway-edge-6d4b75cb6d-hwpcq", "edge", "az-1", True)
+        assert envoy["identity"] == "spiffe://cluster.local/ns/serving/sa/turnout-gateway-edge"
         metrics_and_nothing_else(gateway)
+        of_the_control_server(gateway)
+        another_gateway_s_envoy_is_refused(gateway)
         drained(gateway)
 
 
@@ -204,6 +261,31 @@ def metrics_and_nothing_else(gateway: Running) -> None:
         assert gateway.get("drain", path) == 404, path
     assert gateway.get("drain", "/drain", "POST") == 404
     assert gateway.get("stats", "/ready") == 200  # and none of these has changed anything
+
+
+def of_the_control_server(gateway: Running) -> None:
+    """The kubelet and Prometheus find theirs, and nobody outside of the pod anything else."""
+    for path in ("/healthz", "/readyz"):
+        assert answers(gateway.metrics + path)
+    assert b"turnout_envoys" in fetch(f"{gateway.metrics}/metrics")
+    for path in ("/status", "/config_dump", "/weights", "/explain"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            fetch(gateway.metrics + path)
+
+
+def another_gateway_s_envoy_is_refused(gateway: Running) -> None:
+    async def asked(group: str, secret: Path) -> tuple[grpc.StatusCode, str]:
+        ca, key, certificate = ((secret / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt"))
+        shown = grpc.ssl_channel_credentials(ca, key, certificate)
+        async with stream(gateway.xds, Variant.DELTA, cluster=group, credentials=shown) as envoy:
+            await envoy.ask(CLUSTER)
+            return await envoy.ended()
+
+    other = gateway.certificates.gateway("other")
+    found = asyncio.run(asked("edge", other))
+    identity = "spiffe://cluster.local/ns/serving/sa/turnout-gateway-other"
+    said = f"X105 node gw-1: group 'edge' is not for {identity}"
+    assert found == (grpc.StatusCode.PERMISSION_DENIED, said)
 
 
 def drained(gateway: Running) -> None:
@@ -231,13 +313,18 @@ def drained(gateway: Running) -> None:
 
 
 @pytest.fixture(scope="module")
-def bootstraps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    objects = rendered(policies(tmp_path_factory.mktemp("git"), 8080, 9001))
-    return {
-        key: yaml.safe_load(body["data"]["bootstrap.yaml"])
-        for key, body in objects.items()
-        if "bootstrap.yaml" in body.get("data", {})
-    }
+def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Body]:
+    return rendered(policies(tmp_path_factory.mktemp("git"), 8080, 9001))
+
+
+@pytest.fixture
+def config_maps(objects: dict[str, Body]) -> dict[str, Body]:
+    return {key: body for key, body in objects.items() if "bootstrap.yaml" in body.get("data", {})}
+
+
+@pytest.fixture
+def bootstraps(config_maps: dict[str, Body]) -> dict[str, dict[str, Any]]:
+    return {key: yaml.safe_load(body["data"]["bootstrap.yaml"]) for key, body in config_maps.items()}
 
 
 def test_there_is_a_bootstrap_for_each_gateway_and_for_sidecars_wherever_it_is_known_who_asks(
@@ -245,13 +332,18 @@ def test_there_is_a_bootstrap_for_each_gateway_and_for_sidecars_wherever_it_is_k
 ) -> None:
     assert {key: found["node"] for key, found in bootstraps.items()} == {
         "serving/ConfigMap/turnout-gateway-edge": {"cluster": "edge"},
+        "serving/ConfigMap/turnout-gateway-other": {"cluster": "other"},
         "serving/ConfigMap/turnout-sidecar": {"cluster": "sidecar"},
         "serving-bank/ConfigMap/turnout-sidecar": {"cluster": "sidecar.bank"},
     }
 
 
-def test_envoy_takes_every_rendered_bootstrap(bootstraps: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    for key, found in bootstraps.items():
+def test_envoy_takes_every_rendered_bootstrap(
+    config_maps: dict[str, Body], objects: dict[str, Body], tmp_path: Path
+) -> None:
+    secret = Certificates(tmp_path, objects).gateway("edge")
+    for number, (key, body) in enumerate(config_maps.items()):
+        found = mounted(tmp_path / str(number), body, secret)
         result = validate(json.dumps(found), tmp_path, "--service-node", "pod-1", "--service-zone", "")
         assert result.returncode == 0, f"{key}: {result.stderr}"
 

@@ -187,16 +187,24 @@ async def stream(
     node_id: str = "gw-1",
     cluster: str = "default",
     service: Service = ADS,
+    credentials: grpc.ChannelCredentials | None = None,
     **metadata: Any,
 ) -> AsyncIterator[Stream]:
     node = {"id": node_id, "cluster": cluster, "metadata": metadata}
-    options = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
+    async with connected(address, credentials) as channel:
         call: Any = channel.stream_stream(f"/{service.name}/{service.method(variant)}")()
         try:
             yield Stream(variant, call, node, implied=service.type is not None)
         finally:
             call.cancel()
+
+
+def connected(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """A connection of its own."""
+    options = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, credentials, options=options)
 
 
 def route_names(listeners: Answer) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from compiler.pipeline import fleet_of
+from xds.admin.access import Access
 from xds.admin.http import Admin
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
@@ -27,6 +29,8 @@ from xds.spans import Trace, untraced
 from xds.store.file import StateFile
 from xds.store.served import ServedFolder
 from xds.stream.server import Server
+from xds.tls.files import Certificates
+from xds.tls.ports import grpc_credentials
 
 T = TypeVar("T")
 
@@ -163,17 +167,23 @@ class FakeClock:
 
 @asynccontextmanager
 async def served(
-    folder: Path, state: Path | None = None, clock: Clock | None = None, trace: Callable[[Trace], None] = untraced
+    folder: Path,
+    state: Path | None = None,
+    clock: Clock | None = None,
+    trace: Callable[[Trace], None] = untraced,
+    tls: Certificates | None = None,
+    time_of_day: Callable[[], float] = time.time,
 ) -> AsyncIterator[Served]:
     """Whoever has `TOKEN` may set live weights, which are kept in `state`, and so is what is served."""
     metrics = Metrics()
     snapshots = Snapshots(TRANSLATION)
-    server = Server(snapshots, metrics, trace=trace)
+    server = Server(snapshots, metrics, time_of_day, trace=trace)
     store = None if state is None else StateFile(state)
     keeping = None if state is None else Keeping(ServedFolder(state / SERVED), "", fleet_of, metrics.keep_failing)
     control = Control(snapshots, server.publish, metrics, store, clock, keeping, trace)
-    admin = Admin(control, snapshots, server, metrics, TOKEN.encode())
-    xds = f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
+    admin = Admin(control, snapshots, server, metrics, Access(write=TOKEN.encode()))
+    credentials = None if tls is None else grpc_credentials(tls)
+    xds = f"127.0.0.1:{await server.start('127.0.0.1', 0, credentials)}"
     url = f"http://127.0.0.1:{await admin.start('127.0.0.1', 0)}"
     task = asyncio.create_task(control.run(policies(folder), commits(folder, lambda: snapshots.commit)))
     try:

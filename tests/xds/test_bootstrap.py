@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from tests.envoy.envoy_process import validate
 from xds.bootstrap import bootstrap
 from xds.translate.group import Placement, placement
 
+ROOT = Path(__file__).parents[2]
 NODE: dict[str, Any] = {"node_id": "gw-1", "cluster": "default", "zone": "az-1", "xds_address": "127.0.0.1:18000"}
 
 
@@ -98,3 +102,44 @@ def test_an_address_that_makes_no_sense_is_told(xds_address: str) -> None:
 def test_it_is_the_same_every_time() -> None:
     assert bootstrap(**NODE) == bootstrap(**NODE)
     assert bootstrap(**NODE).endswith("}\n")
+
+
+TLS = ("--tls-ca", "ca.crt", "--tls-cert", "tls.crt", "--tls-key", "tls.key")
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "xds.cli", "bootstrap", "--node", "gw-1", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("server", "san", "sni"),
+    [
+        (("--xds", "control.example.com:443"), ("DNS", "control.example.com"), "control.example.com"),
+        (("--xds", "[::1]:18000"), ("IP_ADDRESS", "::1"), None),
+        (("--tls-server-name", "spiffe://example.com/control"), ("URI", "spiffe://example.com/control"), None),
+    ],
+)
+def test_with_tls_the_command_writes_beside_it_where_the_certificates_are(
+    tmp_path: Path, server: tuple[str, ...], san: tuple[str, str], sni: str | None
+) -> None:
+    made = run(tmp_path, *TLS, "--tls-sds", "sds", *server)
+    assert made.returncode == 0, made.stderr
+    (socket,) = [c["transport_socket"]["typed_config"] for c in json.loads(made.stdout)["static_resources"]["clusters"]]
+    assert socket.get("sni") == sni
+    files = {f.name: json.loads(f.read_text())["resources"][0] for f in (tmp_path / "sds").iterdir()}
+    assert set(files) == {"turnout_certificate.json", "turnout_ca.json"}
+    matchers = files["turnout_ca.json"]["validation_context"]["match_typed_subject_alt_names"]
+    assert [(found["san_type"], found["matcher"]["exact"]) for found in matchers] == [san]
+
+
+def test_half_of_tls_is_wrong_usage(tmp_path: Path) -> None:
+    made = run(tmp_path, *TLS)
+    said = "--tls-ca, --tls-cert, --tls-key and --tls-sds go together: --tls-sds is missing"
+    assert (made.returncode, made.stderr) == (2, f"turnout bootstrap: {said}\n")
+    made = run(tmp_path, *TLS, "--static")
+    said = "--static asks no control server, so --tls-ca, --tls-cert and --tls-key are not for it"
+    assert (made.returncode, made.stderr) == (2, f"turnout bootstrap: {said}\n")
+    made = run(tmp_path, "--tls-server-name", "x")
+    assert (made.returncode, "is of TLS, which needs" in made.stderr) == (2, True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from compiler.request import MalformedRequestError
+from xds.admin.access import OPEN, Access, guard
 from xds.admin.answers import json_answer
 from xds.admin.config_dump import config_dump
 from xds.admin.explain import explained, sent_from
@@ -21,38 +23,55 @@ from xds.cache import Snapshots, UnknownGroupError
 from xds.control import Control
 from xds.snapshot import Snapshot
 from xds.stream.server import Server
+from xds.tls.files import Certificates
 from xds.translate.group import Group, PlacementError
 
 LARGEST_REQUEST = 2**26
 """Bytes of a request that is to be explained."""
 
+METRICS = (*OPEN, "/metrics")
+"""They change nothing, and hold no resource and no secret."""
+
 
 class Admin:
     def __init__(
-        self, control: Control, snapshots: Snapshots, server: Server, metrics: Metrics, token: bytes | None = None
+        self,
+        control: Control,
+        snapshots: Snapshots,
+        server: Server,
+        metrics: Metrics,
+        access: Access,
+        certificates: Sequence[Certificates] = (),
     ) -> None:
-        """Without a `token` nothing can be changed."""
+        """`certificates` are told of; of the ports, this one's too."""
         self.stopping = False
+        self._certificates = certificates
         self._control, self._snapshots, self._server, self._metrics = control, snapshots, server, metrics
-        application = web.Application(client_max_size=LARGEST_REQUEST)
+        application = web.Application(middlewares=[guard(access)], client_max_size=LARGEST_REQUEST)
         for path, answer in self._routes().items():
             application.router.add_get(path, answer)
         application.router.add_post("/explain", self._explain)
-        Weights(control, snapshots, token).add_to(application)
+        Weights(control, snapshots, access).add_to(application)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+        self._metrics_runner = web.AppRunner(self._without_token(), access_log=None, shutdown_timeout=1.0)
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """The port it listens on, which is chosen when `port` is 0. Raises OSError when it cannot be had."""
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host, port).start()
-        except OSError:
-            await self._runner.cleanup()
-            raise
-        return int(self._runner.addresses[0][1])
+        return await _started(self._runner, host, port, tls)
+
+    async def start_metrics(self, host: str, port: int) -> int:
+        """As `start`, for Prometheus and probes: `METRICS` alone, without TLS and token."""
+        return await _started(self._metrics_runner, host, port, None)
 
     async def stop(self) -> None:
+        await self._metrics_runner.cleanup()
         await self._runner.cleanup()
+
+    def _without_token(self) -> web.Application:
+        application = web.Application()
+        for path in METRICS:
+            application.router.add_get(path, self._routes()[path])
+        return application
 
     def _routes(self) -> dict[str, Callable[[web.Request], Any]]:
         return {
@@ -92,6 +111,7 @@ class Admin:
                 self._server.turned_away(),
                 self._snapshots.held_back,
                 self._control.kept,
+                self._certificates,
             )
         )
 
@@ -121,3 +141,14 @@ class Admin:
             return self._snapshots.get(group)
         except (UnknownGroupError, PlacementError):
             return None
+
+
+async def _started(runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext | None) -> int:
+    """The port. Raises OSError when it cannot be had."""
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return int(runner.addresses[0][1])

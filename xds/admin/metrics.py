@@ -22,6 +22,7 @@ from xds.admin.standing import Standing
 from xds.snapshot import HeldBack, ResourceType
 from xds.stages import Stage
 from xds.stream.state import Variant
+from xds.tls.files import Certificates
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -91,6 +92,18 @@ class Metrics:
             "turnout_held_back",
             "Resources, or routes in a table, that are not served as policy has them, by type",
             ["type"],
+            registry=registry,
+        )
+        self._certificate_expiry = Gauge(
+            "turnout_certificate_expiry_timestamp_seconds",
+            "When the certificate that a port is served with expires, in seconds since 1970",
+            ["of"],
+            registry=registry,
+        )
+        self._certificate_kept = Gauge(
+            "turnout_certificate_rotation_failed",
+            "Whether a port keeps its certificate, as the files that took its place cannot be used",
+            ["of"],
             registry=registry,
         )
         self._live_overrides = Gauge("turnout_live_overrides", "Models that have live weights", registry=registry)
@@ -172,6 +185,11 @@ class Metrics:
         found = Counted(of.type for of in held)
         for type_ in ResourceType:
             self._held_back.labels(type_.label).set(found[type_])
+
+    def certificates(self, found: Iterable[Certificates]) -> None:
+        for each in found:
+            self._certificate_expiry.labels(each.of).set(each.loaded.not_after.timestamp())
+            self._certificate_kept.labels(each.of).set(bool(each.problem))
 
     def live(self, models: Mapping[str, Mapping[str, int]]) -> None:
         """Live weights by model and version, all there are."""

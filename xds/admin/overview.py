@@ -30,6 +30,7 @@ def overview(status: Document) -> Document:
         and all(envoy["synced"] for envoy in envoys)
         and not status["turned_away"]
         and not status["held_back"]
+        and not any(found["problem"] for found in status["certificates"])
         and not (status.get("kept") or {}).get("problem"),
         "policy": status["policy"],
         "kept": status.get("kept"),
@@ -38,6 +39,7 @@ def overview(status: Document) -> Document:
         "envoys": envoys,
         "turned_away": status["turned_away"],
         "held_back": status["held_back"],
+        "certificates": status["certificates"],
     }
 
 
@@ -59,6 +61,7 @@ def as_text(document: Document, *, everyone: bool, colour: bool) -> str:
     if not envoys:
         parts.append("no Envoy is connected\n")
     parts.append("".join(_turned_away(client) for client in document["turned_away"]))
+    parts.append("".join(_certificate(found) for found in document["certificates"] if found["problem"]))
     commit = document["policy"]["commit"]
     held = [_held_back(held, commit) for held in document["held_back"]]
     parts.append(_blocks([*held, *_refusals(envoys, commit)], colour))
@@ -114,6 +117,11 @@ def _state(policy: Document, types: Document) -> str:
 def _turned_away(client: Document) -> str:
     times = f", {client['times']:,} times" if client["times"] > 1 else ""
     return report.printable(f"turned away{times}, last at {client['last_at']}: {client['reason']}") + "\n"
+
+
+def _certificate(found: Document) -> str:
+    kept = f"certificate of {found['of']} kept, it expires at {found['expires_at']}: {found['problem']}"
+    return report.printable(kept) + "\n"
 
 
 def _group(name: str, envoys: Iterable[Document]) -> Document:

@@ -18,6 +18,7 @@ from xds.stream.peer import Peer
 from xds.stream.refusals import blamed, today
 from xds.stream.subscription import Refusal, Subscription
 from xds.stream.turned_away import TurnedAway
+from xds.tls.files import Certificates
 from xds.translate.group import Group
 
 Document = dict[str, Any]
@@ -33,6 +34,7 @@ def status(
     turned_away: Iterable[TurnedAway] = (),
     held_back: Mapping[HeldBack, Iterable[str]] = NONE_HELD,
     kept: Kept | None = None,
+    certificates: Iterable[Certificates] = (),
 ) -> Document:
     """`fleet` is as policy has it. `current` gives the snapshot that a group is to have; `None` where it has none.
     `kept` is `None` where nothing is to be kept."""
@@ -52,6 +54,7 @@ def status(
         "held_back": [_held_back(held, groups) for held, groups in held_back.items()],
         "envoys": [_envoy(peer, current(peer.node.group)) for peer in peers],
         "turned_away": [_turned_away(client) for client in turned_away],
+        "certificates": [_certificate(found) for found in certificates],
     }
 
 
@@ -70,6 +73,11 @@ def _held_back(held: HeldBack, groups: Iterable[str]) -> Document:
         "groups": list(groups),
         "origin": str(held.origin),
     }
+
+
+def _certificate(found: Certificates) -> Document:
+    """`problem` is of the files as they are by now, where they are not what is served with; else empty."""
+    return {"of": found.of, "expires_at": found.loaded.not_after.isoformat(), "problem": found.problem}
 
 
 def _turned_away(client: TurnedAway) -> Document:
@@ -145,6 +153,7 @@ def _envoy(peer: Peer, snapshot: Snapshot | None) -> Document:
     return {
         "node": peer.node.id,
         "group": peer.node.group.name,
+        "identity": peer.node.identity,
         "zone": peer.node.zone,
         "service": peer.service.label,
         "variant": peer.state.variant,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 
 from aiohttp import web
 
+from xds.admin.access import Access
 from xds.admin.answers import json_answer
 from xds.admin.overrides import override_with_policy, overrides
 from xds.cache import Snapshots
@@ -22,9 +22,8 @@ STATUS = {Refusal.INVALID: 422, Refusal.NOTHING_THERE: 404, Refusal.NOT_NOW: 503
 class Weights:
     """`POST /weights`, `DELETE /weights/<model>` and `GET /weights`."""
 
-    def __init__(self, control: Control, snapshots: Snapshots, token: bytes | None) -> None:
-        """Without a `token` nothing can be changed."""
-        self._control, self._snapshots, self._token = control, snapshots, token
+    def __init__(self, control: Control, snapshots: Snapshots, access: Access) -> None:
+        self._control, self._snapshots, self._access = control, snapshots, access
 
     def add_to(self, application: web.Application) -> None:
         application.router.add_get("/weights", self._list)
@@ -35,7 +34,7 @@ class Weights:
         return json_answer({"overrides": overrides(self._control.live, self._snapshots.fleet)})
 
     async def _set(self, request: web.Request) -> web.Response:
-        if (refusal := self._refusal(request)) is not None:
+        if (refusal := self._access.refusal(request)) is not None:
             return refusal
         text = b""
         while len(text) <= MOST and (more := await request.content.read(MOST + 1 - len(text))):
@@ -49,22 +48,9 @@ class Weights:
         return self._answered(await self._control.set_weights(asked))
 
     async def _take_back(self, request: web.Request) -> web.Response:
-        if (refusal := self._refusal(request)) is not None:
+        if (refusal := self._access.refusal(request)) is not None:
             return refusal
         return self._answered(await self._control.take_weights_back(request.match_info["model"]))
-
-    def _refusal(self, request: web.Request) -> web.Response | None:
-        if self._token is None:
-            return _said(403, "weights cannot be set here: start turnout serve with --admin-token-file")
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        # Of texts it compares ASCII only.
-        right = hmac.compare_digest(given.strip().encode(errors="surrogateescape"), self._token)
-        if scheme.lower() != "bearer" or not right:
-            asked = "this needs the server's token: --token-file or TURNOUT_ADMIN_TOKEN"
-            refused = _said(401, "that is not this server's token" if given else asked)
-            refused.headers["WWW-Authenticate"] = "Bearer"
-            return refused
-        return None
 
     def _answered(self, answer: Answer) -> web.Response:
         if isinstance(answer, Refused):

@@ -12,7 +12,10 @@ from google.protobuf.message import DecodeError
 
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots, UnknownGroupError
+from xds.hangup import hang_up
 from xds.snapshot import ResourceType, Snapshot
+from xds.stream.identity import identity, may_ask
+from xds.stream.limits import SILENT, STALLED, ExcessError
 from xds.stream.node import Node
 from xds.stream.refusals import rejected
 from xds.stream.services import Service
@@ -26,6 +29,12 @@ from xds.translate.group import PlacementError
 OPENING = 15.0
 """Seconds that a client has for naming the types it wants; Envoy names them all at once."""
 STOPPING = "the control server is stopping"
+LAST_WORDS = 1.0
+"""Seconds in which a client can read why its stream ended, before the connection does."""
+A_WHILE = 3600.0
+"""Seconds after which the time of day is looked at again: it is not this machine's monotonic clock."""
+MOST_OF_NODE = 64
+"""Streams of one node that heed each other; it has six services at most, and some of its streams may be dead."""
 DOUBTFUL = 10_000
 """Nodes that are remembered: an id is the client's own word."""
 
@@ -51,6 +60,8 @@ class Surroundings:
     turned_away: Callable[[str, str], None]
     """Called with the client and the reason when a stream is ended for one."""
     unknown_type: Callable[[Node, str], None]
+    introduced: Callable[[Connection], None]
+    """Called when a client has said who it is."""
     doubtful: set[tuple[str, str]]
     """Service and id of nodes that refuse something there, or did when their last stream of it ended."""
 
@@ -59,6 +70,11 @@ class Refused(Exception):  # noqa: N818  (not a fault of ours: the stream is end
     def __init__(self, code: grpc.StatusCode, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+
+
+class Stalled(Refused):
+    def __init__(self) -> None:
+        super().__init__(grpc.StatusCode.DEADLINE_EXCEEDED, f"it has not taken a response within {STALLED:.0f} s")
 
 
 @dataclass(slots=True)
@@ -86,8 +102,12 @@ class Nodes:
         return ((node, stream) for node, those in self._nodes.items() for stream in those.streams)
 
     def join(self, node: Node, stream: Connection) -> OfNode:
-        """All streams of `node`, those too that are opened later."""
+        """All streams of `node`, those too that are opened later. Raises Refused when they are too many."""
         found = self._nodes.setdefault(node, OfNode())
+        heeding = found.separate or stream.service.type is not None
+        if heeding and len(found.streams) >= MOST_OF_NODE:
+            reason = f"X105 node {node.id}: it has {MOST_OF_NODE} streams open, and may have no more"
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
         found.streams.append(stream)
         found.separate += stream.service.type is not None
         return found
@@ -110,6 +130,7 @@ class Connection:
     ) -> None:
         self.service = service
         self.node: Node | None = None
+        self.identity = identity(context.auth_context())
         self.state = around.transitions.shared(StreamState(framing.variant, only=service.type))
         self._framing, self._context, self._around = framing, context, around
         self._of_node = OfNode()
@@ -121,6 +142,7 @@ class Connection:
         self._ended = False
         self._sent_away = False
         self._refusal: Refused | None = None
+        self._expiry: tuple[asyncio.TimerHandle, ...] = ()
 
     def wake(self) -> None:
         self._wake.set()
@@ -146,24 +168,62 @@ class Connection:
 
     async def run(self) -> None:
         reader = asyncio.create_task(self._read())
-        timer = asyncio.get_running_loop().call_later(OPENING, self._opened)
+        loop = asyncio.get_running_loop()
+        timers = (loop.call_later(OPENING, self._opened), loop.call_later(SILENT, self._heard_nothing))
+        self._look_at_certificate()
         try:
             await self._write()
             if self._sent_away:
                 reader.cancel()  # to which an abort is an error
                 await self._context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
+        except Stalled as stalled:
+            self._told(stalled)
+            # To abort would wait until the response is taken.
+            hang_up(self._context.peer())
+            await _until_cancelled()
+        except grpc.aio.InternalError:  # it could not write: the client is gone
+            await _until_cancelled()
         except Refused as refusal:
-            self._around.metrics.stream_refused(refusal.code.name)
-            log.warning("stream refused peer=%s reason=%s", self._context.peer(), refusal)
-            # Without the port, which is another one at each attempt.
-            client = self._context.peer().rpartition(":")[0] if self.node is None else self.node.id
-            self._around.turned_away(client, str(refusal))
-            reader.cancel()
+            self._told(refusal)
+            reader.cancel()  # of a call that is aborted nothing can be read
             await self._context.abort(refusal.code, str(refusal))
         finally:
-            timer.cancel()
+            for timer in (*timers, *self._expiry):
+                timer.cancel()
             reader.cancel()
             self._leave()
+
+    def refuse(self, code: grpc.StatusCode, reason: str) -> None:
+        self._refusal = self._refusal or Refused(code, reason)
+        self._wake.set()
+
+    def _told(self, refusal: Refused) -> None:
+        self._around.metrics.stream_refused(refusal.code.name)
+        log.warning("stream refused peer=%s reason=%s", self._context.peer(), refusal)
+        self._around.turned_away(self.client, str(refusal))
+
+    @property
+    def client(self) -> str:
+        """As `turned_away` lists it. A peer without its port, which is another one at each attempt."""
+        known = self.node or self.identity
+        return str(known) if known else self._context.peer().rpartition(":")[0]
+
+    def _heard_nothing(self) -> None:
+        if self.node is None:
+            self.refuse(grpc.StatusCode.DEADLINE_EXCEEDED, f"X105 no request within {SILENT:.0f} s")
+
+    def _look_at_certificate(self) -> None:
+        """Nobody else ends the stream of a certificate that has expired: TLS looks at it once, and Envoy never."""
+        if self.identity is None:
+            return
+        loop = asyncio.get_running_loop()
+        left = self.identity.not_after - self._around.clock()
+        if left > 0:
+            self._expiry = (loop.call_later(min(left, A_WHILE), self._look_at_certificate),)
+            return
+        self.refuse(grpc.StatusCode.UNAUTHENTICATED, f"X105 the certificate of {self.identity} has expired")
+        # Its next stream would be on this connection, and so with this certificate.
+        loop.call_later(LAST_WORDS, hang_up, self._context.peer())
 
     def _opened(self) -> None:
         self.become(self.state.opened())
@@ -197,7 +257,11 @@ class Connection:
         if len(self._given) > MOST * len(ResourceType):
             self._given.clear()  # those that were superseded are never answered
         self._given[sent.type, sent.state.subscriptions[sent.type].nonce] = began
-        await self._context.write(sent.response)
+        try:
+            async with asyncio.timeout(STALLED):
+                await self._context.write(sent.response)
+        except TimeoutError:
+            raise Stalled from None
         now = self._around.clock()
         self._around.metrics.pushed(self._framing.variant, sent.type, size, max(0.0, now - began))
         self._around.pushed(self, sent.type, size, began, now)
@@ -232,8 +296,16 @@ class Connection:
                 raise Refused(grpc.StatusCode.PERMISSION_DENIED, f"X105 node {self.node.id}: {unknown}") from unknown
         except PlacementError as problem:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"X105 node {self.node.id}: {problem}") from problem
+        self._check_identity(self.node)
         self._edition = edition
         return self._snapshot
+
+    def _check_identity(self, node: Node) -> None:
+        """Anew for each policy, which says whose namespaces are whose. Raises Refused."""
+        fleet = self._around.snapshots.fleet
+        if self.identity is not None and fleet is not None and not may_ask(self.identity, node.group.name, fleet):
+            reason = f"X105 node {node.id}: group '{node.group.name}' is not for {self.identity}"
+            raise Refused(grpc.StatusCode.PERMISSION_DENIED, reason)
 
     async def _read(self) -> None:
         try:
@@ -246,6 +318,8 @@ class Connection:
             self._ended = True
         except Refused as refusal:
             self._refusal = refusal
+        except grpc.aio.InternalError:  # the client is gone
+            self._ended = True
         except Exception:
             log.exception("stream failed peer=%s", self._context.peer())
             self._refusal = Refused(grpc.StatusCode.INTERNAL, "a fault of the control server")
@@ -256,13 +330,17 @@ class Connection:
         try:
             if self.node is None:
                 request = framing.decoded(raw)
-                self.node = self._introduced(request)
-                self._of_node = self._around.nodes.join(self.node, self)
+                node = self._introduced(request)
+                self._of_node = self._around.nodes.join(node, self)
+                self.node = node
+                self._around.introduced(self)
                 received = transitions.asked(framing, self.state, request)
             else:
                 received = transitions.received(framing, self.state, raw)
         except DecodeError as problem:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "not a discovery request") from problem
+        except ExcessError as problem:
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, f"X105 {problem}") from problem
         except ValueError as problem:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"X105 {problem}") from problem
         if not isinstance(received, Received):
@@ -294,6 +372,8 @@ class Connection:
         if node is None or not node.id or not node.group.name:
             reason = "X105 the first request must name its node: an id, and its group as cluster"
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, reason)
+        if self.identity is not None:
+            node = replace(node, identity=str(self.identity))
         variant = self.state.variant
         log.info("stream opened node=%s group=%s variant=%s", node.id, node.group.name, variant)
         if (self.service.label, node.id) in self._around.doubtful:
@@ -319,3 +399,8 @@ class Connection:
         wanted = None if self._snapshot is None else self._snapshot[type_]
         said, fields = rejected(node, type_, batch, detail, wanted, self._around.snapshots.commit)
         log.warning("%s", said, extra={"fields": fields})
+
+
+async def _until_cancelled() -> None:
+    """By gRPC, as soon as it finds that the connection is no more. It is soon, and bounded for it not to matter."""
+    await asyncio.sleep(STALLED)

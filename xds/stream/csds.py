@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from xds.cache import Snapshots, UnknownGroupError
 from xds.snapshot import Snapshot
 from xds.stream.client_status import Redacted, Stream, client_config, clients
+from xds.stream.identity import Identity, identity, may_ask
 from xds.stream.node_matchers import any_of
 from xds.stream.peer import Peer
 from xds.translate.group import Group, PlacementError
@@ -40,7 +41,7 @@ class ClientStatus:
         )
 
     async def _fetch(self, request: bytes, context: Context) -> bytes:
-        answer = await self._answer(request)
+        answer = await self._answer(request, context)
         if isinstance(answer, bytes):
             return answer
         await context.abort(*answer)
@@ -49,17 +50,23 @@ class ClientStatus:
     async def _stream(self, _: object, context: Context) -> None:
         """One answer to each request."""
         while isinstance(request := await context.read(), bytes):  # else it is EOF
-            answer = await self._answer(request)
+            answer = await self._answer(request, context)
             if not isinstance(answer, bytes):
                 await context.abort(*answer)
             else:
                 await context.write(answer)
 
-    async def _answer(self, raw: bytes) -> bytes | Refusal:
+    async def _answer(self, raw: bytes, context: Context) -> bytes | Refusal:
         """Made in another thread, from values: streams are served meanwhile."""
+        who = identity(context.auth_context())
         async with self._one_at_a_time:
-            streams = [(peer, self._current(peer.node.group)) for peer in self._peers()]
+            streams = [(peer, self._current(peer.node.group)) for peer in self._peers() if self._may_see(who, peer)]
             return await asyncio.to_thread(_answer, raw, streams)
+
+    def _may_see(self, who: Identity | None, peer: Peer) -> bool:
+        """What an identity may not ask for it is not shown here either."""
+        fleet = self._snapshots.fleet
+        return who is None or (fleet is not None and may_ask(who, peer.node.group.name, fleet))
 
     def _current(self, group: Group) -> Snapshot | None:
         try:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from xds.snapshot import Resource, ResourceSet
+from xds.stream.recent import remembered
 
 KEPT = 48
 """Results remembered: more than a change of `update.SINGLY` resources needs, one step for each of them."""
+
+CLAIMED = 500
+"""Resources that count as another result where they are what a client says it has: nobody else may hold them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,11 @@ def difference(old: ResourceSet, new: ResourceSet) -> Difference:
     return SAME if old.version == new.version else _difference(old, new)
 
 
-@lru_cache(KEPT)
+def _weight(old: ResourceSet, new: ResourceSet) -> int:
+    return 1 + sum(len(found) for found in (old, new) if isinstance(found, Claim)) // CLAIMED
+
+
+@remembered(KEPT, _weight)
 def _difference(old: ResourceSet, new: ResourceSet) -> Difference:
     if new.step is not None and new.step.version == old.version:
         return Difference(new.step.changed, new.step.removed)
@@ -73,7 +80,7 @@ def moved(base: ResourceSet, towards: ResourceSet, names: frozenset[str]) -> Res
     return _moved(base, towards, names)
 
 
-@lru_cache(KEPT)
+@remembered(KEPT, lambda base, towards, names: _weight(base, towards) + len(names) // CLAIMED)
 def _moved(base: ResourceSet, towards: ResourceSet, names: frozenset[str]) -> ResourceSet:
     there = [towards[name] for name in names if name in towards]
     if not (isinstance(base, Claim) or isinstance(towards, Claim)):

@@ -18,6 +18,7 @@ from xds.snapshot import ResourceType
 from xds.spans import Outcome, Trace, served, untraced
 from xds.stages import Cause
 from xds.stream import delta, sotw
+from xds.stream.admission import MOST_SILENT, Admission, FullError
 from xds.stream.connection import Connection, Nodes, Surroundings
 from xds.stream.csds import ClientStatus
 from xds.stream.node import Node
@@ -33,8 +34,13 @@ FRAMINGS = (
 )
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second server on the port takes half of the Envoys, and no one notices
-    ("grpc.max_concurrent_streams", 1 << 16),
-    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.max_concurrent_streams", 128),  # of a connection; an Envoy has six at most
+    ("grpc.max_receive_message_length", 1 << 20),  # what NAMES and NODE_BYTES come to
+    ("grpc.max_metadata_size", 8 << 10),
+    ("grpc.absolute_max_metadata_size", 16 << 10),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 30_000),  # without a stream
+    ("grpc.max_allowed_incoming_connections", 10_000),
     ("grpc.max_send_message_length", -1),
     # A connection keeps the block that it reads into until it is full. By default that is 64 KiB for an acknowledgement
     # that lists a thousand names, for each of a thousand Envoys.
@@ -76,6 +82,7 @@ class Server:
         self._metrics, self._clock, self._trace = metrics, clock, trace
         self._connections: set[Connection] = set()
         self._doorkeeper = Doorkeeper()
+        self._admission = Admission[Connection]()
         self._unknown_types: set[str] = set()
         self._progress: Progress[Connection] = Progress.among((), Cause("start", clock()), clock())
         self._saved: deque[float] = deque(maxlen=SAVED)
@@ -91,16 +98,24 @@ class Server:
             self._settled,
             self._turned_away,
             self._unknown_type,
+            self._admission.spoke,
             doubtful=set(),
         )
         self._server = grpc.aio.server(options=OPTIONS)
         status = ClientStatus(self.peers, snapshots)
         self._server.add_generic_rpc_handlers((*map(self._handlers, SERVICES), status.handlers()))
 
-    async def start(self, host: str, port: int) -> int:
-        """The port it listens on, which is chosen when `port` is 0. Raises OSError when it cannot be had."""
+    async def start(self, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
+        """The port it listens on, which is chosen when `port` is 0. Raises OSError when it cannot be had.
+
+        Without `credentials` there is no TLS, and every client may ask for every group.
+        """
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            if credentials is None:
+                bound = self._server.add_insecure_port(address)
+            else:
+                bound = self._server.add_secure_port(address, credentials)
         except RuntimeError as problem:
             raise OSError(f"cannot listen on {host} port {port}") from problem
         await self._server.start()
@@ -154,12 +169,22 @@ class Server:
         self, service: Service, framing: Framing, _: object, context: grpc.aio.ServicerContext[bytes, bytes]
     ) -> None:
         connection = Connection(service, framing, context, self._around)
+        identity = str(connection.identity or "")
+        try:
+            crowded_out = self._admission.open(connection, identity, time.monotonic())
+        except FullError as full:
+            self._metrics.stream_refused(grpc.StatusCode.RESOURCE_EXHAUSTED.name)
+            self._turned_away(connection.client, str(full))
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(full))
+        if crowded_out is not None:
+            crowded_out.refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, f"X105 no request, and {MOST_SILENT} like it")
         self._connections.add(connection)
         self._metrics.stream_opened(framing.variant)
         try:
             await connection.run()
         finally:
             self._connections.discard(connection)
+            self._admission.close(connection, identity)
             self._metrics.stream_closed(framing.variant)
             self._settled(connection)
 
@@ -172,7 +197,8 @@ class Server:
 
     def _pushed(self, connection: Connection, type_: ResourceType, size: int, began: float, now: float) -> None:
         if connection.node is not None:
-            self._doorkeeper.served(connection.node.id)
+            self._doorkeeper.served(connection.client)
+            self._doorkeeper.served(str(connection.identity))  # which it was before it had named its node
         progress = self._progress
         unsent = not progress.pushes
         if progress.sent(connection, type_, size, began, now):

@@ -75,6 +75,14 @@ class StreamState:
             return self.only if type_url in ("", self.only) else None
         return TYPES.get(type_url)
 
+    @property
+    def named(self) -> int:
+        """Names of all types that are asked for, that the client says it has, or that were said to be gone."""
+        return sum(
+            len(sub.names) + len(sub.claim) + sum(len(batch.removed) for batch in sub.outstanding)
+            for sub in self.subscriptions.values()
+        )
+
     def whole(self, type_: ResourceType) -> bool:
         """A response of this type says everything, and what it leaves out is removed."""
         return self.variant is Variant.SOTW and type_ in WHOLE_LISTS

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from itertools import chain, count
 
 from compiler.diagnostics import Position
 from xds.snapshot import NOTHING, Resource, ResourceSet
 from xds.stream.difference import Claim, gathered, moved
+from xds.stream.recent import Recent
 
 SINGLY = 32
 """A change of up to this many resources goes one resource a response, so that a refusal names its culprit."""
 WILDCARD = "*"
 NO_NAMES: frozenset[str] = frozenset()
+NOWHERE = Position("", 0, 0)
+KEPT = 100_000
+"""Names of other streams that are remembered, to be shared with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,11 @@ class Subscription:
     """Version of the last response."""
     acknowledged: str = ""
     """Version of the last response that was accepted."""
+
+    @property
+    def claim(self) -> ResourceSet:
+        """What the client has on its own word."""
+        return self.offered if isinstance(self.offered, Claim) else NOTHING
 
     def resolved(self, held: ResourceSet | None) -> Subscription:
         """`held` is what has the claimed version; `None` when nobody knows any more."""
@@ -211,13 +219,20 @@ def apart(names: Iterable[str]) -> tuple[frozenset[str], ...]:
     return frozenset(ordered[:half]), frozenset(ordered[half:])
 
 
-@lru_cache(1024)
+_shared_names = Recent(KEPT)
+_claimed = Recent(KEPT)
+
+
 def shared_names(names: frozenset[str]) -> frozenset[str]:
     """An equal set that other streams hold too: a thousand sidecars ask for the same thousand names."""
-    return names
+    found: frozenset[str] | None = _shared_names.get(names)
+    return _shared_names.put(names, names, len(names)) if found is None else found
 
 
-@lru_cache(64)
 def claimed(versions: frozenset[tuple[str, str]]) -> Claim:
     """What a client says it has. Shared: after a restart of the server a thousand clients say the same."""
-    return Claim(Resource(name, version, (), Position("", 0, 0)) for name, version in versions)
+    found: Claim | None = _claimed.get(versions)
+    if found is None:
+        found = Claim(Resource(name, version, (), NOWHERE) for name, version in versions)
+        _claimed.put(versions, found, len(versions))
+    return found

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from xds.snapshot import ResourceType, Snapshot
+from xds.stream.limits import check_names
+from xds.stream.recent import Recent
 from xds.stream.responses import Responses
 from xds.stream.siblings import Beside, next_update_beside, together
 from xds.stream.state import Known, Request, StreamState, Variant
@@ -20,14 +21,18 @@ from xds.stream.update import Step, Update, next_update
 
 MOST = 1024
 """States that are kept; of those, and of as many before them, none is made a second time."""
-MOST_BYTES = 4 << 20
-"""Of requests that are kept to be compared with; of responses four times as many."""
+MOST_BYTES = 8 << 20
+"""Of requests that are kept to be compared with, and of the states they lead to; of responses twice as many."""
 COST = 4 << 10
 """Bytes that a step counts for beside its response."""
+NAME = 64
+"""Bytes that a name in a state counts for."""
+UNKNOWN = 256
+"""Bytes that a name counts for in a step when there is nothing of that name: with the answer that says so."""
+TOGETHER = 256
+"""Names that make a state count as one more: all that are kept may be of a client that asks for names at random."""
 SMALL = 48 << 10
 """Bytes of a request that is worth keeping: more than a thousand names, less than an Envoy's node."""
-
-V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +74,12 @@ class Rest:
     """Nor anything to wait for."""
 
 
-class _Recent:
-    """What was used last, by a key whose objects are kept with it."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._now: dict[Any, Any] = {}
-        self._before: dict[Any, Any] = {}
-        self._size = 0
-
-    def get(self, key: Any) -> Any:
-        found = self._now.get(key)
-        return self._before.get(key) if found is None else found
-
-    def put(self, key: Any, value: V, size: int = 1) -> V:
-        self._size += size
-        if self._size > self._most:
-            self.turn()
-            self._size = size
-        self._now[key] = value
-        return value
-
-    def turn(self) -> None:
-        """What has been put since the last turn is kept until the next."""
-        self._now, self._before, self._size = {}, self._now, 0
-
-
 class Transitions:
     def __init__(self) -> None:
         self._responses = Responses()
-        self._states = _Recent(MOST)
-        self._requests = _Recent(MOST_BYTES)
-        self._steps = _Recent(4 * MOST_BYTES)
+        self._states = Recent(MOST)
+        self._requests = Recent(MOST_BYTES)
+        self._steps = Recent(2 * MOST_BYTES)
 
     def turn(self) -> None:
         """There are other snapshots now. What is kept holds old ones, with all that is in them."""
@@ -110,12 +89,12 @@ class Transitions:
     def shared(self, state: StreamState) -> StreamState:
         """The one object for all states that are equal to `state`."""
         found: StreamState | None = self._states.get(state)
-        return self._states.put(state, state) if found is None else found
+        return self._states.put(state, state, 1 + state.named // TOGETHER) if found is None else found
 
     def received(self, framing: Framing, state: StreamState, raw: bytes) -> Received | Request:
         """The request itself if it is of a type that the stream does not carry.
 
-        Raises google.protobuf.message.DecodeError, or ValueError for a node that makes no sense.
+        Raises google.protobuf.message.DecodeError, ExcessError, or ValueError for a node that makes no sense.
         """
         key = (id(state), raw)
         found: tuple[StreamState, Received] | None = self._requests.get(key)
@@ -123,7 +102,7 @@ class Transitions:
             return found[1]
         made = self.asked(framing, state, framing.decoded(raw))
         if isinstance(made, Received) and made.request.node is None and len(raw) <= SMALL:
-            self._requests.put(key, (state, made), len(raw))
+            self._requests.put(key, (state, made), len(raw) + NAME * made.state.named)
         return made
 
     def asked(self, framing: Framing, state: StreamState, request: Request) -> Received | Request:
@@ -131,8 +110,12 @@ class Transitions:
         type_ = state.carries(request.type_url)
         if type_ is None:
             return request
+        check_names(request.names)
+        check_names(request.versions)
         answers = state.batch(type_, request.nonce)
-        return Received(request, type_, self.shared(framing.received(state, type_, request)), answers)
+        after = framing.received(state, type_, request)
+        check_names(after.subscriptions[type_].names)
+        return Received(request, type_, self.shared(after), answers)
 
     def next(self, framing: Framing, state: StreamState, snapshot: Snapshot, known: Known) -> Sent | Rest:
         key = (id(state), id(snapshot))
@@ -140,7 +123,7 @@ class Transitions:
         if found is None:
             next_ = self._next(framing, state, snapshot, known)
             size = len(next_.response) if isinstance(next_, Sent) else 0
-            found = self._steps.put(key, (state, snapshot, next_), size + COST)
+            found = self._steps.put(key, (state, snapshot, next_), size + COST + UNKNOWN * _unknown(state, snapshot))
         return found[2]
 
     def next_beside(
@@ -160,6 +143,14 @@ class Transitions:
         update, after = step
         response = self._responses.encoded(framing.variant, update, framing.encoded)
         return Sent(update.type, response, self.shared(after))
+
+
+def _unknown(state: StreamState, snapshot: Snapshot) -> int:
+    """Names that are asked for, or that the client says it has, and that there is nothing of."""
+    return sum(
+        len(sub.names - snapshot[type_].by_name.keys()) + len(sub.claim.by_name.keys() - snapshot[type_].by_name.keys())
+        for type_, sub in state.subscriptions.items()
+    )
 
 
 def _rest(state: StreamState, siblings: Beside) -> Rest:

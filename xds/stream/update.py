@@ -205,7 +205,7 @@ def _source(type_: ResourceType, sub: Subscription, snapshot: Snapshot) -> Resou
     return _and_what_goes(goal, sub.offered)
 
 
-@lru_cache(64)
+@lru_cache(8)
 def _and_what_goes(goal: ResourceSet, offered: ResourceSet) -> ResourceSet:
     """Bodies come from `goal` where it has them: what a client says it has comes without."""
     gone = difference(offered, goal).removed
@@ -289,19 +289,19 @@ def _settled(
     return changed | (gap.removed - (sub.select(gap.removed) - offer.removed))
 
 
-@lru_cache(64)
+@lru_cache(16)
 def _all_names(resources: ResourceSet) -> frozenset[str]:
     return frozenset(resources)
 
 
-@lru_cache(64)
+@lru_cache(16)
 def _split(resources: ResourceSet, names: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
     """`names` that there are bodies of, and the others."""
     present = frozenset(name for name in names if name in resources and resources[name].parts)
     return (names, NO_NAMES) if len(present) == len(names) else (present, names - present)
 
 
-@lru_cache(64)
+@lru_cache(16)
 def _update(
     type_: ResourceType, source: ResourceSet, names: frozenset[str], removed: frozenset[str], version: str
 ) -> Update:

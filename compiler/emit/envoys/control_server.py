@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from compiler.emit.envoys.workload import LEAST_TO_BUDGET, LOCKED, Maker, Part, pod_security, resources
+from compiler.emit.envoys.workload import LEAST_TO_BUDGET, LOCKED, Maker, Part, pod_security, resources, secret_volume
 from compiler.emit.names import (
     APP,
     CONTROL_APP,
@@ -21,11 +21,14 @@ from compiler.fleet import ControlServer, Platform, Repository
 
 _FILE = "platform/control-server.yaml"
 _XDS = "grpc-xds"
-_METRICS_PORT = 18001
+_ADMIN_PORT = 18001
 _SYNC_PORT = 18002
+_METRICS_PORT = 18003
 _USER = 65533
 """As which git-sync's image runs. The server's pod has this one alone, so that it can read what git-sync writes."""
 _POLICIES, _LINK, _STATE, _GIT_SECRET = "/policies", "current", "/state", "/etc/git-secret"
+XDS_TLS = "/etc/turnout/xds"
+"""The folder with a certificate for xDS, in the pods of both sides."""
 _PERIOD = "15s"
 _OLD_TREES = "1m"
 """How long git-sync leaves the files of an earlier commit, which the server may be reading."""
@@ -67,7 +70,9 @@ def _pod(server: ControlServer) -> Part:
     secret = server.repository.secret
     volumes: list[Part] = [{"name": name, "emptyDir": {}} for name in ("policies", "state", "tmp")]
     if secret is not None:
-        volumes.append({"name": "git-secret", "secret": {"secretName": secret, "defaultMode": 0o440}})
+        volumes.append(secret_volume("git-secret", secret))
+    if server.tls_secret is not None:
+        volumes.append(secret_volume("xds-tls", server.tls_secret))
     return {
         "terminationGracePeriodSeconds": 30,
         "securityContext": pod_security(_USER),
@@ -86,7 +91,10 @@ def _server(server: ControlServer) -> Part:
             f"{_POLICIES}/{_LINK}/{server.repository.path}",
             *(["--env", server.environment] if server.environment else []),
             f"--listen=0.0.0.0:{XDS_PORT}",
-            f"--admin=0.0.0.0:{_METRICS_PORT}",
+            # What may read and change all stays in the pod; Prometheus and the kubelet find what they need beside it.
+            f"--admin=127.0.0.1:{_ADMIN_PORT}",
+            f"--metrics=0.0.0.0:{_METRICS_PORT}",
+            *(_tls_options() if server.tls_secret else []),
             f"--state={_STATE}",
         ],
         "ports": [
@@ -108,8 +116,14 @@ def _server(server: ControlServer) -> Part:
         "volumeMounts": [
             {"name": "policies", "mountPath": _POLICIES, "readOnly": True},
             {"name": "state", "mountPath": _STATE},
+            *([{"name": "xds-tls", "mountPath": XDS_TLS, "readOnly": True}] if server.tls_secret else []),
         ],
     }
+
+
+def _tls_options() -> list[str]:
+    files = {"--tls-cert": "tls.crt", "--tls-key": "tls.key", "--tls-client-ca": "ca.crt"}
+    return [f"{option}={XDS_TLS}/{file}" for option, file in files.items()]
 
 
 def _git_sync(server: ControlServer) -> Part:

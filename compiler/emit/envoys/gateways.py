@@ -7,8 +7,17 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from compiler.emit.durations import whole_seconds
+from compiler.emit.envoys import authenticated
 from compiler.emit.envoys.control_server import address
-from compiler.emit.envoys.workload import LEAST_TO_BUDGET, LOCKED, Maker, Part, pod_security, resources
+from compiler.emit.envoys.workload import (
+    LEAST_TO_BUDGET,
+    LOCKED,
+    Maker,
+    Part,
+    pod_security,
+    resources,
+    secret_volume,
+)
 from compiler.emit.names import APP, GATEWAY_APP, GATEWAY_LABEL, GATEWAY_METRICS, gateway_file, gateway_owner
 from compiler.emit.object import Object, Wave
 from compiler.emit.peers import PROMETHEUS, tcp
@@ -23,6 +32,7 @@ from compiler.envoy.listening import (
     stats_listener,
 )
 from compiler.fleet import Gateway, Listener, Platform
+from compiler.fleet.names import envoys_account
 from compiler.yaml_text import yaml_text
 
 _FIRST_PORT = 9901
@@ -49,8 +59,8 @@ def objects(gateway: Gateway, longest: timedelta, platform: Platform) -> tuple[O
 def _objects(gateway: Gateway, longest: timedelta, platform: Platform) -> Iterator[Object]:
     owner = gateway_owner(gateway)
     selected = {APP: GATEWAY_APP, GATEWAY_LABEL: owner.slug}
-    maker = Maker(gateway_file(gateway), f"{GATEWAY_APP}-{owner.slug}", owner, gateway.origin, selected)
-    text = bootstrap_text(gateway, platform)
+    maker = Maker(gateway_file(gateway), envoys_account(gateway.name), owner, gateway.origin, selected)
+    files = _files(gateway, platform)
     yield maker.service_account()
     yield maker.ingress(
         [
@@ -59,8 +69,8 @@ def _objects(gateway: Gateway, longest: timedelta, platform: Platform) -> Iterat
             {"from": [PROMETHEUS], "ports": tcp(GATEWAY_METRICS)},
         ]
     )
-    yield maker.made("v1", "ConfigMap", Wave.ROUTING, data={_FILE: text})
-    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    yield maker.made("v1", "ConfigMap", Wave.ROUTING, data=files)
+    digest = hashlib.blake2b("".join(files.values()).encode(), digest_size=8).hexdigest()
     # A ConfigMap that changes restarts nobody by itself.
     notes = {"turnout.dev/bootstrap": digest}
     yield maker.deployment(Wave.ROUTING, gateway.replicas, notes, _pod(gateway, longest, platform))
@@ -69,13 +79,19 @@ def _objects(gateway: Gateway, longest: timedelta, platform: Platform) -> Iterat
         yield maker.budget(Wave.ROUTING)
 
 
-def bootstrap_text(gateway: Gateway, platform: Platform) -> str:
+def _files(gateway: Gateway, platform: Platform) -> dict[str, str]:
+    """Of the ConfigMap."""
+    return {_FILE: _bootstrap(gateway, platform), **authenticated.files(authenticated.xds_tls(platform, _FOLDER))}
+
+
+def _bootstrap(gateway: Gateway, platform: Platform) -> str:
     """As YAML. The node's id comes from the command line."""
     admin, stats, drain = _ports(gateway)
     document = bootstrap(
         node={"cluster": gateway.name},
         xds_address=address(platform),
         admin_port=admin,
+        tls=authenticated.xds_tls(platform, _FOLDER),
         listeners=[stats_listener(stats), drain_listener(drain)],
         clusters=[admin_cluster(admin), drain_cluster(drain)],
     )
@@ -90,10 +106,8 @@ def _ports(gateway: Gateway) -> tuple[int, ...]:
 def _pod(gateway: Gateway, longest: timedelta, platform: Platform) -> Part:
     secrets = sorted({entry.tls_secret for entry in gateway.listeners if entry.tls_secret is not None})
     # A Secret that is not there keeps the pod waiting: an Envoy without its certificate serves none of its listeners.
-    mounted: list[Part] = [
-        {"name": f"tls-{number}", "secret": {"secretName": name, "defaultMode": 0o440}}
-        for number, name in enumerate(secrets)
-    ]
+    mounted = [secret_volume(f"tls-{number}", name) for number, name in enumerate(secrets)]
+    mounted += authenticated.volumes(authenticated.xds_tls(platform, _FOLDER), f"{_name(gateway)}-xds")
     grace = _UNHEARD + min(longest, _MOST_GRACE) + _LAST_STEPS
     return {
         "terminationGracePeriodSeconds": grace // timedelta(seconds=1),
@@ -104,7 +118,7 @@ def _pod(gateway: Gateway, longest: timedelta, platform: Platform) -> Part:
 
 
 def _name(gateway: Gateway) -> str:
-    return f"{GATEWAY_APP}-{gateway_owner(gateway).slug}"
+    return envoys_account(gateway.name)
 
 
 def _sysctls(gateway: Gateway) -> Part:
@@ -153,6 +167,7 @@ def _container(gateway: Gateway, platform: Platform, secrets: list[str]) -> Part
                 {"name": f"tls-{number}", "mountPath": f"{SECRETS}/{name}", "readOnly": True}
                 for number, name in enumerate(secrets)
             ),
+            *authenticated.mounts(authenticated.xds_tls(platform, _FOLDER)),
         ],
     }
 

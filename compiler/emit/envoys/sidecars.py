@@ -6,6 +6,7 @@ Which container a client's pod has is its own team's to say; docs/cluster.md sho
 from __future__ import annotations
 
 from compiler.diagnostics import Position
+from compiler.emit.envoys import authenticated
 from compiler.emit.envoys.control_server import address
 from compiler.emit.names import platform_owner, tenant_file, tenant_owner
 from compiler.emit.object import Object, Owner, Wave, metadata
@@ -16,6 +17,8 @@ from compiler.fleet.names import SIDECAR
 from compiler.yaml_text import yaml_text
 
 _NAME = "turnout-sidecar"
+_FOLDER = "/etc/turnout/envoy"
+"""Where the container has it mounted."""
 _STATS_PORT, _ADMIN_PORT = 15081, 15082
 """Beside 15080, where the client finds the models. Istio's own proxy has 15000 to 15090, but for these."""
 
@@ -31,10 +34,12 @@ def of_tenant(tenant: Tenant, platform: Platform) -> Object:
 
 
 def _config_map(file: str, owner: Owner, origin: Position, group: str, platform: Platform) -> Object:
+    tls = authenticated.xds_tls(platform, _FOLDER)
     document = bootstrap(
         node={"cluster": group},
         xds_address=address(platform),
         admin_port=_ADMIN_PORT,
+        tls=tls,
         listeners=[stats_listener(_STATS_PORT)],
         clusters=[admin_cluster(_ADMIN_PORT)],
     )
@@ -42,6 +47,6 @@ def _config_map(file: str, owner: Owner, origin: Position, group: str, platform:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(_NAME, owner, origin, Wave.ROUTING),
-        "data": {"bootstrap.yaml": yaml_text(document)},
+        "data": {"bootstrap.yaml": yaml_text(document), **authenticated.files(tls)},
     }
     return Object(file, body, origin)

@@ -51,6 +51,11 @@ def resources(of: PodResources) -> Part:
     return {"requests": {"cpu": cores_text(of.cpu), "memory": memory}, "limits": {"memory": memory}}
 
 
+def secret_volume(name: str, secret: str) -> Part:
+    """Which the pod's group may read. A pod waits for a Secret that is not there."""
+    return {"name": name, "secret": {"secretName": secret, "defaultMode": 0o440}}
+
+
 class Maker:
     """Objects of one owner in one file, called alike and with the same pods."""
 

@@ -205,6 +205,7 @@ def control_server() -> ControlServer:
         git_sync_image="registry.example.com/git-sync:v4.7.1",
         resources=PodResources(500, GI),
         repository=Repository("git@git.example.com:policy.git", "main", "policies", "policy-key"),
+        tls_secret="turnout-control-xds",
         environment="prod",
         origin=at(9, "policies/platform.yaml"),
     )

@@ -292,6 +292,45 @@ def test_a_secret_is_given_to_git_sync_as_its_kind_of_repository_wants(
     assert found["restartPolicy"] == "Always"
 
 
+def test_what_can_be_changed_at_the_control_server_stays_in_its_pod() -> None:
+    server = container(with_server(), "turnout-control")
+    given = dict(argument.split("=", 1) for argument in server["args"] if "=" in argument)
+    ports = {port["name"]: port["containerPort"] for port in server["ports"]}
+    assert given["--admin"].startswith("127.0.0.1:")
+    assert given["--metrics"] == f"0.0.0.0:{ports['http-metrics']}"
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert server[probe]["httpGet"]["port"] == "http-metrics"
+    assert not [argument for argument in given if "token" in argument]
+
+
+def test_both_sides_of_xds_show_certificates_out_of_secrets_of_their_namespaces() -> None:
+    of = with_server()
+    for name, secret in (
+        ("turnout-control", "turnout-control-xds"),
+        ("turnout-gateway-edge", "turnout-gateway-edge-xds"),
+    ):
+        (volume,) = (each for each in pod(of, name)["spec"]["volumes"] if each["name"] == "xds-tls")
+        assert volume["secret"]["secretName"] == secret
+        mount = {"name": "xds-tls", "mountPath": "/etc/turnout/xds", "readOnly": True}
+        assert mount in container(of, name)["volumeMounts"]
+    data = made(of)["ConfigMap/turnout-gateway-edge"]["data"]
+    assert set(data) == {"bootstrap.yaml", "turnout_certificate.json", "turnout_ca.json"}
+    named = re.findall(r"/etc/turnout/(xds|envoy)/([\w.]+)", "".join(data.values()))
+    assert set(named) == {
+        *(("xds", file) for file in ("ca.crt", "tls.crt", "tls.key")),
+        *(("envoy", file) for file in ("turnout_certificate.json", "turnout_ca.json")),
+    }
+    assert data["turnout_ca.json"].count("turnout-control.ai-inference.svc.cluster.local") == 1
+
+
+def test_without_tls_no_secret_is_waited_for_and_no_certificate_shown() -> None:
+    of = with_server(control_server=replace(SERVER, tls_secret=None))
+    assert not [argument for argument in container(of, "turnout-control")["args"] if "tls" in argument]
+    text = yaml.safe_dump([made(of), dict(made(of)["ConfigMap/turnout-gateway-edge"]["data"])])
+    assert "xds-tls" not in text
+    assert "transport_socket" not in text
+
+
 def test_the_server_reads_where_git_sync_writes() -> None:
     server = replace(SERVER, repository=Repository("https://h/p.git", "v1", "a/fleet", None), environment="prod")
     of = with_server(control_server=server)

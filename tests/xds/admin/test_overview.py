@@ -146,7 +146,13 @@ def test_the_policy_comes_first_with_its_problems() -> None:
     found = {"code": "P202", "severity": "error", "file": "policies/chat.yaml", "line": 11, "column": 13}
     policy = {"state": "broken", "digest": "d1", "commit": "0c5d91ab44e0", "loaded_at": "2026-01-02T03:04:05.000+00:00"}
     diagnostics = [{**found, "message": "weights add up to 110", "hint": "set this weight to 20"}]
-    nothing: dict[str, list[object]] = {"overrides": [], "envoys": [], "turned_away": [], "held_back": []}
+    nothing: dict[str, list[object]] = {
+        "overrides": [],
+        "envoys": [],
+        "turned_away": [],
+        "held_back": [],
+        "certificates": [],
+    }
     document = overview({"policy": {**policy, "diagnostics": diagnostics}, **nothing})
     assert text(document) == (
         "policy broken, 1 error, serving d1 of commit 0c5d91ab44e0 since 2026-01-02T03:04:05.000+00:00\n"
@@ -177,7 +183,7 @@ def test_what_is_held_back_is_told_with_its_line_and_commit_and_is_not_well() ->
     held = {"code": "X102", "type": "cluster", "name": "chat_1", "breaks": "name: not empty", "kept": True}
     where = {"groups": ["public"], "origin": "policies/chat.yaml:4:18"}
     policy = {"state": "ok", "digest": "d1", "commit": "0c5d91ab44e0", "loaded_at": "now", "diagnostics": []}
-    nothing: dict[str, list[object]] = {"overrides": [], "envoys": [], "turned_away": []}
+    nothing: dict[str, list[object]] = {"overrides": [], "envoys": [], "turned_away": [], "certificates": []}
     document = overview({"policy": policy, **nothing, "held_back": [{**held, **where}]})
     assert document["ok"] is False
     assert document["held_back"] == [{**held, **where}]

@@ -50,6 +50,7 @@ def test_before_a_policy_is_loaded_there_is_a_document_too() -> None:
         "held_back": [],
         "envoys": [],
         "turned_away": [],
+        "certificates": [],
     }
 
 
