@@ -121,7 +121,8 @@ async def test_an_envoy_of_another_ca_and_one_whose_certificate_has_expired_are_
         async with in_service(machines, folder) as (server, envoy, _):
             await until_asked_for(envoy, "cluster.turnout_xds.upstream_cx_total", 3)
             assert (await server.status())["envoys"] == []
-            assert envoy.stats("^control_plane.connected_state$") == {"control_plane.connected_state": 0}
+            # With TLS 1.3 the client is done before the server has looked, and takes itself for connected so long.
+            assert envoy.stats("^cluster_manager.cds.update_success$") == {"cluster_manager.cds.update_success": 0}
 
 
 @asynchronous

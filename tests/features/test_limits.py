@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import grpc
 import pytest
@@ -28,6 +29,26 @@ async def test_a_stream_that_asks_for_nothing_is_ended(folder: Folder, monkeypat
             await asyncio.wait_for(call.read(), DEADLINE)
         assert end.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await server.until(lambda s: [c["client"] for c in s["turned_away"]] == ["ipv4:127.0.0.1"])
+
+
+@asynchronous
+async def test_a_stream_that_is_refused_leaves_nothing_for_python_to_collect(folder: Folder) -> None:
+    """That may be much later, and what such clients have sent without being read would be as much meanwhile."""
+    async with served(folder.path) as server:
+        await server.until(lambda s: s["policy"]["state"] == "ok")
+        gc.collect()  # what other tests have left
+        gc.disable()
+        try:
+            async with stream(server.xds, Variant.DELTA, cluster="nowhere") as envoy:
+                await envoy.ask(CLUSTER)
+                assert (await envoy.ended())[0] is grpc.StatusCode.PERMISSION_DENIED
+
+            async def gone() -> bool | None:
+                return None if any(isinstance(found, Connection) for found in gc.get_objects()) else True
+
+            await until(gone)
+        finally:
+            gc.enable()
 
 
 @asynchronous

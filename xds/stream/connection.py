@@ -174,24 +174,23 @@ class Connection:
         try:
             await self._write()
             if self._sent_away:
-                reader.cancel()  # to which an abort is an error
-                await self._context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
+                self._last_words(grpc.StatusCode.UNAVAILABLE, STOPPING)
         except Stalled as stalled:
             self._told(stalled)
-            # To abort would wait until the response is taken.
+            # A status would wait until the response is taken.
             hang_up(self._context.peer())
             await _until_cancelled()
         except grpc.aio.InternalError:  # it could not write: the client is gone
             await _until_cancelled()
         except Refused as refusal:
             self._told(refusal)
-            reader.cancel()  # of a call that is aborted nothing can be read
-            await self._context.abort(refusal.code, str(refusal))
+            self._last_words(refusal.code, str(refusal))
         finally:
             for timer in (*timers, *self._expiry):
                 timer.cancel()
             reader.cancel()
             self._leave()
+            self._refusal = None  # its traceback leads back here
 
     def refuse(self, code: grpc.StatusCode, reason: str) -> None:
         self._refusal = self._refusal or Refused(code, reason)
@@ -199,7 +198,7 @@ class Connection:
 
     def _told(self, refusal: Refused) -> None:
         self._around.metrics.stream_refused(refusal.code.name)
-        log.warning("stream refused peer=%s reason=%s", self._context.peer(), refusal)
+        log.warning("stream refused peer=%s reason=%s", self._context.peer(), str(refusal))
         self._around.turned_away(self.client, str(refusal))
 
     @property
@@ -238,6 +237,12 @@ class Connection:
         self._moved()
         self._around.nodes.leave(self.node, self)
         log.info("stream closed node=%s group=%s", self.node.id, self.node.group.name)
+
+    def _last_words(self, code: grpc.StatusCode, reason: str) -> None:
+        """How the stream ends. Not by `abort`: its exception has the call in a cycle, so that what the client has sent
+        and nobody has read would stay until Python looks for garbage, and many such clients may come until then."""
+        self._context.set_code(code)
+        self._context.set_details(reason)
 
     async def _write(self) -> None:
         """Sends what is newest when the transport is ready for it, so a slow reader misses what lies between."""
@@ -317,7 +322,8 @@ class Connection:
                     self._wake.set()
             self._ended = True
         except Refused as refusal:
-            self._refusal = refusal
+            # Without its traceback, which holds the request and all that was made of it.
+            self._refusal = Refused(refusal.code, str(refusal))
         except grpc.aio.InternalError:  # the client is gone
             self._ended = True
         except Exception:
