@@ -52,9 +52,11 @@ class ClientStatus:
         while isinstance(request := await context.read(), bytes):  # else it is EOF
             answer = await self._answer(request, context)
             if not isinstance(answer, bytes):
-                await context.abort(*answer)
-            else:
-                await context.write(answer)
+                # `abort` would keep the request until the next collection
+                context.set_code(answer[0])
+                context.set_details(answer[1])
+                return
+            await context.write(answer)
 
     async def _answer(self, raw: bytes, context: Context) -> bytes | Refusal:
         """Made in another thread, from values: streams are served meanwhile."""

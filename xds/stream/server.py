@@ -175,7 +175,10 @@ class Server:
         except FullError as full:
             self._metrics.stream_refused(grpc.StatusCode.RESOURCE_EXHAUSTED.name)
             self._turned_away(connection.client, str(full))
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(full))
+            # `abort` would keep the stream until the next collection
+            context.set_code(grpc.StatusCode.RESOURCE_EXHAUSTED)
+            context.set_details(str(full))
+            return
         if crowded_out is not None:
             crowded_out.refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, f"X105 no request, and {MOST_SILENT} like it")
         self._connections.add(connection)
