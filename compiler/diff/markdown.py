@@ -20,13 +20,13 @@ from compiler.diff.summary import (
     headline,
     leaf_texts,
     left_out_text,
-    move_text,
+    moves,
     portion,
     rest,
     setting_text,
 )
 from compiler.diff.text import other_effects, weight
-from compiler.diff.words import Group, groups
+from compiler.diff.words import Group, Title, groups
 from compiler.report import printable
 
 MARK = "<!-- turnout diff -->"
@@ -41,7 +41,7 @@ def as_markdown(changes: Changes, title: str) -> str:
     head = [MARK, "### What this does to traffic", "", f"**{headline(changes)}**" if changes.any else NOTHING, ""]
     foot = [f"<sub>{_code(title)}, by <code>turnout diff</code></sub>"]
     sections = (
-        _section("Requests move", _moves(changes)),
+        _section("Recorded requests", _moves(changes)),
         _section("Requests", _requests(changes)),
         _section("Order", _order(changes)),
         _section("GPUs", _gpus(changes)),
@@ -87,11 +87,12 @@ def _moves(changes: Changes) -> Iterator[str]:
     weighed = changes.weighed
     if weighed is None or not weighed.changed:
         return
-    if weighed.moves:
-        yield from ("| From → to | of the recorded requests |", "|-|-:|")
-    for move in weighed.moves[:MOST_MOVES]:
-        yield f"| {_cell(move_text(changes, move))} | {portion(move.requests, weighed.requests)} |"
-    for line in (*rest(len(weighed.moves) - MOST_MOVES), *other_effects(weighed)):
+    found = moves(changes, weighed)
+    if found:
+        yield from ("| From | To | Of the recorded requests |", "|-|-|-:|")
+    for move in found[:MOST_MOVES]:
+        yield f"| {_cell(move.source)} | {_cell(move.target)} | {_unbroken(portion(move.requests, weighed.requests))} |"
+    for line in (*rest(len(found) - MOST_MOVES), *other_effects(weighed)):
         yield from ("", f"{line}.")
 
 
@@ -109,18 +110,26 @@ def _requests(changes: Changes) -> Iterator[str]:
 
 
 def _row(changes: Changes, group: Group) -> str:
-    titles = [*map(_cell, group.titles[:MOST_TITLES]), *rest(len(group.titles) - MOST_TITLES)]
+    titles = [*map(_title, group.titles[:MOST_TITLES]), *rest(len(group.titles) - MOST_TITLES)]
     cells = ["<br>".join(titles)]
     if changes.weighed is not None:
-        cells.append(weight(changes.weighed, group).split(" of ")[0])
+        cells.append(_unbroken(weight(changes.weighed, group)))
     for before in (True, False):
         said = [_aspect(d.aspect, d.before if before else d.after) for d in group.differences]
         cells.append("<br>".join(said))
     return f"| {' | '.join(cells)} |"
 
 
+def _title(title: Title) -> str:
+    return f"{_cell(title.said)}<br>at {', '.join(map(_cell, title.hosts))}" if title.hosts else _cell(title.said)
+
+
 def _aspect(aspect: str, words: str) -> str:
-    return _cell(words) if aspect == "answer" else f"{_cell(aspect)}: {_cell(words)}"
+    return _cell(words) if aspect == "answer" else f"{_plain(aspect)}: {_cell(words)}"
+
+
+def _unbroken(words: str) -> str:
+    return words.replace(" ", "&nbsp;").replace("<", "&lt;")
 
 
 def _order(changes: Changes) -> Iterator[str]:
@@ -131,7 +140,7 @@ def _order(changes: Changes) -> Iterator[str]:
         if several:
             yield from (f"Commit {commit}:", "")
         for number, step in enumerate(steps, 1):
-            yield f"{number}. **{step.by}** {_plain(step.what)}. <sub>{_plain(step.why)}</sub>"
+            yield f"{number}. **{step.by[0].upper()}{step.by[1:]}** {_plain(step.what)}: {_plain(step.why)}."
         if several:
             yield ""
 

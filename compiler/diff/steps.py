@@ -25,7 +25,7 @@ class Hand(StrEnum):
     YOU = "you"
     ARGO_CD = "Argo CD"
     KUBERNETES = "Kubernetes"
-    CONTROL_SERVER = "control server"
+    CONTROL_SERVER = "the control server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Step:
     why: str
 
 
+_MOST_NAMES = 6
 _Key = tuple[str, str]
 """A model and a version of it."""
 
@@ -58,6 +59,7 @@ def steps(
         *_moved(classes, objects, move),
         *(replace(step, commit=stop) for step in last),
         *_pruned(objects, stop),
+        *_nodes_that_go(before, after, stop),
     )
     return tuple(sorted(every, key=attrgetter("commit")))
 
@@ -115,6 +117,9 @@ def _first(case: _Case) -> Iterator[Step]:
 
 def _last(case: _Case) -> Iterator[Step]:
     """What has to stay until nothing is sent to it any more."""
+    for name in case.named_no_more:
+        why = "whoever still does gets 404"
+        yield Step(1, Hand.YOU, f"see that nobody asks for {name} any more before it goes", why)
     for key in sorted(case.shrinks):
         known, version = case.before[key], case.after.get(key)
         if version is None and key in case.shrinks_at_envoys:
@@ -126,9 +131,6 @@ def _last(case: _Case) -> Iterator[Step]:
             what = f"take {_named(key)} from {known.replicas} to {version.replicas} active instances"
             why = "Argo CD applies Deployments before routes: there would be fewer instances for all of the requests"
             yield Step(1, Hand.YOU, what, why)
-    for name in case.named_no_more:
-        why = "whoever still does gets 404"
-        yield Step(1, Hand.YOU, f"see that nobody asks for {name} any more before it goes", why)
 
 
 def _hosts_that_go(classes: Iterable[RequestClass], commit: int) -> Iterator[Step]:
@@ -149,11 +151,14 @@ def _applied(objects: Iterable[ObjectChange], commit: int, below: int) -> Iterat
 
 
 def _restarted(objects: Iterable[ObjectChange]) -> Iterator[Step]:
-    for change in objects:
-        if change.kind == "Deployment" and any(leaf.path[:2] == ("spec", "template") for leaf in change.leaves):
-            name = change.key.rsplit("/", 1)[-1]
-            why = "each new pod beside an old one until it is ready: that takes room for one more"
-            yield Step(1, Hand.KUBERNETES, f"restarts {name}, pod by pod", why)
+    names = [
+        change.key.rsplit("/", 1)[-1]
+        for change in objects
+        if change.kind == "Deployment" and any(leaf.path[:2] == ("spec", "template") for leaf in change.leaves)
+    ]
+    if names:
+        why = "each new pod beside an old one until it is ready, which takes room for one more"
+        yield Step(1, Hand.KUBERNETES, f"restarts the pods of {_listed(names)}", why)
 
 
 def _moved(classes: Sequence[RequestClass], objects: Iterable[ObjectChange], commit: int) -> Iterator[Step]:
@@ -171,11 +176,19 @@ def _pruned(objects: Iterable[ObjectChange], commit: int) -> Iterator[Step]:
         yield Step(commit, Hand.ARGO_CD, f"removes {_counted(removed)}", "last, when all else is well")
 
 
+def _nodes_that_go(before: Fleet, after: Fleet, commit: int) -> Iterator[Step]:
+    stay = {node.name for pool in after.pools for node in pool.nodes}
+    gone = [node.name for pool in before.pools for node in pool.nodes if node.name not in stay]
+    if gone:
+        why = "what runs there goes on until its pods are made anew"
+        yield Step(commit, Hand.YOU, f"take {_listed(gone)} away when nothing runs there any more", why)
+
+
 def _counted(changes: Sequence[ObjectChange]) -> str:
-    """`2 Deployments, 1 Service`."""
+    """`2 × Deployment, Service`."""
     kinds = [change.kind for change in changes]
     counts = [(kinds.count(kind), kind) for kind in dict.fromkeys(kinds)]
-    return ", ".join(f"{count} {kind}" for count, kind in counts)
+    return ", ".join(f"{count} × {kind}" if count > 1 else kind for count, kind in counts)
 
 
 def _shares(effect: Effect) -> dict[_Key, float]:
@@ -194,6 +207,11 @@ def _is_envoys(found: RequestClass) -> bool:
 
 def _versions(fleet: Fleet) -> dict[_Key, Version]:
     return {(model.name, version.name): version for model in fleet.models for version in model.versions}
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _named(key: _Key) -> str:

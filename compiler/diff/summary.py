@@ -35,19 +35,18 @@ def headline(changes: Changes) -> str:
 
 def _weighed(changes: Changes, weighed: Weighed) -> str:
     recorded = f"{weighed.requests:,} recorded request{'s' if weighed.requests != 1 else ''}"
-    names = _names(changes)
-    moves = [move for move in weighed.moves if NOBODY not in (move.source, move.target)]
     if not weighed.changed:
         return f"Of {recorded} none is treated otherwise."
+    moving = [move for move in moves(changes, weighed) if NOBODY not in (move.source, move.target)]
     parts = [
-        f"{portion(move.requests, weighed.requests)} {'of ' + recorded + ' move' if n == 0 else 'move'} from "
-        f"{names.get(move.source, move.source)} to {names.get(move.target, move.target)}"
-        for n, move in enumerate(moves[:3])
+        f"{portion(move.requests, weighed.requests)} {f'of {recorded} ' if n == 0 else ''}move "
+        f"from {move.source} to {move.target}"
+        for n, move in enumerate(moving[:3])
     ]
     if not parts:
         parts = [f"{portion(weighed.changed, weighed.requests)} of {recorded} are treated otherwise"]
-    if len(moves) > 3:
-        parts.append(f"{portion(sum(move.requests for move in moves[3:]), weighed.requests)} move elsewhere")
+    if len(moving) > 3:
+        parts.append(f"{portion(sum(move.requests for move in moving[3:]), weighed.requests)} move elsewhere")
     if weighed.gain:
         parts.append(f"{portion(weighed.gain, weighed.requests)} gain a route")
     lost = f"{portion(weighed.lose, weighed.requests)} lose their route" if weighed.lose else "none loses its route"
@@ -62,8 +61,8 @@ def _counts(changes: Changes) -> str:
         (len(changes.objects), "object of the cluster changes", "objects of the cluster change"),
     ]  # fmt: skip
     said = [f"{count or 'no'} {one if count == 1 else several}" for count, one, several in counted]
-    held = [f"{gpus.after.steady - gpus.before.steady:+d} GPUs" for gpus in changes.gpus if is_held_otherwise(gpus)]
-    text = ", ".join([*said, *held]) + "."
+    held = [_more_or_less(gpus.after.steady - gpus.before.steady) for gpus in changes.gpus]
+    text = ", ".join([*said, *filter(None, held)]) + "."
     return text[0].upper() + text[1:]
 
 
@@ -81,13 +80,23 @@ def portion(part: float, whole: int) -> str:
     return "<0.1 %" if 0 < share < 0.05 else f"{share:.1f} %".replace(".0 %", " %")
 
 
-def move_text(changes: Changes, move: Move) -> str:
+def moves(changes: Changes, weighed: Weighed) -> tuple[Move, ...]:
+    """For people: between two models one, of all versions; these count where requests stay with their model."""
     names = _names(changes)
-    return f"{names.get(move.source, move.source)} → {names.get(move.target, move.target)}"
+    merged: dict[tuple[str, str], float] = {}
+    for move in weighed.moves:
+        source, target = (move.source.partition(" ")[0], move.target.partition(" ")[0])
+        if source == target or NOBODY in (source, target):
+            source, target = names.get(move.source, move.source), names.get(move.target, move.target)
+        merged[source, target] = merged.get((source, target), 0) + move.requests
+    every = (Move(*pair, requests) for pair, requests in merged.items())
+    return tuple(sorted(every, key=lambda move: (-move.requests, move.source, move.target)))
 
 
-def is_held_otherwise(gpus: Gpus) -> bool:
-    return gpus.before.steady != gpus.after.steady
+def _more_or_less(gpus: int) -> str:
+    """Empty for none."""
+    count = f"{abs(gpus)} GPU{'s' if abs(gpus) != 1 else ''}"
+    return f"{count} {'more' if gpus > 0 else 'less'}" if gpus else ""
 
 
 def setting_text(setting: Setting, changes: Changes) -> str:
@@ -108,7 +117,7 @@ def _instances_text(of: Instances) -> str:
 
 def leaf_text(leaf: Leaf) -> str:
     """`versions.1.0.weight: 90 → 75`."""
-    return f"{'.'.join(leaf.path)}: {_value(leaf.before)} → {_value(leaf.after)}"
+    return f"{_path(leaf.path)}: {_value(leaf.before)} → {_value(leaf.after)}"
 
 
 def leaf_texts(leaves: tuple[Leaf, ...], most: int = MOST_LEAVES) -> Iterator[str]:
@@ -120,6 +129,12 @@ def rest(count: int) -> Iterator[str]:
     """What a list leaves out, said in a line of its own."""
     if count > 0:
         yield f"… and {count:,} more"
+
+
+def _path(path: tuple[str, ...]) -> str:
+    """Where it is long, without its middle: its ends say the most."""
+    whole = ".".join(path)
+    return whole if len(whole) <= MOST_OF_A_VALUE else ".".join((*path[:2], "…", *path[-4:]))
 
 
 def _value(value: Any) -> str:

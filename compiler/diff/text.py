@@ -20,12 +20,12 @@ from compiler.diff.summary import (
     headline,
     leaf_texts,
     left_out_text,
-    move_text,
+    moves,
     portion,
     rest,
     setting_text,
 )
-from compiler.diff.words import Group, groups
+from compiler.diff.words import Group, Title, groups
 from compiler.report import printable
 
 _COLOURS = {"+": "\033[32m", "~": "\033[33m", "-": "\033[31m", "": "\033[1m"}
@@ -39,7 +39,7 @@ def as_text(changes: Changes, title: str, colour: bool) -> str:
     paint: Paint = (lambda sign, words: f"{_COLOURS[sign]}{words}{_END}") if colour else (lambda _, words: words)
     lines = [paint("", title), "", headline(changes)]
     sections = (
-        ("moves", _moves(changes)),
+        ("recorded requests", _moves(changes)),
         ("requests", _requests(changes)),
         ("models and settings", _settings(changes, paint)),
         ("GPUs", iter([f"  {gpu_text(gpus)}" for gpus in changed_gpus(changes.gpus)])),
@@ -56,10 +56,10 @@ def _moves(changes: Changes) -> Iterator[str]:
     weighed = changes.weighed
     if weighed is None or not weighed.changed:
         return
-    width = max((len(move_text(changes, move)) for move in weighed.moves[:MOST_MOVES]), default=0)
-    for move in weighed.moves[:MOST_MOVES]:
-        yield f"  {move_text(changes, move):<{width}}  {portion(move.requests, weighed.requests):>7}"
-    yield from (f"  {line}" for line in rest(len(weighed.moves) - MOST_MOVES))
+    found = [(f"{move.source} → {move.target}", move.requests) for move in moves(changes, weighed)]
+    width = max((len(said) for said, _ in found[:MOST_MOVES]), default=0)
+    yield from (f"  {said:<{width}}  {portion(count, weighed.requests):>7}" for said, count in found[:MOST_MOVES])
+    yield from (f"  {line}" for line in rest(len(found) - MOST_MOVES))
     yield from (f"  {line}" for line in other_effects(weighed))
 
 
@@ -76,19 +76,23 @@ def other_effects(weighed: Weighed) -> Iterator[str]:
 def _requests(changes: Changes) -> Iterator[str]:
     found = groups(changes.classes)
     for group in found[:MOST_GROUPS]:
-        yield from (f"  {printable(title)}" for title in group.titles[:MOST_TITLES])
+        yield from (f"  {printable(_title(title))}" for title in group.titles[:MOST_TITLES])
         yield from (f"  {line}" for line in rest(len(group.titles) - MOST_TITLES))
         yield from _difference_lines(group)
         if changes.weighed is not None:
-            yield f"      {weight(changes.weighed, group)}"
+            yield f"      {weight(changes.weighed, group)} of the recorded requests"
     yield from (f"  {line}" for line in rest(len(found) - MOST_GROUPS))
     if changes.classes.left_out:
         yield f"  {left_out_text(changes.classes.left_out)}"
 
 
+def _title(title: Title) -> str:
+    return f"{title.said}, at {', '.join(title.hosts)}" if title.hosts else title.said
+
+
 def weight(weighed: Weighed, group: Group) -> str:
     count = sum(weighed.by_class.get(number, 0) for number in group.numbers)
-    return f"{portion(count, weighed.requests)} of the recorded requests"
+    return portion(count, weighed.requests)
 
 
 def _difference_lines(group: Group) -> Iterator[str]:
@@ -123,4 +127,4 @@ def _order(changes: Changes) -> Iterator[str]:
     for commit, steps in groupby(changes.steps, key=lambda step: step.commit):
         if several:
             yield f"  commit {commit}"
-        yield from (f"  {number}. {step.by}: {step.what} ({step.why})" for number, step in enumerate(steps, 1))
+        yield from (f"  {number}. {step.by} {step.what}: {step.why}" for number, step in enumerate(steps, 1))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +23,19 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Title:
+    said: str
+    hosts: tuple[str, ...]
+    """Empty where requests come in at one place only."""
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """Classes for which the same differs in the same way."""
 
     numbers: tuple[int, ...]
     """Of the classes, from 0."""
-    titles: tuple[str, ...]
+    titles: tuple[Title, ...]
     differences: tuple[Difference, ...]
 
 
@@ -43,13 +51,12 @@ def groups(classes: Classes) -> tuple[Group, ...]:
     )
 
 
-def _titles(classes: Iterable[RequestClass], several: bool) -> Iterator[str]:
-    """One for each class but for its hosts, which stand behind it where there are `several` places."""
+def _titles(classes: Iterable[RequestClass], several: bool) -> Iterator[Title]:
+    """One for all classes that differ in nothing but their hosts."""
     hosts: dict[str, list[str]] = {}
     for each in classes:
         hosts.setdefault(title(each), []).extend(each.place.hosts)
-    for said, where in hosts.items():
-        yield f"{said}, at {', '.join(sorted(set(where)))}" if several else said
+    return (Title(said, tuple(sorted(set(where))) if several else ()) for said, where in hosts.items())
 
 
 def title(each: RequestClass) -> str:
@@ -82,7 +89,7 @@ def _station(station: Station) -> str:
         case Stage.RULE:
             return f"rule {station.name}"
         case Stage.CAPABILITY:
-            return f"capabilities within {station.name}"
+            return f"capability {station.name}"
         case Stage.DEFAULT:
             return "default"
         case Stage.FALLBACK:
@@ -93,39 +100,44 @@ def _station(station: Station) -> str:
 
 
 def differences(each: RequestClass) -> tuple[Difference, ...]:
+    """At least one. Limits, and who stands in, only of a version that answers before and after: those of another are no
+    news beside another answer."""
     both = each.before.effect, each.after.effect
     one, other = both if each.stream is None else (of_kind(effect, each.stream) for effect in both)
-    said, says = dict(_aspects(one)), dict(_aspects(other))
-    return tuple(
-        Difference(aspect, said.get(aspect, "–"), says.get(aspect, "–"))
-        for aspect in dict.fromkeys((*said, *says))
-        if said.get(aspect) != says.get(aspect) and (aspect == "answer" or _are_answered(one, other))
-    )
+    answers = _answer(one), _answer(other)
+    found = [Difference("answer", *answers)] if answers[0] != answers[1] else []
+    if one["targets"] and other["targets"]:
+        stay = {_who_answers(target) for target in one["targets"]} & {
+            _who_answers(target) for target in other["targets"]
+        }
+        said, says = dict(_aspects(one, stay)), dict(_aspects(other, stay))
+        found.extend(
+            Difference(aspect, said.get(aspect, "–"), says.get(aspect, "–"))
+            for aspect in dict.fromkeys((*said, *says))
+            if said.get(aspect) != says.get(aspect)
+        )
+    return tuple(found)
 
 
-def _are_answered(one: Effect, other: Effect) -> bool:
-    """Beside a refusal, limits and timeouts are no news."""
-    return bool(one["targets"] and other["targets"])
-
-
-def _aspects(effect: Effect) -> Iterator[tuple[str, str]]:
-    yield "answer", _answer(effect)
-    for target in effect["targets"]:
-        who = f"{target['model']} {target['version']}"
+def _aspects(effect: Effect, stay: AbstractSet[str]) -> Iterator[tuple[str, str]]:
+    for target in (target for target in effect["targets"] if _who_answers(target) in stay):
+        who = _who_answers(target)
         yield f"limits of {who}", _limits(target["limits"])
         if target["fallback"]:
-            yield f"when {who} is not well", ", then ".join(f"{b['model']} {b['version']}" for b in target["fallback"])
-    timeouts = effect["timeouts"]
-    for kind, values in _kinds(timeouts) if timeouts else ():
+            yield f"when {who} is not well", ", then ".join(_who_answers(backend) for backend in target["fallback"])
+    for kind, values in _kinds(effect["timeouts"]):
         yield f"timeouts{kind}", ", ".join(f"{name} {value}" for name, value in values.items())
-    if effect["retries"]:
-        retries = effect["retries"]
-        yield "retries", f"{retries['attempts']} on {', '.join(retries['retryOn'])}, after {retries['backoff']}"
-    copies = [f"{percent(m['share'])} to {m['model']} {m['version']}" for m in effect["mirrors"]]
+    retries = effect["retries"]
+    yield "retries", f"{retries['attempts']} on {', '.join(retries['retryOn'])}, after {retries['backoff']}"
+    copies = [f"{percent(mirror['share'])} to {_who_answers(mirror)}" for mirror in effect["mirrors"]]
     if copies:
         yield "copies", ", ".join(copies)
     if effect["fault"]:
         yield "drill", ", ".join(_fault(effect["fault"]))
+
+
+def _who_answers(target: Mapping[str, Any]) -> str:
+    return f"{target['model']} {target['version']}"
 
 
 def _answer(effect: Effect) -> str:
@@ -137,7 +149,7 @@ def _answer(effect: Effect) -> str:
         return "the list of models"
     shares: dict[str, float] = {}
     for target in effect["targets"]:
-        who = f"{target['model']} {target['version']}"
+        who = _who_answers(target)
         shares[who] = shares.get(who, 0) + target["share"]
     return ", ".join(f"{percent(share)} {who}" for who, share in shares.items())
 
