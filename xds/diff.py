@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler import report
-from compiler.diagnostics import Diagnostic, Position
+from compiler.diagnostics import Diagnostic
 from compiler.diff.changes import Changes, Side, changes
 from compiler.diff.document import as_json
 from compiler.diff.markdown import as_markdown, failed
@@ -75,7 +75,7 @@ def _profile(path: Path) -> tuple[Recorded, ...]:
 def _read(name: str | None, options: argparse.Namespace, target: Path) -> _Read:
     """A folder, or a revision; without a name the working tree. Raises RevisionError."""
     folder = options.policies if name is None else Path(name)
-    if name is None or folder.is_dir():
+    if name is None or (name and folder.is_dir()):
         return _Read(str(folder), folder, compile_policies(folder, environment=options.env), None)
     of = revision(name, options.policies)
     target.mkdir()
@@ -115,8 +115,9 @@ def _placed(read: _Read) -> tuple[list[Diagnostic], Sources]:
     def named(file: str) -> str:
         return f"{of.name}:{of.folder}{file.removeprefix(prefix)}"
 
-    def placed(place: Position) -> Position:
-        return replace(place, file=named(place.file))
+    def told(found: Diagnostic) -> Diagnostic:
+        message = found.message.replace(str(read.root), named(prefix))
+        return replace(found, position=replace(found.position, file=named(found.position.file)), message=message)
 
     files = tuple(replace(file, name=named(file.name)) for file in compiled.sources.files)
-    return [replace(d, position=placed(d.position)) for d in compiled.diagnostics], Sources(files)
+    return [told(d) for d in compiled.diagnostics], Sources(files)

@@ -92,8 +92,8 @@ def _moves(changes: Changes) -> Iterator[str]:
         yield from ("| From | To | Of the recorded requests |", "|-|-|-:|")
     for move in found[:MOST_MOVES]:
         yield f"| {_cell(move.source)} | {_cell(move.target)} | {_unbroken(portion(move.requests, weighed.requests))} |"
-    for line in (*rest(len(found) - MOST_MOVES), *other_effects(weighed)):
-        yield from ("", f"{line}.")
+    others = [f"- {line}" for line in (*rest(len(found) - MOST_MOVES), *other_effects(weighed))]
+    yield from (*([""] if found and others else []), *others)
 
 
 def _requests(changes: Changes) -> Iterator[str]:

@@ -167,7 +167,7 @@ def _moved(classes: Sequence[RequestClass], objects: Iterable[ObjectChange], com
         yield Step(commit, Hand.ARGO_CD, f"applies {_counted(list(of_wave))}", f"wave {wave}, after the workloads")
     if any(_is_envoys(found) for found in classes):
         why = "an Envoy gets a cluster and its endpoints before the routes to it, and loses it after them"
-        yield Step(commit, Hand.CONTROL_SERVER, "sends the routes to Turnout's own Envoys", why)
+        yield Step(commit, Hand.CONTROL_SERVER, "sends the change to Turnout's own Envoys", why)
 
 
 def _pruned(objects: Iterable[ObjectChange], commit: int) -> Iterator[Step]:
