@@ -53,6 +53,8 @@ def steps(
     stop = move + 1 if last else move
     every = (
         *first,
+        *([Step(move, Hand.YOU, "commit the rest when all are ready", "requests move then")] if first else []),
+        *([Step(move, Hand.YOU, f"leave what commit {stop} is for as it is", "requests go first")] if last else []),
         *_applied(objects, 1, below=Wave.CLUSTER_SETTINGS),
         *_restarted(objects),
         *_hosts_that_go(classes, move),
@@ -124,7 +126,7 @@ def _last(case: _Case) -> Iterator[Step]:
         known, version = case.before[key], case.after.get(key)
         if version is None and key in case.shrinks_at_envoys:
             why = (
-                "Argo CD and the control server do not wait for each other: pods may be gone before the routes to them"
+                "Argo CD and the control server do not wait for each other, so pods may go before routes"
             )
             yield Step(1, Hand.YOU, f"remove {_named(key)} when its last request has been answered", why)
         elif version is not None and version.replicas < known.replicas:
