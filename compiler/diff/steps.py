@@ -51,10 +51,12 @@ def steps(
     move = 2 if first else 1
     last = tuple(_last(case))
     stop = move + 1 if last else move
+    go_on = Step(move, Hand.YOU, "commit the rest when that is ready", "requests move then")
+    hold = Step(move, Hand.YOU, f"commit all but what stands under commit {stop}", "its requests have to go first")
     every = (
         *first,
-        *([Step(move, Hand.YOU, "commit the rest when all are ready", "requests move then")] if first else []),
-        *([Step(move, Hand.YOU, f"leave what commit {stop} is for as it is", "requests go first")] if last else []),
+        *([go_on] if first else []),
+        *([hold] if last else []),
         *_applied(objects, 1, below=Wave.CLUSTER_SETTINGS),
         *_restarted(objects),
         *_hosts_that_go(classes, move),
@@ -112,7 +114,8 @@ def _first(case: _Case) -> Iterator[Step]:
         if known is None or not known.replicas:
             what = f"{_named(key)} without requests, and wait until its {_instances(version)} ready (up to {load})"
         else:
-            what = f"{_named(key)} from {known.replicas} to {_instances(version)} ready (up to {load})"
+            count = f"{version.replicas} instances of {_named(key)} in place of {known.replicas}"
+            what = f"{count}, and wait until all are ready (up to {load})"
         why = "the control server moves requests as soon as it reads the commit, and instances have yet to load"
         yield Step(1, Hand.YOU, f"commit {what}", why)
 
@@ -125,9 +128,7 @@ def _last(case: _Case) -> Iterator[Step]:
     for key in sorted(case.shrinks):
         known, version = case.before[key], case.after.get(key)
         if version is None and key in case.shrinks_at_envoys:
-            why = (
-                "Argo CD and the control server do not wait for each other, so pods may go before routes"
-            )
+            why = "Argo CD and the control server do not wait for each other, so pods may go before routes"
             yield Step(1, Hand.YOU, f"remove {_named(key)} when its last request has been answered", why)
         elif version is not None and version.replicas < known.replicas:
             what = f"take {_named(key)} from {known.replicas} to {version.replicas} active instances"
