@@ -117,7 +117,7 @@ def _placed(read: _Read) -> tuple[list[Diagnostic], Sources]:
 
     def told(found: Diagnostic) -> Diagnostic:
         message = found.message.replace(str(read.root), named(prefix))
-        return replace(found, position=replace(found.position, file=named(found.position.file)), message=message)
+        return replace(found, position=found.position._replace(file=named(found.position.file)), message=message)
 
     files = tuple(replace(file, name=named(file.name)) for file in compiled.sources.files)
     return [told(d) for d in compiled.diagnostics], Sources(files)
