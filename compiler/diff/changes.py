@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from compiler.diff.classes import Classes, request_classes
+from compiler.diff.classes import request_classes
 from compiler.diff.gpus import Gpus, Instances, gpu_counts, instances
 from compiler.diff.objects import ObjectChange, object_changes
-from compiler.diff.profile import Recorded, Weighed, weighed
+from compiler.diff.profile import Recorded
+from compiler.diff.request_class import Classes
 from compiler.diff.settings import Setting, settings
 from compiler.diff.steps import Step, steps
+from compiler.diff.weighing import Weighed, weighed
 from compiler.emit.object import Object
 from compiler.fleet import Fleet
 

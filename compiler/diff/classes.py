@@ -10,82 +10,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from compiler.diagnostics import BUILT_IN
+from compiler.diff.alike import Alike
 from compiler.diff.capabilities import asked_sets
 from compiler.diff.effect import of_kind
+from compiler.diff.naming import By, Naming, namings
 from compiler.diff.places import Place, places
-from compiler.diff.stations import Station, of_host, stations
+from compiler.diff.request_class import Classes, RequestClass
+from compiler.diff.stations import Station, bodiless_stations, list_station, of_host, stations
+from compiler.diff.twice import named_twice
 from compiler.fleet import Condition, Field, Fleet, Gateway, Operator
 from compiler.prove.cover import Steps, TooLargeError, uncovered
-from compiler.prove.points import METHOD, PATH
+from compiler.prove.points import METHOD, MODEL_NAME, PATH
 from compiler.prove.space import Box, Space, intersection
-from compiler.request import MODELS_PATH, OPENAI_PATHS, Request
+from compiler.request import MODEL_NAME_HEADER, MODELS_PATH, Request, path_name
 
 MOST_PAIRS = 2_000
 """Of stations of one orchestrator that are looked at; the others are counted."""
 
 _STREAMS = Condition(Field.STREAM, "", Operator.EQ, (True,), BUILT_IN)
 _BOTH_KINDS = (False, True)
-
-
-@dataclass(frozen=True, slots=True)
-class Naming:
-    """How requests name a model."""
-
-    names: tuple[str, ...] = ()
-    """Those that do are meant; with `unknown` those that name something else."""
-    unknown: bool = False
-    unnamed: bool = False
-    """Those that name nothing and could are meant too."""
-    everything: bool = False
-
-    def has(self, request: Request) -> bool:
-        if self.everything:
-            return True
-        if request.method == "GET" and request.path == MODELS_PATH:
-            return False
-        if request.model is None:
-            return self.unnamed and request.method == "POST" and request.path in OPENAI_PATHS
-        return (request.model in self.names) is not self.unknown and bool(self.names or self.unknown)
-
-
-@dataclass(frozen=True, slots=True)
-class RequestClass:
-    place: Place
-    naming: Naming
-    before: Station
-    after: Station
-    above: tuple[Station, ...]
-    """Of both fleets: what these take is not of the class."""
-    stream: bool | None
-    """Of this kind alone; None: of both."""
-    witness: Request | None
-    """One of the class; None where a regular expression decides whether there is any."""
-
-    def matches(self, request: Request) -> bool:
-        return (
-            self.stream in (None, request.stream)
-            and self.place.has(request.host)
-            and self.naming.has(request)
-            and self.before.takes(request)
-            and self.after.takes(request)
-            and not any(station.takes(request) for station in self.above)
-        )
-
-    @property
-    def conditions(self) -> tuple[Condition, ...]:
-        """Of both stations, each once."""
-        return tuple(
-            {(c.asked, c.operator, c.values): c for s in (self.before, self.after) for c in s.conditions}.values()
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Classes:
-    found: tuple[RequestClass, ...]
-    left_out: int
-    """Pairs of rules of which it is not known whether a request meets both."""
-    host_count: int
-    """Places where requests come in, changed or not."""
 
 
 def request_classes(before: Fleet, after: Fleet) -> Classes:
@@ -108,19 +51,30 @@ class _Run:
             one, other = of_host(place.before), of_host(place.after)
             yield RequestClass(place, Naming(everything=True), one, other, (), None, witness)
             return
-        for naming, name in _namings(self.before, place.before, self.after, place.after):
-            yield from self._named(place, naming, name, place.before, place.after)
+        alike = Alike(self.before, place.before, self.after, place.after, place.bodiless)
+        found: list[RequestClass] = []
+        for naming, name in namings(self.before, self.after, place):
+            if not alike.are(naming, name):
+                found.extend(self._named(place, naming, name, place.before, place.after))
+        yield from found
+        if any(place.bodiless):
+            shown = (each.witness for each in found if each.witness is not None)
+            yield from named_twice(self.before, self.after, place, shown)
 
     def _named(
         self, place: Place, naming: Naming, name: str | None, before: Gateway, after: Gateway
     ) -> Iterator[RequestClass]:
-        pairs = _Pairs(stations(self.before, before, name), stations(self.after, after, name))
+        bodiless, bodiless_then = place.bodiless
+        pairs = _Pairs(
+            _stations(self.before, before, naming.by, name, bodiless),
+            _stations(self.after, after, naming.by, name, bodiless_then),
+        )
         changed = pairs.changed()
         if not changed:
             return
         if len(pairs.before) == 1 and len(pairs.after) == 1:
             _, _, stream = changed[0]
-            witness = Request(host=place.example, model=name, stream=bool(stream))
+            witness = _shown(Request(model=name, stream=bool(stream)), place, naming, name)
             yield RequestClass(place, naming, pairs.before[0], pairs.after[0], (), stream, witness)
             return
         self.left_out += len(changed[MOST_PAIRS:])
@@ -135,35 +89,22 @@ class _Run:
                 self.left_out += 1
                 continue
             if is_possible:
-                shown = None if example is None else replace(example, host=place.example)
+                shown = None if example is None else _shown(example, place, naming, name)
                 yield RequestClass(place, naming, pairs.before[i], pairs.after[j], above, stream, shown)
 
 
-def _namings(before: Fleet, one: Gateway, after: Fleet, other: Gateway) -> Iterator[tuple[Naming, str | None]]:
-    """Each way to name a model that either gateway tells apart, with a name of it."""
-    choosers = [g.orchestrator.name for g in (one, other) if g.orchestrator is not None]
-    named = {name: who for name, who in _names(before, one).items() if name not in choosers}
-    named_after = {name: who for name, who in _names(after, other).items() if name not in choosers}
-    alike: dict[tuple[str | None, str | None], list[str]] = {}
-    for name in {**named, **named_after}:
-        alike.setdefault((named.get(name), named_after.get(name)), []).append(name)
-    for names in alike.values():
-        yield Naming(tuple(names)), names[0]
-    all_names = tuple(sorted({*named, *named_after, *choosers}))
-    nobodys = "nobody"
-    while nobodys in all_names:
-        nobodys += "-else"
-    yield Naming(all_names, unknown=True), nobodys
-    both = len(choosers) == 2 and choosers[0] == choosers[1]
-    yield Naming((choosers[0],) if both else (), unnamed=True), choosers[0] if both else None
-    for name in () if both else dict.fromkeys(choosers):
-        yield Naming((name,)), name
+def _stations(fleet: Fleet, gateway: Gateway, by: By, name: str | None, bodiless: bool) -> Sequence[Station]:
+    if bodiless:
+        return bodiless_stations(fleet, gateway, name if by is By.OUTSIDE else None)
+    return (list_station(fleet, gateway),) if by is By.LIST else stations(fleet, gateway, name)
 
 
-def _names(fleet: Fleet, gateway: Gateway) -> dict[str, str]:
-    """By each name that a request may use, the model's own."""
-    models = {model.name: model for model in fleet.models}
-    return {name: of for of in gateway.models for name in (of, *models[of].aliases)}
+def _shown(example: Request, place: Place, naming: Naming, name: str | None) -> Request:
+    """Where it comes in, and with the name where the class has it."""
+    if naming.by is By.LIST:
+        return Request(host=place.example, method="GET", path=MODELS_PATH)
+    headers = {**example.headers, MODEL_NAME_HEADER: name} if naming.by is By.OUTSIDE and name else example.headers
+    return replace(example, host=place.example, headers=headers)
 
 
 @dataclass(slots=True)
@@ -213,9 +154,11 @@ class _Regions:
             asks.setdefault(frozenset((c.asked, c.operator, c.values) for c in ask), ask)
         self._space = space = Space(asks.values(), name or "")
         boxes = ((space.unnamed,) if naming.unnamed else (), space.named if naming.names else ())
-        self._entries = tuple(box for several in boxes for box in several)
+        read = _where_read(space, naming, name)
+        self._entries = tuple(met for several in boxes for box in several if (met := intersection(box, *read)))
         lists = (space.only(METHOD, lambda method: method == "GET"), space.only(PATH, lambda path: path == MODELS_PATH))
-        self._models_list = intersection(*lists)
+        # Who reads no bodies answers it as any other path.
+        self._models_list = None if all(naming.reading.bodiless) else intersection(*lists)
         self._boxes: dict[object, Box] = {}
 
     def witness(
@@ -245,3 +188,15 @@ class _Regions:
                 box = tuple(mine & its for mine, its in zip(box, asking, strict=True))
             self._boxes[station.key] = box
         return self._boxes[station.key]
+
+
+def _where_read(space: Space, naming: Naming, name: str | None) -> tuple[Box, ...]:
+    """The requests that have the name where the class has it."""
+    if naming.by is By.ANY:
+        return ()
+    nowhere = naming.by is By.BODY
+    header = space.only(MODEL_NAME, lambda value: value == (None if nowhere else name))
+    lists = () if all(naming.reading.bodiless) else (MODELS_PATH,)
+    ways = (None,) if nowhere else (None, name)
+    path = space.only(PATH, lambda path: path is None or (path not in lists and path_name(path) in ways))
+    return header, path

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from compiler.diff.changes import Changes
-from compiler.diff.classes import RequestClass
 from compiler.diff.effect import Effect, of_kind
 from compiler.diff.leaves import Leaf
-from compiler.diff.profile import Weighed
+from compiler.diff.request_class import RequestClass
 from compiler.diff.stations import Station
 from compiler.diff.summary import headline
+from compiler.diff.weighing import Weighed
 from compiler.diff.words import differences, title
 from compiler.emit.object import place
 from compiler.request import TIER_HEADER, Request
@@ -76,6 +76,7 @@ def _class(each: RequestClass, number: int, weighed: Weighed | None) -> dict[str
             "named": [] if naming.unknown else list(naming.names),
             "unnamed": naming.unnamed,
             "unknown": naming.unknown,
+            "namedIn": str(naming.by),
         },
         "when": [str(condition) for condition in each.conditions],
         "unless": [[str(condition) for condition in of.conditions] for of in each.above if not of.within],

@@ -7,12 +7,15 @@ from typing import Any
 
 from compiler.evaluate import Decision
 from compiler.explain import document
+from compiler.fleet import Carrier
 from compiler.request import Request
 
 Effect = Mapping[str, Any]
-"""`{"targets": [{"model", "version", "share", "limits", "fallback"}], "mirrors", "fault", "timeouts", "retries",
-"error", "models", "gateway"}`, each as `turnout explain --format json` has it; `timeouts` are of the requests' kind, or
-`{"stream", "unary"}` of both. `models` is whether the answer is the list of models; `gateway` is set where a host comes
+"""`{"targets": [{"model", "version", "share", "limits", "fallback", "tenant"}], "mirrors", "fault", "timeouts",
+"retries", "error", "models", "gateway"}`, each as `turnout explain --format json` has it, where that has it.
+
+`timeouts` are of the requests' kind, or `{"stream", "unary"}` of both. `tenant` is for whom alone the model runs, null
+where it runs for everybody; `models` is whether the answer is the list of models; `gateway` is set where a host comes
 or goes, and with it all that its gateway does."""
 
 _UNARY, _STREAM = Request(), Request(stream=True)
@@ -23,12 +26,16 @@ _NEITHER_WHO_NOR_WHERE = ("origin", "tiers", "insteadOf", "rollout")
 def effect(decision: Decision) -> Effect:
     """Of requests of both kinds."""
     explained = document(_UNARY, decision, lambda _: "")
-    streams = document(_STREAM, decision, lambda _: "")["timeouts"]
+    # The Gateway API does not tell streams from other requests.
+    streams = _UNARY if decision.carrier is Carrier.GATEWAY_API else _STREAM
     whole = explained["timeouts"]
-    timeouts = None if whole is None else {"stream": _bare(streams), "unary": _bare(whole)}
-    kept = ("targets", "mirrors", "fault", "retries", "error")
+    timeouts = None
+    if whole is not None:
+        timeouts = {"stream": _bare(document(streams, decision, lambda _: "")["timeouts"]), "unary": _bare(whole)}
+    targets = zip(explained["targets"], decision.targets, strict=True)
     return {
-        **{key: _bare(explained[key]) for key in kept},
+        "targets": [{**_bare(told), "tenant": chosen.model.tenant} for told, chosen in targets],
+        **{key: _bare(explained[key]) for key in ("mirrors", "fault", "retries", "error")},
         "timeouts": timeouts,
         "models": explained["stage"] == "models",
         "gateway": None,

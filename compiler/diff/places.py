@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from compiler.evaluate import closeness, gateway_of
+from compiler.evaluate import closeness, gateway_of, reads_bodies
 from compiler.fleet import Fleet, Gateway
 
 
@@ -17,6 +17,8 @@ class Place:
     """The other names and patterns of both fleets, which take a host where they fit it more closely."""
     before: Gateway | None
     after: Gateway | None
+    bodiless: tuple[bool, bool] = (False, False)
+    """Whether the Gateway API carries them, before and after."""
 
     def has(self, host: str) -> bool:
         return closest(self.hosts, host) > closest(self.elsewhere, host)
@@ -28,23 +30,24 @@ class Place:
 
 
 def places(before: Fleet, after: Fleet) -> tuple[Place, ...]:
-    """Every pair of gateways that some host has. One that no gateway serves is in none of them.
+    """Every pair of gateways, and of ways to read a request, that some host has. One that no gateway serves is in none
+    of them.
 
     The closest of both fleets' patterns decides for a host which is the closest of either: what is less close and fits
     one host of a pattern fits all of them.
     """
     patterns = tuple(sorted({host.name for fleet in (before, after) for g in fleet.gateways for host in g.hosts}))
-    served: dict[tuple[str | None, str | None], list[str]] = {}
-    gateways: dict[tuple[str | None, str | None], tuple[Gateway | None, Gateway | None]] = {}
+    served: dict[object, list[str]] = {}
+    found: dict[object, tuple[Gateway | None, Gateway | None, tuple[bool, bool]]] = {}
     for pattern in patterns:
         host = _a_host(pattern, patterns)
-        pair = gateway_of(before, host), gateway_of(after, host)
-        key = (_name(pair[0]), _name(pair[1]))
+        one, other = gateway_of(before, host), gateway_of(after, host)
+        bodiless = not reads_bodies(one, host), not reads_bodies(other, host)
+        key = (_name(one), _name(other), bodiless)
         served.setdefault(key, []).append(pattern)
-        gateways[key] = pair
+        found[key] = one, other, bodiless
     return tuple(
-        Place(tuple(hosts), tuple(p for p in patterns if p not in hosts), *gateways[key])
-        for key, hosts in served.items()
+        Place(tuple(hosts), tuple(p for p in patterns if p not in hosts), *found[key]) for key, hosts in served.items()
     )
 
 

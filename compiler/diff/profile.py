@@ -1,4 +1,4 @@
-"""Recorded requests, and where a change moves them.
+"""Recorded requests, read for a change that is to be weighed by them.
 
 A profile is JSONL, a request a line, as `turnout explain` takes it: `{"method", "path", "host", "headers", "tier",
 "capability", "body", "prompt_length", "count"}`, each optional.
@@ -7,20 +7,17 @@ A profile is JSONL, a request a line, as `turnout explain` takes it: `{"method",
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
-from compiler.diff.classes import RequestClass
-from compiler.diff.effect import Effect, effect, of_kind
-from compiler.evaluate import Decision, evaluate, gateway_asked
-from compiler.fleet import Fleet, LengthUnit
-from compiler.request import TIER_HEADER, MalformedRequestError, Request, Sent, read_request
+from compiler.request import (
+    TIER_HEADER,
+    Sent,
+)
 
 MOST_PROBLEMS = 20
 KEYS = ("method", "path", "host", "headers", "tier", "capability", "body", "prompt_length", "count")
-NOBODY = "nobody"
 
 
 class ProfileError(ValueError):
@@ -33,38 +30,6 @@ class Recorded:
     prompt_length: int | None
     """In place of the body's, in the gateway's unit: so that a recording need not have prompts."""
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Requests that get another answerer; a split counts by its shares."""
-
-    source: str
-    """`llama-70b 1.0`, or `nobody`."""
-    target: str
-    requests: float
-
-
-@dataclass(frozen=True, slots=True)
-class Weighed:
-    """What a change does to the requests of a profile."""
-
-    requests: int
-    changed: int
-    """In anything at all."""
-    moves: tuple[Move, ...]
-    """Those of most requests first."""
-    lose: int
-    """Answered before, and by nobody after."""
-    gain: int
-    unanswered: int
-    """By nobody, before and after."""
-    malformed: int
-    """Answered 400 before any route is asked."""
-    aspects: Mapping[str, int]
-    """`timeouts`, `retries`, `limits`, …: requests for which they differ."""
-    by_class: Mapping[int, int]
-    """Requests by the number of their class."""
 
 
 def read_profile(lines: Iterable[str], name: str) -> tuple[Recorded, ...]:
@@ -94,111 +59,6 @@ def read_profile(lines: Iterable[str], name: str) -> tuple[Recorded, ...]:
         more = (f"{name}: and {rest:,} more such lines",) if rest > 0 else ()
         raise ProfileError(*problems[:MOST_PROBLEMS], *more)
     return tuple(Recorded(*parsed[key], count) for key, count in counted.items())
-
-
-def weighed(before: Fleet, after: Fleet, profile: Iterable[Recorded], classes: Iterable[RequestClass]) -> Weighed:
-    tally = _Tally(before, after, tuple(classes))
-    for recorded in profile:
-        tally.add(recorded)
-    moves = (Move(*pair, round(requests, 6)) for pair, requests in tally.moves.items())
-    return Weighed(
-        requests=tally.counts["requests"],
-        changed=tally.counts["changed"],
-        moves=tuple(sorted(moves, key=lambda move: (-move.requests, move.source, move.target))),
-        lose=tally.counts["lose"],
-        gain=tally.counts["gain"],
-        unanswered=tally.counts["unanswered"],
-        malformed=tally.counts["malformed"],
-        aspects=dict(sorted(tally.aspects.items())),
-        by_class=dict(sorted(tally.by_class.items())),
-    )
-
-
-@dataclass(slots=True)
-class _Tally:
-    before: Fleet
-    after: Fleet
-    classes: tuple[RequestClass, ...]
-    counts: Counter[str] = field(default_factory=Counter)
-    moves: dict[tuple[str, str], float] = field(default_factory=dict)
-    aspects: Counter[str] = field(default_factory=Counter)
-    by_class: Counter[int] = field(default_factory=Counter)
-
-    def add(self, recorded: Recorded) -> None:
-        self.counts["requests"] += recorded.count
-        recorded = recorded if recorded.sent.host else self._with_host(recorded)
-        try:
-            request, one = _asked(self.before, recorded)
-            _, other = _asked(self.after, recorded)
-        except MalformedRequestError:
-            self.counts["malformed"] += recorded.count
-            return
-        before, after = (of_kind(effect(decision), request.stream) for decision in (one, other))
-        nobody = bool(before["error"]), bool(after["error"])
-        self.counts[{(0, 1): "lose", (1, 0): "gain", (1, 1): "unanswered", (0, 0): "answered"}[nobody]] += (
-            recorded.count
-        )
-        if before == after:
-            return
-        self.counts["changed"] += recorded.count
-        for aspect in _aspects(before, after):
-            self.aspects[aspect] += recorded.count
-        for pair, share in moved(_shares(before), _shares(after)).items():
-            self.moves[pair] = self.moves.get(pair, 0) + share * recorded.count
-        number = next((n for n, found in enumerate(self.classes) if found.matches(request)), None)
-        if number is not None:
-            self.by_class[number] += recorded.count
-
-    def _with_host(self, recorded: Recorded) -> Recorded:
-        """One that names none is meant for the gateway where something can be chosen, as `turnout explain` has it."""
-        gateway = gateway_asked(self.after, "", None)
-        pattern = gateway.hosts[0].name if gateway else "*"
-        host = f"any{pattern[1:]}" if pattern.startswith("*.") else pattern
-        sent = recorded.sent
-        return replace(recorded, sent=replace(sent, headers=(*sent.headers, ("host", host))))
-
-
-def moved(before: Mapping[str, float], after: Mapping[str, float]) -> dict[tuple[str, str], float]:
-    """From whom to whom shares go: no more than must, and of several takers each gets its part from each giver."""
-    gives = {name: share - after.get(name, 0) for name, share in before.items() if share > after.get(name, 0)}
-    takes = {name: share - before.get(name, 0) for name, share in after.items() if share > before.get(name, 0)}
-    total = sum(takes.values())
-    return {(giver, taker): given * taken / total for giver, given in gives.items() for taker, taken in takes.items()}
-
-
-def _asked(fleet: Fleet, recorded: Recorded) -> tuple[Request, Decision]:
-    """As `turnout explain` asks. Raises MalformedRequestError."""
-    gateway = gateway_asked(fleet, recorded.sent.host, None)
-    request = read_request(recorded.sent, gateway.length_unit if gateway else LengthUnit.CHARACTERS)
-    if recorded.prompt_length is not None:
-        request = replace(request, prompt_length=recorded.prompt_length)
-    return request, evaluate(fleet, request, gateway)
-
-
-def _shares(effect: Effect) -> dict[str, float]:
-    if effect["error"]:
-        return {NOBODY: 1}
-    shares: dict[str, float] = {}
-    for target in effect["targets"]:
-        name = f"{target['model']} {target['version']}"
-        shares[name] = shares.get(name, 0) + target["share"]
-    return shares or {"the gateway": 1}
-
-
-def _aspects(before: Effect, after: Effect) -> Iterable[str]:
-    for name in ("timeouts", "retries", "mirrors", "fault"):
-        if before[name] != after[name] and before["targets"] and after["targets"]:
-            yield name
-    if _of_targets(before, "limits", after):
-        yield "limits"
-    if _of_targets(before, "fallback", after):
-        yield "fallback"
-
-
-def _of_targets(before: Effect, what: str, after: Effect) -> bool:
-    """Whether a target that stays has another `what`."""
-    one, other = ({(t["model"], t["version"]): t[what] for t in effect["targets"]} for effect in (before, after))
-    return any(one[key] != other[key] for key in one.keys() & other.keys())
 
 
 def _document(line: str) -> Mapping[str, Any]:

@@ -12,9 +12,9 @@ from enum import StrEnum
 from itertools import groupby
 from operator import attrgetter
 
-from compiler.diff.classes import RequestClass
 from compiler.diff.effect import Effect
 from compiler.diff.objects import ObjectChange
+from compiler.diff.request_class import RequestClass
 from compiler.diff.settings import Change
 from compiler.emit.object import Wave
 from compiler.fleet import Carrier, Fleet, Version

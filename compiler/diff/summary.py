@@ -9,8 +9,8 @@ from typing import Any
 from compiler.diff.changes import Changes
 from compiler.diff.gpus import Gpus, Instances
 from compiler.diff.leaves import Leaf
-from compiler.diff.profile import NOBODY, Move, Weighed
 from compiler.diff.settings import Change, Setting
+from compiler.diff.weighing import NOBODY, Move, Weighed
 
 MOST_GROUPS = 20
 MOST_TITLES = 8

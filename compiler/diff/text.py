@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 
 from compiler.diff.changes import Changes
-from compiler.diff.profile import Weighed
 from compiler.diff.settings import Change
 from compiler.diff.summary import (
     MOST_GROUPS,
@@ -25,6 +24,7 @@ from compiler.diff.summary import (
     rest,
     setting_text,
 )
+from compiler.diff.weighing import Weighed
 from compiler.diff.words import Group, Title, groups
 from compiler.report import printable
 

@@ -7,10 +7,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from compiler.diff.classes import Classes, RequestClass
 from compiler.diff.effect import Effect, of_kind
+from compiler.diff.naming import By
+from compiler.diff.request_class import Classes, RequestClass
 from compiler.diff.stations import Station
 from compiler.evaluate import Stage
+
+LEFT_OPEN = "left to the Gateway API's implementation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,16 @@ def _who(each: RequestClass) -> str:
     naming = each.naming
     if naming.everything:
         return "every request"
+    if naming.by is By.LIST:
+        return "the list of models"
+    if naming.by is By.TWICE:
+        return "one name in the path, another in the header: for example"
+    where = f", named in the {naming.by}" if len(set(naming.reading.bodiless)) == 2 and not naming.unnamed else ""
+    return f"{_by_name(each)}{where}"
+
+
+def _by_name(each: RequestClass) -> str:
+    naming = each.naming
     if len(each.above) == 0 and not naming.unnamed and not each.conditions and _is_by_name(each):
         return "a name that no model has" if naming.unknown else f"model {' or '.join(naming.names)}"
     one, other = _station(each.before), _station(each.after)
@@ -111,6 +124,8 @@ def differences(each: RequestClass) -> tuple[Difference, ...]:
             _who_answers(target) for target in other["targets"]
         }
         said, says = dict(_aspects(one, stay)), dict(_aspects(other, stay))
+        rights = _rights(one), _rights(other)
+        found.extend([Difference("rights", *rights)] if rights[0] != rights[1] else [])
         found.extend(
             Difference(aspect, said.get(aspect, "–"), says.get(aspect, "–"))
             for aspect in dict.fromkeys((*said, *says))
@@ -122,13 +137,12 @@ def differences(each: RequestClass) -> tuple[Difference, ...]:
 def _aspects(effect: Effect, stay: AbstractSet[str]) -> Iterator[tuple[str, str]]:
     for target in (target for target in effect["targets"] if _who_answers(target) in stay):
         who = _who_answers(target)
-        yield f"limits of {who}", _limits(target["limits"])
+        yield f"limits of {who}", _limits(target["limits"]) if target["limits"] else LEFT_OPEN
         if target["fallback"]:
             yield f"when {who} is not well", ", then ".join(_who_answers(backend) for backend in target["fallback"])
     for kind, values in _kinds(effect["timeouts"]):
         yield f"timeouts{kind}", ", ".join(f"{name} {value}" for name, value in values.items())
-    retries = effect["retries"]
-    yield "retries", f"{retries['attempts']} on {', '.join(retries['retryOn'])}, after {retries['backoff']}"
+    yield "retries", _retries(effect["retries"]) if effect["retries"] else LEFT_OPEN
     copies = [f"{percent(mirror['share'])} to {_who_answers(mirror)}" for mirror in effect["mirrors"]]
     if copies:
         yield "copies", ", ".join(copies)
@@ -152,6 +166,16 @@ def _answer(effect: Effect) -> str:
         who = _who_answers(target)
         shares[who] = shares.get(who, 0) + target["share"]
     return ", ".join(f"{percent(share)} {who}" for who, share in shares.items())
+
+
+def _rights(effect: Effect) -> str:
+    """Whose models answer. What a tenant may ask for at a gateway is nothing that policy decides yet."""
+    owners = {target["model"]: target["tenant"] for target in effect["targets"] if target["tenant"] is not None}
+    return ", ".join(f"{model} for tenant {owner} alone" for model, owner in owners.items()) or "for everybody"
+
+
+def _retries(retries: dict[str, Any]) -> str:
+    return f"{retries['attempts']} on {', '.join(retries['retryOn'])}, after {retries['backoff']}"
 
 
 def _limits(limits: dict[str, Any]) -> str:

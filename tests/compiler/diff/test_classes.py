@@ -8,14 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from compiler.diff.classes import Classes, RequestClass, request_classes
+from compiler.diff.classes import request_classes
+from compiler.diff.request_class import Classes, RequestClass
 from compiler.diff.words import differences, groups
-from compiler.evaluate import Decision, Stage, evaluate
 from compiler.fleet import (
-    Backend,
     Carrier,
     Condition,
-    ConnectionPool,
     Fault,
     Field,
     Fleet,
@@ -31,6 +29,7 @@ from compiler.fleet import (
 )
 from compiler.request import MalformedRequestError, Request, read_request
 from tests.chance import Chance
+from tests.compiler.diff.decided import decides
 from tests.xds.translate.fleets import ORIGIN, gateway, model, seconds, version
 
 SEEDS = range(200)
@@ -38,36 +37,6 @@ SAMPLES = 50
 """Requests of each edit, besides those that its classes are shown by."""
 
 Edit = Callable[[Chance, Fleet], Fleet]
-
-
-def decides(fleet: Fleet, request: Request) -> object:
-    """All of a decision that the request can notice."""
-    decision = evaluate(fleet, request)
-    return (
-        decision.stage is Stage.MODELS,
-        decision.refusal,
-        [(*names(target.backend), target.share, limits(target.limits), [names(hop) for hop in target.hops])
-         for target in decision.targets],
-        [(share.model.name, share.version.name, share.weight) for share in decision.mirrors],
-        decision.fault and replace(decision.fault, origin=None),  # type: ignore[arg-type]
-        decision.retries and replace(decision.retries, origin=None),  # type: ignore[arg-type]
-        timeouts(decision, request),
-    )  # fmt: skip
-
-
-def names(backend: Backend) -> tuple[str, str]:
-    return backend.model.name, backend.version.name
-
-
-def limits(pool: ConnectionPool) -> tuple[object, ...]:
-    return pool.max_connections, pool.http1_max_pending_requests, pool.http2_max_requests, pool.connect_timeout
-
-
-def timeouts(decision: Decision, request: Request) -> object:
-    of = decision.timeouts
-    if of is None:
-        return None
-    return (of.stream_first_byte, of.stream_idle, of.stream_total) if request.stream else of.unary_total
 
 
 def with_model(fleet: Fleet, changed: Model) -> Fleet:

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler.diff.classes import request_classes
-from compiler.diff.profile import Weighed, moved, read_profile, weighed
+from compiler.diff.profile import read_profile
+from compiler.diff.weighing import Weighed, moved, weighed
+from compiler.diff.words import differences
 from compiler.fleet import Fleet
 from tests.compiler.policies import document, fleet, model
 
@@ -115,3 +117,50 @@ def test_a_request_without_a_host_is_for_the_gateway_that_can_choose() -> None:
     before, after = (routed(length, GATEWAY, mesh) for length in (2000, 1000))
     found = weigh(before, after, {"prompt_length": 1500})
     assert (found.changed, dict(found.by_class)) == (1, {0: 1})
+
+
+def carried_by(carrier: str, *models: str) -> Fleet:
+    platform = document(
+        "Platform", "platform", f"dataPlane: {{hosts: {{a.example.com: {carrier}}}, gatewayClass: any}}"
+    )
+    return fleet(*(models or (model("small"),)), GATEWAY, *([platform] if carrier == "gatewayApi" else []))
+
+
+def test_a_host_that_goes_to_the_gateway_api_loses_who_names_models_in_bodies_alone() -> None:
+    before, after = carried_by("envoy"), carried_by("gatewayApi")
+    at = {"host": "a.example.com"}
+    in_body = {**at, "body": {"model": "small"}, "count": 7}
+    found = weigh(before, after, in_body, {**at, "headers": {"model-name": "small"}, "count": 3})
+    assert (found.requests, found.changed, found.lose) == (10, 10, 7)
+    assert dict(found.aspects) == {"limits": 3, "retries": 3}
+    classes = [each.naming.by for each in request_classes(before, after).found]
+    assert {classes[number]: count for number, count in found.by_class.items()} == {"header or path": 3, "body": 7}
+
+
+def test_where_nobody_reads_bodies_none_is_malformed() -> None:
+    before, after = carried_by("gatewayApi"), carried_by("gatewayApi", model("small"), model("large"))
+    asked = {"host": "a.example.com", "headers": {"model-name": "large"}, "body": {"model": 5}}
+    found = weigh(before, after, asked)
+    assert (found.malformed, found.gain, dict(found.by_class)) == (0, 1, {0: 1})
+
+
+def test_a_model_that_becomes_a_tenants_alone_is_another_right() -> None:
+    tenant = document("Tenant", "bank", "gpuQuota: 8")
+    before = fleet(model("small"), GATEWAY, tenant)
+    after = fleet(model("small", "tenant: bank"), GATEWAY, tenant)
+    found = weigh(before, after, {"host": "a.example.com", "body": {"model": "small"}, "count": 4})
+    assert (found.changed, dict(found.aspects), found.moves) == (4, {"rights": 4}, ())
+    (each,) = request_classes(before, after).found
+    assert [(d.aspect, d.before, d.after) for d in differences(each)] == [
+        ("rights", "for everybody", "small for tenant bank alone")
+    ]
+
+
+def test_classes_are_found_by_any_name_that_a_request_has() -> None:
+    before, after = (
+        fleet(model("small", f"traffic: {{timeouts: {{unary: {{total: {n}s}}}}}}"), GATEWAY) for n in (8, 9)
+    )
+    at = {"host": "a.example.com"}
+    ways = ({"body": {"model": "small"}}, {"headers": {"model-name": "small"}}, {"path": "/v1/models/small/predict"})
+    found = weigh(before, after, *({**at, **way} for way in ways))
+    assert (found.changed, dict(found.by_class)) == (3, {0: 3})
