@@ -41,18 +41,19 @@ def run(options: argparse.Namespace, colour: bool) -> int:
         profile = None if options.profile is None else _profile(options.profile)
         with tempfile.TemporaryDirectory(prefix="turnout-diff-") as folder:
             base = _read(options.base, options, Path(folder) / "base")
-            head = _read(options.head, options, Path(folder) / "head")
+            before = _side(base)
+            head = _read(options.head, options, Path(folder) / "head", base.compiled)
     except ProfileError as problem:
         print(*problem.args, sep="\n", file=sys.stderr)
         return FAILED
     except RevisionError as problem:
         print(f"turnout diff: {problem}", file=sys.stderr)
         return USAGE
-    broken = [side for side in (base, head) if side.compiled.fleet is None]
-    if broken:
-        _report(broken, options, f"{base.name} → {head.name}")
+    after = _side(head)
+    if before is None or after is None:
+        _report([side for side in (base, head) if side.compiled.fleet is None], options, f"{base.name} → {head.name}")
         return FAILED
-    found = changes(_side(base), _side(head), profile)
+    found = changes(before, after, profile)
     print(_said(found, options.format, base.name, head.name, colour), end="")
     return FAILED if options.exit_code and found.any else OK
 
@@ -72,20 +73,25 @@ def _profile(path: Path) -> tuple[Recorded, ...]:
         return read_profile(lines, str(path))
 
 
-def _read(name: str | None, options: argparse.Namespace, target: Path) -> _Read:
-    """A folder, or a revision; without a name the working tree. Raises RevisionError."""
+def _read(name: str | None, options: argparse.Namespace, target: Path, previous: Compiled | None = None) -> _Read:
+    """A folder, or a revision; without a name the working tree. Raises RevisionError.
+
+    What it has in common with `previous` is the same objects, and is not worked out a second time.
+    """
     folder = options.policies if name is None else Path(name)
     if name is None or (name and folder.is_dir()):
-        return _Read(str(folder), folder, compile_policies(folder, environment=options.env), None)
+        return _Read(str(folder), folder, compile_policies(folder, previous, options.env), None)
     of = revision(name, options.policies)
     target.mkdir()
     root = write_out(of, target)
-    return _Read(name, root, compile_policies(root, environment=options.env), of)
+    return _Read(name, root, compile_policies(root, previous, options.env), of)
 
 
-def _side(read: _Read) -> Side:
+def _side(read: _Read) -> Side | None:
+    """None for policies that have errors."""
     compiled = read.compiled
-    assert compiled.fleet is not None
+    if compiled.fleet is None:
+        return None
     return Side(compiled.fleet, objects(compiled.fleet, compiled.environment, compiled.kept))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from compiler.diff.changes import Changes
 from compiler.diff.effect import Effect, of_kind
+from compiler.diff.gpus import costs
 from compiler.diff.leaves import Leaf
 from compiler.diff.request_class import RequestClass
 from compiler.diff.stations import Station
@@ -40,7 +41,11 @@ def document(changes: Changes, base: str, head: str) -> dict[str, Any]:
             "before": [asdict(of) for of in changes.instances_before],
             "after": [asdict(of) for of in changes.instances_after],
         },
-        "gpus": [asdict(of) for of in changes.gpus],
+        "gpus": [
+            {"product": of.product, "costUnits": of.units, "before": asdict(of.before), "after": asdict(of.after)}
+            for of in changes.gpus
+        ],
+        "costUnits": dict(zip(("before", "after"), map(asdict, costs(changes.gpus)), strict=True)),
         "objects": [
             {
                 "object": change.key,

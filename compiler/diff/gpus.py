@@ -1,12 +1,18 @@
-"""How many GPUs instances hold, and how many nodes have: by product, before and after."""
+"""How many GPUs instances hold, how many nodes have, and what they cost: by product, before and after."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from compiler.catalogue import GPUS
 from compiler.fleet import Fleet, Model
 from compiler.prove.needs import needs
+
+COST_UNIT = 16
+"""GiB of GPU memory: what the smallest GPU of the catalogue has. Policy knows no prices; by this measure a GPU costs as
+much more than another as it holds more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +31,23 @@ class GpuCount:
 class Gpus:
     product: str
     """The nodes' label: `NVIDIA-A100-SXM4-80GB`."""
+    memory_gib: int
+    """Of one; 0 where nobody has said it."""
     before: GpuCount
     after: GpuCount
+
+    @property
+    def units(self) -> float:
+        """What one costs, in cost units."""
+        return self.memory_gib / COST_UNIT
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of all GPUs that instances hold, in cost units."""
+
+    steady: float
+    most: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +73,16 @@ def gpu_counts(before: Fleet, after: Fleet) -> tuple[Gpus, ...]:
     """Every product that either fleet has or asks for, changed or not."""
     one, other = _counts(before), _counts(after)
     none = GpuCount(0, 0, 0)
-    return tuple(Gpus(p, one.get(p, none), other.get(p, none)) for p in sorted({*one, *other}))
+    memory = _memory(before, after)
+    return tuple(Gpus(p, memory.get(p, 0), one.get(p, none), other.get(p, none)) for p in sorted({*one, *other}))
+
+
+def costs(gpus: Iterable[Gpus]) -> tuple[Cost, Cost]:
+    """Before and after."""
+    listed = tuple(gpus)
+    sides = ([(of.units, of.before) for of in listed], [(of.units, of.after) for of in listed])
+    before, after = (Cost(sum(u * c.steady for u, c in side), sum(u * c.most for u, c in side)) for side in sides)
+    return before, after
 
 
 def instances(model: Model) -> tuple[Instances, ...]:
@@ -70,6 +100,12 @@ def instances(model: Model) -> tuple[Instances, ...]:
         )
         for v in model.versions
     )
+
+
+def _memory(*fleets: Fleet) -> dict[str, int]:
+    """GiB of a GPU by its product: what the nodes of policy say, else the catalogue."""
+    nodes = {node.gpu_product: node.gpu_memory_gib for of in fleets for pool in of.pools for node in pool.nodes}
+    return {gpu.product: gpu.memory_gib for gpu in GPUS.values()} | nodes
 
 
 def _counts(fleet: Fleet) -> dict[str, GpuCount]:

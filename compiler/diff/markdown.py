@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 
 from compiler.diff.changes import Changes
+from compiler.diff.gpus import costs
 from compiler.diff.settings import Change
 from compiler.diff.summary import (
     MOST_GROUPS,
@@ -17,6 +18,8 @@ from compiler.diff.summary import (
     NOTHING,
     SIGNS,
     changed_gpus,
+    changed_instances,
+    count_text,
     headline,
     leaf_texts,
     left_out_text,
@@ -24,6 +27,7 @@ from compiler.diff.summary import (
     portion,
     rest,
     setting_text,
+    units,
 )
 from compiler.diff.text import other_effects, weight
 from compiler.diff.words import Group, Title, groups
@@ -44,6 +48,7 @@ def as_markdown(changes: Changes, title: str) -> str:
         _section("Recorded requests", _moves(changes)),
         _section("Requests", _requests(changes)),
         _section("Order", _order(changes)),
+        _section("Instances", _instances(changes)),
         _section("GPUs", _gpus(changes)),
         _folded("Models and settings", len(changes.settings), _settings(changes)),
         _folded("Objects", len(changes.objects), _objects(changes)),
@@ -145,15 +150,32 @@ def _order(changes: Changes) -> Iterator[str]:
             yield ""
 
 
+def _instances(changes: Changes) -> Iterator[str]:
+    found = changed_instances(changes)
+    if found:
+        yield from ("| Model | Before | After |", "|-|-|-|")
+    for name, before, after in found[:MOST_SETTINGS]:
+        yield f"| {_cell(name)} | {_plain(count_text(before))} | {_plain(count_text(after))} |"
+    for line in rest(len(found) - MOST_SETTINGS):
+        yield from ("", line)
+
+
 def _gpus(changes: Changes) -> Iterator[str]:
     changed = changed_gpus(changes.gpus)
-    if changed:
-        yield from ("| GPU | held | at most | nodes have |", "|-|-:|-:|-:|")
+    if not changed:
+        return
+    yield from ("| | held | at most | nodes have |", "|-|-:|-:|-:|")
     for gpus in changed:
         one, other = gpus.before, gpus.after
         numbers = ((one.steady, other.steady), (one.most, other.most), (one.nodes, other.nodes))
-        cells = [str(b) if a == b else f"{b} → **{a}**" for b, a in numbers]
-        yield f"| {_cell(gpus.product)} | {' | '.join(cells)} |"
+        yield f"| {_cell(gpus.product)} | {' | '.join(_number(*pair) for pair in numbers)} |"
+    before, after = costs(changes.gpus)
+    if before != after:
+        yield f"| cost units | {_number(before.steady, after.steady)} | {_number(before.most, after.most)} | |"
+
+
+def _number(before: float, after: float) -> str:
+    return units(before) if before == after else f"{units(before)} → **{units(after)}**"
 
 
 def _settings(changes: Changes) -> Iterator[str]:

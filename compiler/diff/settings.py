@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from compiler.diff.leaves import Leaf, changed_leaves, plain
-from compiler.fleet import Fleet, Gateway, Model, Pool, Rollout
+from compiler.fleet import Fleet, Gateway, Model
 
 
 class Change(StrEnum):
@@ -32,29 +32,48 @@ NOT_OF_TRAFFIC = ("labels", "annotations", "servedNames")
 
 
 def settings(before: Fleet, after: Fleet) -> tuple[Setting, ...]:
-    pairs: tuple[tuple[str, Callable[[Fleet], dict[str, Any]]], ...] = (
-        ("model", lambda of: {m.name: _model(m) for m in of.models}),
-        ("rollout", lambda of: {r.name: _rollout(r) for r in of.rollouts}),
-        ("gateway", lambda of: {g.name: _gateway(g) for g in of.gateways}),
-        ("pool", lambda of: {p.name: _pool(p) for p in of.pools}),
-        ("tenant", lambda of: {t.name: _bare(plain(t)) for t in of.tenants}),
-        ("platform", lambda of: {"": _bare(plain(of.platform))}),
+    found = (
+        _changed("model", _by_name(before.models), _by_name(after.models), _model),
+        _changed("rollout", _by_name(before.rollouts), _by_name(after.rollouts), _words),
+        _changed("gateway", _by_name(before.gateways), _by_name(after.gateways), _gateway),
+        _changed("pool", _by_name(before.pools), _by_name(after.pools), _words),
+        _changed("tenant", _by_name(before.tenants), _by_name(after.tenants), _words),
+        _changed("platform", {"": before.platform}, {"": after.platform}, _words),
     )
-    return tuple(s for kind, parts in pairs for s in _changed(kind, parts(before), parts(after)))
+    return tuple(setting for of_kind in found for setting in of_kind)
 
 
-def _changed(kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Setting]:
+Part = TypeVar("Part")
+
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Of = TypeVar("Of", bound=Named)
+
+
+def _by_name(parts: Iterable[Of]) -> dict[str, Of]:
+    return {part.name: part for part in parts}
+
+
+def _changed(
+    kind: str, before: Mapping[str, Part], after: Mapping[str, Part], words: Callable[[Part], dict[str, Any]]
+) -> Iterator[Setting]:
     for name in sorted({*before, *after}):
         if name not in before:
             yield Setting(kind, name, Change.ADDED, ())
         elif name not in after:
             yield Setting(kind, name, Change.REMOVED, ())
-        elif leaves := tuple(changed_leaves(before[name], after[name])):
+        elif before[name] is after[name]:
+            continue  # what an edit leaves alone, where both sides were compiled one after the other
+        elif leaves := tuple(changed_leaves(words(before[name]), words(after[name]))):
             yield Setting(kind, name, Change.CHANGED, leaves)
 
 
 def _model(model: Model) -> dict[str, Any]:
-    bare = _bare(plain(model))
+    bare = _words(model)
     versions: Iterable[dict[str, Any]] = bare["versions"]
     return {
         **{key: value for key, value in bare.items() if key not in ("name", "rollout")},
@@ -67,14 +86,9 @@ def _by_address(version: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{e['address']}:{e['port']}": e for e in version["endpoints"]}
 
 
-def _rollout(rollout: Rollout) -> dict[str, Any]:
-    bare: dict[str, Any] = _bare(plain(rollout))
-    return bare
-
-
 def _gateway(gateway: Gateway) -> dict[str, Any]:
     """Without the orchestrator's rules, of which the classes of requests tell, but with how they measure."""
-    bare = _bare(plain(gateway))
+    bare = _words(gateway)
     return {
         **{key: value for key, value in bare.items() if key != "orchestrator"},
         "hosts": {host.name: str(host.carrier) for host in gateway.hosts},
@@ -83,10 +97,6 @@ def _gateway(gateway: Gateway) -> dict[str, Any]:
     }
 
 
-def _pool(pool: Pool) -> dict[str, Any]:
-    bare: dict[str, Any] = _bare(plain(pool))
-    return bare
-
-
-def _bare(part: Any) -> Any:
-    return {key: value for key, value in part.items() if key not in NOT_OF_TRAFFIC}
+def _words(part: Any) -> dict[str, Any]:
+    """As policy has it, but for what is told with objects."""
+    return {key: value for key, value in plain(part).items() if key not in NOT_OF_TRAFFIC}

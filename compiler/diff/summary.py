@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from compiler.diff.changes import Changes
-from compiler.diff.gpus import Gpus, Instances
+from compiler.diff.gpus import Gpus, Instances, costs
 from compiler.diff.leaves import Leaf
 from compiler.diff.settings import Change, Setting
 from compiler.diff.weighing import NOBODY, Move, Weighed
@@ -61,8 +61,7 @@ def _counts(changes: Changes) -> str:
         (len(changes.objects), "object of the cluster changes", "objects of the cluster change"),
     ]  # fmt: skip
     said = [f"{count or 'no'} {one if count == 1 else several}" for count, one, several in counted]
-    held = [_more_or_less(gpus.after.steady - gpus.before.steady) for gpus in changes.gpus]
-    text = ", ".join([*said, *filter(None, held)]) + "."
+    text = ", ".join([*said, *_held(changes.gpus)]) + "."
     return text[0].upper() + text[1:]
 
 
@@ -93,10 +92,19 @@ def moves(changes: Changes, weighed: Weighed) -> tuple[Move, ...]:
     return tuple(sorted(every, key=lambda move: (-move.requests, move.source, move.target)))
 
 
-def _more_or_less(gpus: int) -> str:
-    """Empty for none."""
-    count = f"{abs(gpus)} GPU{'s' if abs(gpus) != 1 else ''}"
-    return f"{count} {'more' if gpus > 0 else 'less'}" if gpus else ""
+def _held(gpus: Iterable[Gpus]) -> Iterator[str]:
+    """`3 GPUs more (15 cost units)`; of several products each by its name. Empty where as many are held."""
+    changed = [of for of in gpus if of.before.steady != of.after.steady]
+    for of in changed:
+        more = of.after.steady - of.before.steady
+        what = f"GPU{'s' if abs(more) != 1 else ''}" if len(changed) == 1 else of.product
+        cost = f" ({units(abs(more) * of.units)} cost units)" if of.units else ""
+        yield f"{abs(more):,} {what} {'more' if more > 0 else 'less'}{cost}"
+
+
+def units(count: float) -> str:
+    """`12.5`."""
+    return f"{count:,.2f}".rstrip("0").rstrip(".")
 
 
 def setting_text(setting: Setting, changes: Changes) -> str:
@@ -109,10 +117,26 @@ def setting_text(setting: Setting, changes: Changes) -> str:
 
 
 def _instances_text(of: Instances) -> str:
+    return f"version {of.version}, {count_text(of)}"
+
+
+def count_text(of: Instances | None) -> str:
+    """`2 to 4 active and 1 hot, each 4 NVIDIA-A100-SXM4-80GB`; a dash for none."""
+    if of is None:
+        return "–"
     active = str(of.active) if of.most == of.active else f"{of.active} to {of.most}"
     tiers = [f"{count} {tier}" for tier, count in (("hot", of.hot), ("warm", of.warm), ("cold", of.cold)) if count]
     each = f"{of.gpus} {of.product}" if of.product else "no GPU"
-    return f"version {of.version}, {' and '.join([f'{active} active', *tiers])}, each {each}"
+    return f"{' and '.join([f'{active} active', *tiers])}, each {each}"
+
+
+def changed_instances(changes: Changes) -> tuple[tuple[str, Instances | None, Instances | None], ...]:
+    """By `llama-70b 1.0`, before and after; of versions that come, go or have other instances."""
+    one, other = (
+        {f"{of.model} {of.version}": of for of in side} for side in (changes.instances_before, changes.instances_after)
+    )
+    pairs = ((name, one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other)))
+    return tuple((name, before, after) for name, before, after in pairs if before != after)
 
 
 def leaf_text(leaf: Leaf) -> str:
@@ -145,7 +169,7 @@ def _value(value: Any) -> str:
 
 
 def gpu_text(gpus: Gpus) -> str:
-    """`NVIDIA-A100-SXM4-80GB: 32 → 36 held, 40 → 44 at most, of 40`."""
+    """`NVIDIA-A100-SXM4-80GB: 32 → 36 (+4) held, 40 → 44 (+4) at most, nodes have 40`."""
     return ", ".join(filter(None, (
         f"{gpus.product}: {_arrow(gpus.before.steady, gpus.after.steady)} held",
         f"{_arrow(gpus.before.most, gpus.after.most)} at most",
@@ -153,8 +177,18 @@ def gpu_text(gpus: Gpus) -> str:
     )))  # fmt: skip
 
 
-def _arrow(before: int, after: int) -> str:
-    return str(after) if before == after else f"{before} → {after} ({after - before:+d})"
+def cost_text(gpus: Iterable[Gpus]) -> str:
+    """`cost units: 95 → 90 (-5) held, 95 → 90 (-5) at most`; empty where they stay."""
+    before, after = costs(gpus)
+    if before == after:
+        return ""
+    held, most = _arrow(before.steady, after.steady), _arrow(before.most, after.most)
+    return f"cost units: {held} held, {most} at most"
+
+
+def _arrow(before: float, after: float) -> str:
+    more = f"{'+' if after > before else '-'}{units(abs(after - before))}"
+    return units(after) if before == after else f"{units(before)} → {units(after)} ({more})"
 
 
 def changed_gpus(gpus: Iterable[Gpus]) -> tuple[Gpus, ...]:

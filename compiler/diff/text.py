@@ -15,6 +15,9 @@ from compiler.diff.summary import (
     MOST_TITLES,
     SIGNS,
     changed_gpus,
+    changed_instances,
+    cost_text,
+    count_text,
     gpu_text,
     headline,
     leaf_texts,
@@ -42,7 +45,8 @@ def as_text(changes: Changes, title: str, colour: bool) -> str:
         ("recorded requests", _moves(changes)),
         ("requests", _requests(changes)),
         ("models and settings", _settings(changes, paint)),
-        ("GPUs", iter([f"  {gpu_text(gpus)}" for gpus in changed_gpus(changes.gpus)])),
+        ("instances", _instances(changes)),
+        ("GPUs", _gpus(changes)),
         ("objects", _objects(changes, paint)),
         ("order", _order(changes)),
     )
@@ -108,6 +112,21 @@ def _settings(changes: Changes, paint: Paint) -> Iterator[str]:
         yield f"  {paint(sign, f'{sign} {printable(setting_text(setting, changes))}')}"
         yield from (f"      {printable(line)}" for line in leaf_texts(setting.leaves))
     yield from (f"  {line}" for line in rest(len(changes.settings) - MOST_SETTINGS))
+
+
+def _instances(changes: Changes) -> Iterator[str]:
+    found = changed_instances(changes)
+    for name, before, after in found[:MOST_SETTINGS]:
+        yield f"  {printable(name)}: {count_text(before)}"
+        yield f"  {' ' * len(name)}→ {count_text(after)}"
+    yield from (f"  {line}" for line in rest(len(found) - MOST_SETTINGS))
+
+
+def _gpus(changes: Changes) -> Iterator[str]:
+    changed = changed_gpus(changes.gpus)
+    yield from (f"  {gpu_text(gpus)}" for gpus in changed)
+    if cost_text(changes.gpus):
+        yield f"  {cost_text(changes.gpus)}"
 
 
 def _objects(changes: Changes, paint: Paint) -> Iterator[str]:
