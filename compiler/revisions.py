@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,20 +44,30 @@ def revision(name: str, policies: Path) -> Revision:
 def write_out(of: Revision, target: Path) -> Path:
     """The policies of the commit, in a folder of their own name below `target`; which need not exist in the commit.
 
-    Byte by byte, whatever the repository's attributes would make of them on the way.
+    Byte by byte, whatever the repository's attributes would make of them on the way. Raises RevisionError for a commit
+    that no honest git has made, or that is not all there.
     """
     root = target / PurePosixPath(of.folder or of.top.name).name
     root.mkdir()
     entries = list(_entries(of))
-    contents = _contents(of, [blob for _, blob, _ in entries])
-    for (mode, _, path), content in zip(entries, contents, strict=True):
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if mode == _LINK:
-            file.symlink_to(content.decode(errors="surrogateescape"))
-        else:
-            file.write_bytes(content)
+    contents = list(_contents(of, [blob for _, blob, _ in entries]))
+    try:
+        # Links last, so that none is written through.
+        for (mode, _, path), content in sorted(zip(entries, contents, strict=True), key=lambda one: one[0][0] == _LINK):
+            _write(root / path, mode, content)
+    except OSError as problem:
+        raise RevisionError(f"'{of.name}' has files that cannot be written out: {problem.strerror}") from problem
     return root
+
+
+def _write(file: Path, mode: str, content: bytes) -> None:
+    if ".." in file.parts:
+        raise OSError(errno.EPERM, "a path with '..' in it")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if mode == _LINK:
+        file.symlink_to(content.decode(errors="surrogateescape"))
+    else:
+        file.write_bytes(content)
 
 
 def _entries(of: Revision) -> Iterator[tuple[str, str, PurePosixPath]]:
@@ -78,7 +89,10 @@ def _contents(of: Revision, blobs: list[str]) -> Iterator[bytes]:
     start = 0
     for _ in blobs:
         end = out.index(b"\n", start)
-        size = int(out[start:end].rsplit(b" ", 1)[1])
+        head = out[start:end]
+        if head.endswith(b" missing"):
+            raise RevisionError(f"'{of.name}' is not all there: this clone has left out {head.split()[0].decode()}")
+        size = int(head.rsplit(b" ", 1)[1])
         yield out[end + 1 : end + 1 + size]
         start = end + 1 + size + 1
 

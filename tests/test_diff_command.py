@@ -119,12 +119,70 @@ def test_a_revision_without_policies_says_so_by_its_name(repo: Path) -> None:
     assert "P010 no policies under HEAD:policies" in run.stderr
 
 
-@pytest.mark.parametrize("base", ["no-such-branch", "", "--all"])
+@pytest.mark.parametrize("base", ["no-such-branch", "", "--all", "main:policies", "main^{tree}", "two\nlines"])
 def test_what_is_no_revision_exits_2(repo: Path, base: str) -> None:
     run = turnout(repo, "diff", "--", base)
     assert run.returncode == 2
     assert run.stderr.startswith("turnout diff: ")
     assert len(run.stderr.splitlines()) == 1
+
+
+def test_a_program_is_told_in_json_why_there_is_nothing_to_tell(repo: Path) -> None:
+    run = turnout(repo, "diff", "no-such-branch", "--format", "json")
+    assert run.returncode == 2
+    assert json.loads(run.stdout) == {"error": run.stderr.rstrip("\n")}
+    run = turnout(repo, "diff", "main", "--format", "json", "--profile", "nowhere.jsonl")
+    assert run.returncode == 1
+    assert json.loads(run.stdout) == {"error": "nowhere.jsonl: No such file or directory"}
+
+
+def test_a_repository_without_a_commit_and_a_machine_without_git_are_told(tmp_path: Path) -> None:
+    put(BEFORE, tmp_path / "policies")
+    git(tmp_path, "init", "--quiet")
+    assert "'HEAD' is neither a folder nor a revision" in turnout(tmp_path, "diff", "HEAD").stderr
+    run = turnout(tmp_path, "diff", "HEAD", PATH="/nowhere")
+    assert (run.returncode, run.stderr) == (2, "turnout diff: there is no git to read revisions with\n")
+
+
+def hostile(repo: Path, *entries: str) -> str:
+    """A commit of a tree that git itself would not make of files; its number."""
+    raw = b"".join(
+        f"{mode} {name}\0".encode() + bytes.fromhex(blob) for mode, name, blob in (e.split(" ") for e in entries)
+    )
+    command = ["git", "hash-object", "-t", "tree", "-w", "--stdin", "--literally"]
+    tree = subprocess.run(command, cwd=repo, input=raw, capture_output=True, check=True).stdout.decode().strip()
+    return git(repo, "commit-tree", "-m", "hostile", tree).strip()
+
+
+def blob(repo: Path, content: str) -> str:
+    command = ["git", "hash-object", "-w", "--stdin"]
+    return subprocess.run(command, cwd=repo, input=content, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_commit_writes_nothing_beside_its_folder(repo: Path, tmp_path: Path) -> None:
+    temporary, victim = tmp_path / "temporary", tmp_path / "victim"
+    temporary.mkdir()
+    victim.mkdir()
+    text = blob(repo, "a: 1\n")
+    up = hostile(repo, f"40000 .. {tree(repo, f'100644 x.yaml {text}')}")
+    link, file = f"120000 a {blob(repo, str(victim))}", f"40000 a {tree(repo, f'100644 x.yaml {text}')}"
+    for commit_ in (up, hostile(repo, link, file)):
+        run = turnout(repo, "diff", commit_, "--policies", ".", TMPDIR=str(temporary))
+        assert (run.returncode, len(run.stderr.splitlines())) == (2, 1), run.stderr
+        assert "has files that cannot be written out" in run.stderr
+    assert list(temporary.iterdir()) == list(victim.iterdir()) == []
+
+
+def tree(repo: Path, entry: str) -> str:
+    return git(repo, "rev-parse", f"{hostile(repo, entry)}^{{tree}}").strip()
+
+
+def test_a_clone_that_lacks_the_files_says_so(repo: Path) -> None:
+    name = git(repo, "rev-parse", "main:policies/models.yaml").strip()
+    (repo / ".git" / "objects" / name[:2] / name[2:]).unlink()
+    run = turnout(repo, "diff", "main")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == f"turnout diff: 'main' is not all there: this clone has left out {name}\n"
 
 
 def test_a_folder_outside_of_any_repository_has_no_revisions(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from compiler import report
 from compiler.diagnostics import Diagnostic
 from compiler.diff.changes import Changes, Side, changes
-from compiler.diff.document import as_json
+from compiler.diff.document import as_json, error_json
 from compiler.diff.markdown import as_markdown, failed
 from compiler.diff.profile import ProfileError, Recorded, read_profile
 from compiler.diff.text import as_text
@@ -44,11 +44,9 @@ def run(options: argparse.Namespace, colour: bool) -> int:
             before = _side(base)
             head = _read(options.head, options, Path(folder) / "head", base.compiled)
     except ProfileError as problem:
-        print(*problem.args, sep="\n", file=sys.stderr)
-        return FAILED
+        return _failed(options, FAILED, *problem.args)
     except RevisionError as problem:
-        print(f"turnout diff: {problem}", file=sys.stderr)
-        return USAGE
+        return _failed(options, USAGE, f"turnout diff: {report.printable(str(problem))}")
     after = _side(head)
     if before is None or after is None:
         _report([side for side in (base, head) if side.compiled.fleet is None], options, f"{base.name} → {head.name}")
@@ -56,6 +54,13 @@ def run(options: argparse.Namespace, colour: bool) -> int:
     found = changes(before, after, profile)
     print(_said(found, options.format, base.name, head.name, colour), end="")
     return FAILED if options.exit_code and found.any else OK
+
+
+def _failed(options: argparse.Namespace, status: int, *lines: str) -> int:
+    print(*lines, sep="\n", file=sys.stderr)
+    if options.format == "json":
+        print(error_json(lines), end="")
+    return status
 
 
 def _said(found: Changes, form: str, base: str, head: str, colour: bool) -> str:
@@ -69,8 +74,12 @@ def _said(found: Changes, form: str, base: str, head: str, colour: bool) -> str:
 
 
 def _profile(path: Path) -> tuple[Recorded, ...]:
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        return read_profile(lines, str(path))
+    """Raises ProfileError."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            return read_profile(lines, str(path))
+    except OSError as problem:
+        raise ProfileError(f"{path}: {problem.strerror}") from problem
 
 
 def _read(name: str | None, options: argparse.Namespace, target: Path, previous: Compiled | None = None) -> _Read:

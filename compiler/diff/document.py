@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +23,11 @@ from compiler.request import TIER_HEADER, Request
 def as_json(changes: Changes, base: str, head: str) -> str:
     """Its keys are an interface, told in docs/diff.md."""
     return json.dumps(document(changes, base, head), indent=2, ensure_ascii=False) + "\n"
+
+
+def error_json(lines: Iterable[str]) -> str:
+    """In place of a change: there was no looking at it."""
+    return json.dumps({"error": "\n".join(lines)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def document(changes: Changes, base: str, head: str) -> dict[str, Any]:

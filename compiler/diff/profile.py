@@ -17,6 +17,8 @@ from compiler.request import (
 )
 
 MOST_PROBLEMS = 20
+MOST = 10**12
+"""Of a number in a profile."""
 KEYS = ("method", "path", "host", "headers", "tier", "capability", "body", "prompt_length", "count")
 
 
@@ -50,7 +52,7 @@ def read_profile(lines: Iterable[str], name: str) -> tuple[Recorded, ...]:
                     _whole(document, "prompt_length", 0) if "prompt_length" in document else None,
                 )
             counted[key] = counted.get(key, 0) + count
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             problems.append(f"{name}:{number}: {problem}")
     if not problems and not parsed:
         problems.append(f"{name}: no requests: one JSON object a line")
@@ -112,6 +114,6 @@ def _texts(value: Any, what: str) -> list[str]:
 
 def _whole(document: Mapping[str, Any], key: str, least: int) -> int:
     value = document.get(key, 1)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{key} is no whole number from {least}")
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST:
+        raise ValueError(f"{key} is no whole number from {least} to {MOST:,}")
     return value

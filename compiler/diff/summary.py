@@ -60,7 +60,7 @@ def _counts(changes: Changes) -> str:
          "model comes or goes", "models come or go"),
         (len(changes.objects), "object of the cluster changes", "objects of the cluster change"),
     ]  # fmt: skip
-    said = [f"{count or 'no'} {one if count == 1 else several}" for count, one, several in counted]
+    said = [f"{f'{count:,}' if count else 'no'} {one if count == 1 else several}" for count, one, several in counted]
     text = ", ".join([*said, *_held(changes.gpus)]) + "."
     return text[0].upper() + text[1:]
 
