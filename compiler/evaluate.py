@@ -221,19 +221,28 @@ def gateway_asked(fleet: Fleet, host: str, name: str | None) -> Gateway | None:
 
 def gateway_of(fleet: Fleet, host: str) -> Gateway | None:
     """As Envoy and Istio match hosts: the exact name first, then the longest `*.` domain, then `*`."""
-    found = [(_closeness(name.name, host), gateway) for gateway in fleet.gateways for name in gateway.hosts]
-    best = max((closeness for closeness, _ in found), default=-1)
-    return next((gateway for closeness, gateway in found if closeness == best and best >= 0), None)
+    found = [(closeness(name.name, host), gateway) for gateway in fleet.gateways for name in gateway.hosts]
+    best = max((near for near, _ in found), default=-1)
+    return next((gateway for near, gateway in found if near == best and best >= 0), None)
 
 
 def carrier_of(gateway: Gateway, host: str) -> Carrier:
     """Who carries `host`; for none that the gateway serves, who carries its first."""
-    return max(gateway.hosts, key=lambda known: _closeness(known.name, host)).carrier
+    return max(gateway.hosts, key=lambda known: closeness(known.name, host)).carrier
 
 
 def reads_bodies(gateway: Gateway | None, host: str) -> bool:
     """Whether what a body says has a say in where it goes."""
     return gateway is None or carrier_of(gateway, host) is not Carrier.GATEWAY_API
+
+
+def closeness(pattern: str, host: str) -> int:
+    """How closely `pattern` fits `host`; -1 when it does not."""
+    if pattern == host:
+        return 1_000
+    if pattern == "*":
+        return 0
+    return len(pattern) if pattern.startswith("*.") and host.endswith(pattern[1:]) else -1
 
 
 def holds(condition: Condition, request: Request) -> bool:
@@ -407,15 +416,6 @@ def _members(targets: tuple[Target, ...], asking: _Asking) -> tuple[tuple[Model,
     orchestrator = asking.gateway.orchestrator
     assert orchestrator is not None  # it is who has these targets
     return tuple((asking.models[t.model], t.weight, orchestrator.fallback.after_choice(t.model)) for t in targets)
-
-
-def _closeness(pattern: str, host: str) -> int:
-    """How closely `pattern` fits `host`; -1 when it does not."""
-    if pattern == host:
-        return 1_000
-    if pattern == "*":
-        return 0
-    return len(pattern) if pattern.startswith("*.") and host.endswith(pattern[1:]) else -1
 
 
 def _each(actual: Value | frozenset[str] | tuple[str, ...]) -> tuple[Value | frozenset[str], ...]:

@@ -97,7 +97,11 @@ def summary(diagnostics: Iterable[Diagnostic]) -> str:
 
 def as_json(diagnostics: Iterable[Diagnostic], root: Path) -> str:
     """`{"diagnostics": [{code, severity, file, line, column, message, hint}, …]}`; line and column 0 mean the file."""
-    return json.dumps({"diagnostics": [document(d, root) for d in diagnostics]}, indent=2, ensure_ascii=False) + "\n"
+    return json_text([document(d, root) for d in diagnostics])
+
+
+def json_text(documents: list[dict[str, str | int]]) -> str:
+    return json.dumps({"diagnostics": documents}, indent=2, ensure_ascii=False) + "\n"
 
 
 def document(diagnostic: Diagnostic, root: Path) -> dict[str, str | int]:

@@ -52,7 +52,7 @@ class Request:
     @property
     def user_tier(self) -> str | None:
         """For people: all values, where there are several."""
-        return _joined(self.headers, TIER_HEADER) or None
+        return joined(self.headers, TIER_HEADER) or None
 
 
 class MalformedRequestError(ValueError):
@@ -112,14 +112,14 @@ def read_request(sent: Sent, length_unit: LengthUnit = LengthUnit.CHARACTERS, *,
     if plain_path == MODELS_PATH:
         return bare  # the list of models, whatever else the request says
     document: Mapping[str, Any] = {}
-    if reads_body and method == "POST" and (plain_path in OPENAI_PATHS or _is_json(_joined(headers, "content-type"))):
+    if reads_body and method == "POST" and (plain_path in OPENAI_PATHS or _is_json(joined(headers, "content-type"))):
         document = _document(body, plain_path in OPENAI_PATHS)
     return replace(
         bare,
-        model=_joined(headers, MODEL_NAME_HEADER) or _path_model(plain_path) or _body_model(document),
+        model=joined(headers, MODEL_NAME_HEADER) or path_model(plain_path) or _body_model(document),
         prompt_length=_prompt_length(document, length_unit),
         max_tokens=_whole(document.get("max_tokens"), document.get("max_completion_tokens")),
-        capabilities=_capabilities(_joined(headers, "x-capability"), document.get("capabilities")),
+        capabilities=_capabilities(joined(headers, "x-capability"), document.get("capabilities")),
         metadata=_metadata(document.get("metadata")),
         stream=document.get("stream") is True,
     )
@@ -131,7 +131,7 @@ def without_body(request: Request) -> tuple[Request, ...]:
     Once by the name in the path and once by that in the header, where there are such: the second counts where nothing
     comes of the first.
     """
-    headers = {name: _joined(request.headers, name) for name in request.headers}
+    headers = {name: joined(request.headers, name) for name in request.headers}
     names = [name for name in (path_name(request.path), headers.get(MODEL_NAME_HEADER)) if name]
     return tuple(Request(request.host, request.method, request.path, headers, name) for name in names or (None,))
 
@@ -142,6 +142,18 @@ def path_name(path: str) -> str | None:
     return found[1] if found else None
 
 
+def path_model(path: str) -> str | None:
+    """The same, read as a URL: `%30` is 0."""
+    name = path_name(path)
+    return None if name is None else unquote(name)
+
+
+def joined(headers: Mapping[str, str | tuple[str, ...]], name: str) -> str:
+    """As HTTP reads a header that is given more than once; empty for none."""
+    value = headers.get(name, "")
+    return value if isinstance(value, str) else ",".join(value)
+
+
 def _headers(sent: Sent) -> dict[str, str | tuple[str, ...]]:
     """Without those that a client cannot set."""
     values: dict[str, list[str]] = {}
@@ -149,12 +161,6 @@ def _headers(sent: Sent) -> dict[str, str | tuple[str, ...]]:
         if not name.startswith(INTERNAL_PREFIX):
             values.setdefault(name, []).append(value)
     return {name: several[0] if len(several) == 1 else tuple(several) for name, several in values.items()}
-
-
-def _joined(headers: Mapping[str, str | tuple[str, ...]], name: str) -> str:
-    """As HTTP reads a header that is given more than once; empty for none."""
-    value = headers.get(name, "")
-    return value if isinstance(value, str) else ",".join(value)
 
 
 def _capabilities(header: str, listed: Any) -> frozenset[str]:
@@ -248,11 +254,6 @@ def _whole(*values: Any) -> int | None:
     """The first that is a whole number, from 0."""
     whole = (v for v in values if isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 10**15)
     return next(whole, None)
-
-
-def _path_model(path: str) -> str | None:
-    name = path_name(path)
-    return None if name is None else unquote(name)
 
 
 def _is_json(content_type: str) -> bool:

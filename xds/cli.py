@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "  turnout compile                        write rendered/ for Argo CD\n"
         "  turnout show model/llama-70b           the effective policy, with the line of each value\n"
         "  turnout explain --body chat.json       where a request goes, and why\n"
+        "  turnout diff main                      what this branch does to traffic\n"
         "  turnout serve                          the control server for Envoy\n"
         "  turnout status                         how it stands, and each Envoy\n"
         "  turnout weights llama-70b 1.0=100 --for 15m --why 'INC-7'\n"
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print turnout's version")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_check, _compile, _show, _explain, _serve, _status, _weights, _bootstrap, _schema):
+    for add in (_check, _compile, _show, _explain, _diff, _serve, _status, _weights, _bootstrap, _schema):
         add(subparsers)
     return parser
 
@@ -173,6 +174,33 @@ def _explain(subparsers: Subparsers) -> None:
     parser.add_argument("--live", metavar="URL", help="ask the admin port of a running server instead of POLICIES")
     _token_file(parser)
     _format(parser, "text", "json")
+
+
+def _diff(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "diff",
+        commands.diff,
+        "say what a change does to traffic",
+        "turnout diff main                        # what is in the working tree, against main\n"
+        "turnout diff HEAD~1 HEAD --format json\n"
+        "turnout diff main --profile requests.jsonl        # how many of the recorded requests move, and where to\n"
+        "turnout diff main --format markdown > comment.md  # for a pull request\n"
+        "turnout diff before/policies after/policies",
+        "Classes of requests that are treated otherwise, models and GPUs that come and go, objects, the order of the\n"
+        "steps. BASE and HEAD are folders of policies, or git revisions; without HEAD it is the working tree.\n"
+        "exit status: 0 told, 1 errors in the policies or in the profile (with --exit-code also: something changes),\n"
+        "2 wrong usage",
+    )
+    parser.add_argument("base", metavar="BASE", help="a folder, else a git revision")
+    parser.add_argument("head", nargs="?", metavar="HEAD", help="default: the folder of --policies as it is now")
+    parser.add_argument(
+        "--policies", type=Path, default=Path("policies"), metavar="DIR", help="in the repository; default: policies"
+    )
+    parser.add_argument("--env", default="", metavar="NAME", help="of policies with environments, this one")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="recorded requests, a JSON object a line")
+    parser.add_argument("--exit-code", action="store_true", help="exit 1 when something changes, as git diff does")
+    _format(parser, "text", "json", "markdown")
 
 
 def _serve(subparsers: Subparsers) -> None:

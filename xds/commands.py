@@ -247,6 +247,14 @@ def _sent(options: argparse.Namespace) -> Sent:
     return Sent(options.method, options.path, tuple(headers), body)
 
 
+def diff(options: argparse.Namespace) -> int:
+    """What changes between two revisions or folders. Exit status 1 when policies have errors."""
+    from xds.diff import run
+
+    _end_soon()
+    return run(options, _colour(sys.stdout))
+
+
 def schema(options: argparse.Namespace) -> int:
     from compiler.schema import schemas
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from operator import and_
 from typing import Any
@@ -52,8 +52,12 @@ class Space:
         self.whole: Box = tuple((1 << len(of)) - 1 for of in self._points)
         self.known: Box = tuple(sum(bits.values()) for bits in self._bits)
         """All of which a request can be shown."""
-        self.requests: tuple[Box, ...] = tuple(self._possible(orchestrator))
-        """All that can come to the rules: the simplest first."""
+        self.unnamed, self.named = self._unnamed(), self._named(orchestrator)
+        """All that can come to the rules without a name, and by the orchestrator's."""
+        # The others differ in nothing that a rule asks for, or have less of it.
+        differ = self._asked & {MODEL, MODEL_NAME, METHOD, PATH}
+        self.requests: tuple[Box, ...] = (self.unnamed, *self.named) if differ else (self.unnamed,)
+        """All that can come to the rules and differ for them: the simplest first."""
 
     def box(self, conditions: Iterable[Condition]) -> Box:
         """The requests that meet `conditions`, which are among those the space was made for."""
@@ -111,26 +115,24 @@ class Space:
             self._with_points[index] = [(n, request_with({facet: point.value})) for n, point in known]
         return self._with_points[index]
 
-    def _possible(self, orchestrator: str) -> Iterator[Box]:
-        posts = self.only(METHOD, lambda method: method == "POST")
-        others = self.only(METHOD, lambda method: method != "POST")
-        named = self.only(MODEL, lambda model: model == orchestrator)
-        unnamed = (
+    def _unnamed(self) -> Box:
+        return _all_of(
+            self.only(METHOD, lambda method: method == "POST"),
             self.only(MODEL, lambda model: model is None),
             self.only(MODEL_NAME, lambda model: model is None),
             self.only(PATH, lambda path: path in OPENAI_PATHS),
         )
-        yield _all_of(posts, *unnamed)
-        if not self._asked & {MODEL, MODEL_NAME, METHOD, PATH}:
-            return  # then the others differ in nothing that a rule asks for, or have less of it
-        yield _all_of(posts, named)
+
+    def _named(self, orchestrator: str) -> tuple[Box, Box]:
+        posts = self.only(METHOD, lambda method: method == "POST")
+        others = self.only(METHOD, lambda method: method != "POST")
+        named = self.only(MODEL, lambda model: model == orchestrator)
         # Of another method no body is read.
         read = [
             f for f in self._facets if f[0] in (Field.PROMPT_LENGTH, Field.MAX_TOKENS, Field.METADATA, Field.STREAM)
         ]
-        yield _all_of(
-            others, named, *(self.only(facet, lambda value: value is None or value is False) for facet in read)
-        )
+        unread = (self.only(facet, lambda value: value is None or value is False) for facet in read)
+        return _all_of(posts, named), _all_of(others, named, *unread)
 
 
 def meets(one: Box, other: Box) -> bool:

@@ -1,0 +1,225 @@
+"""In which order a change is safe: what Argo CD and the control server see to, and what takes a commit of its own.
+
+Both read a commit each in its own time. What one of them has to have done before the other begins is therefore nobody's
+to order but the one's who commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
+
+from compiler.diff.effect import Effect
+from compiler.diff.objects import ObjectChange
+from compiler.diff.request_class import RequestClass
+from compiler.diff.settings import Change
+from compiler.emit.object import Wave
+from compiler.fleet import Carrier, Fleet, Version
+from compiler.kinds.measures import duration_text
+
+
+class Hand(StrEnum):
+    YOU = "you"
+    ARGO_CD = "Argo CD"
+    KUBERNETES = "Kubernetes"
+    CONTROL_SERVER = "the control server"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    commit: int
+    """From 1. Where there is a second, the change is not safe in one."""
+    by: Hand
+    what: str
+    why: str
+
+
+_MOST_NAMES = 6
+_Key = tuple[str, str]
+"""A model and a version of it."""
+
+
+def steps(
+    before: Fleet, after: Fleet, classes: Sequence[RequestClass], objects: Sequence[ObjectChange]
+) -> tuple[Step, ...]:
+    """None where nothing changes."""
+    case = _case(before, after, classes)
+    first = tuple(_first(case))
+    move = 2 if first else 1
+    last = tuple(_last(case))
+    stop = move + 1 if last else move
+    go_on = Step(move, Hand.YOU, "commit the rest when that is ready", "requests move then")
+    hold = Step(move, Hand.YOU, f"commit all but what stands under commit {stop}", "its requests have to go first")
+    every = (
+        *first,
+        *([go_on] if first else []),
+        *([hold] if last else []),
+        *_applied(objects, 1, below=Wave.CLUSTER_SETTINGS),
+        *_restarted(objects),
+        *_hosts_that_go(classes, move),
+        *_moved(classes, objects, move),
+        *(replace(step, commit=stop) for step in last),
+        *_pruned(objects, stop),
+        *_nodes_that_go(before, after, stop),
+    )
+    return tuple(sorted(every, key=attrgetter("commit")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    before: Mapping[_Key, Version]
+    after: Mapping[_Key, Version]
+    grows: frozenset[_Key]
+    """Get more of the requests that were answered before, at hosts that Turnout's own Envoys carry."""
+    shrinks: frozenset[_Key]
+    """Get less of some requests, at any host."""
+    shrinks_at_envoys: frozenset[_Key]
+    named_no_more: tuple[str, ...]
+    """Names that were answered before, and are refused after."""
+
+
+def _case(before: Fleet, after: Fleet, classes: Iterable[RequestClass]) -> _Case:
+    grows, shrinks, at_envoys = set[_Key](), set[_Key](), set[_Key]()
+    refused: list[str] = []
+    for found in classes:
+        one, other = _shares(found.before.effect), _shares(found.after.effect)
+        more = {key for key, share in other.items() if one and share > one.get(key, 0)}
+        less = {key for key, share in one.items() if share > other.get(key, 0)}
+        shrinks |= less
+        if _is_envoys(found):
+            grows |= more
+            at_envoys |= less
+        if one and found.after.effect["error"] and not found.naming.unknown:
+            refused.extend(found.naming.names)
+    return _Case(
+        _versions(before),
+        _versions(after),
+        frozenset(grows),
+        frozenset(shrinks),
+        frozenset(at_envoys),
+        tuple(dict.fromkeys(refused)),
+    )
+
+
+def _first(case: _Case) -> Iterator[Step]:
+    """What has to be there before requests are moved to it."""
+    for key in sorted(case.grows):
+        version, known = case.after[key], case.before.get(key)
+        if known is not None and version.replicas <= known.replicas:
+            continue
+        load = duration_text(version.cold_start.cold)
+        if known is None or not known.replicas:
+            what = f"{_named(key)} without requests, and wait until its {_instances(version)} ready (up to {load})"
+        else:
+            count = f"{version.replicas} instances of {_named(key)} in place of {known.replicas}"
+            what = f"{count}, and wait until all are ready (up to {load})"
+        why = "the control server moves requests as soon as it reads the commit, and instances have yet to load"
+        yield Step(1, Hand.YOU, f"commit {what}", why)
+
+
+def _last(case: _Case) -> Iterator[Step]:
+    """What has to stay until nothing is sent to it any more."""
+    for name in case.named_no_more:
+        why = "whoever still does gets 404"
+        yield Step(1, Hand.YOU, f"see that nobody asks for {name} any more before it goes", why)
+    for key in sorted(case.shrinks):
+        known, version = case.before[key], case.after.get(key)
+        if version is None and key in case.shrinks_at_envoys:
+            why = "Argo CD and the control server do not wait for each other, so pods may go before routes"
+            yield Step(1, Hand.YOU, f"remove {_named(key)} when its last request has been answered", why)
+        elif version is not None and version.replicas < known.replicas:
+            what = f"take {_named(key)} from {known.replicas} to {version.replicas} active instances"
+            why = "Argo CD applies Deployments before routes: there would be fewer instances for all of the requests"
+            yield Step(1, Hand.YOU, what, why)
+
+
+def _hosts_that_go(classes: Iterable[RequestClass], commit: int) -> Iterator[Step]:
+    for found in classes:
+        hosts = ", ".join(found.place.hosts)
+        if found.place.after is None:
+            yield Step(commit, Hand.YOU, f"lead clients away from {hosts}", "nobody answers there any more")
+        elif found.place.before is None:
+            why = "before that, nobody answers there"
+            yield Step(commit, Hand.YOU, f"lead clients to {hosts} when its gateway is there", why)
+
+
+def _applied(objects: Iterable[ObjectChange], commit: int, below: int) -> Iterator[Step]:
+    early = [change for change in objects if change.change is not Change.REMOVED and change.wave < below]
+    for wave, of_wave in groupby(sorted(early, key=attrgetter("wave")), key=attrgetter("wave")):
+        why = f"wave {wave}, and waits until all are well"
+        yield Step(commit, Hand.ARGO_CD, f"applies {_counted(list(of_wave))}", why)
+
+
+def _restarted(objects: Iterable[ObjectChange]) -> Iterator[Step]:
+    names = [
+        change.key.rsplit("/", 1)[-1]
+        for change in objects
+        if change.kind == "Deployment" and any(leaf.path[:2] == ("spec", "template") for leaf in change.leaves)
+    ]
+    if names:
+        why = "each new pod beside an old one until it is ready, which takes room for one more"
+        yield Step(1, Hand.KUBERNETES, f"restarts the pods of {_listed(names)}", why)
+
+
+def _moved(classes: Sequence[RequestClass], objects: Iterable[ObjectChange], commit: int) -> Iterator[Step]:
+    late = [c for c in objects if c.change is not Change.REMOVED and c.wave >= Wave.CLUSTER_SETTINGS]
+    for wave, of_wave in groupby(sorted(late, key=attrgetter("wave")), key=attrgetter("wave")):
+        yield Step(commit, Hand.ARGO_CD, f"applies {_counted(list(of_wave))}", f"wave {wave}, after the workloads")
+    if any(_is_envoys(found) for found in classes):
+        why = "an Envoy gets a cluster and its endpoints before the routes to it, and loses it after them"
+        yield Step(commit, Hand.CONTROL_SERVER, "sends the change to Turnout's own Envoys", why)
+
+
+def _pruned(objects: Iterable[ObjectChange], commit: int) -> Iterator[Step]:
+    removed = [change for change in objects if change.change is Change.REMOVED]
+    if removed:
+        yield Step(commit, Hand.ARGO_CD, f"removes {_counted(removed)}", "last, when all else is well")
+
+
+def _nodes_that_go(before: Fleet, after: Fleet, commit: int) -> Iterator[Step]:
+    stay = {node.name for pool in after.pools for node in pool.nodes}
+    gone = [node.name for pool in before.pools for node in pool.nodes if node.name not in stay]
+    if gone:
+        why = "what runs there goes on until its pods are made anew"
+        yield Step(commit, Hand.YOU, f"take {_listed(gone)} away when nothing runs there any more", why)
+
+
+def _counted(changes: Sequence[ObjectChange]) -> str:
+    """`2 × Deployment, Service`."""
+    kinds = [change.kind for change in changes]
+    counts = [(kinds.count(kind), kind) for kind in dict.fromkeys(kinds)]
+    return ", ".join(f"{count} × {kind}" if count > 1 else kind for count, kind in counts)
+
+
+def _shares(effect: Effect) -> dict[_Key, float]:
+    shares: dict[_Key, float] = {}
+    for target in effect["targets"]:
+        key = (target["model"], target["version"])
+        shares[key] = shares.get(key, 0) + target["share"]
+    return shares
+
+
+def _is_envoys(found: RequestClass) -> bool:
+    gateways = (gateway for gateway in (found.place.before, found.place.after) if gateway is not None)
+    hosts = (host for gateway in gateways for host in gateway.hosts if host.name in found.place.hosts)
+    return any(host.carrier is Carrier.ENVOY for host in hosts)
+
+
+def _versions(fleet: Fleet) -> dict[_Key, Version]:
+    return {(model.name, version.name): version for model in fleet.models for version in model.versions}
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _named(key: _Key) -> str:
+    return " ".join(key)
+
+
+def _instances(version: Version) -> str:
+    return "1 instance is" if version.replicas == 1 else f"{version.replicas} instances are"

@@ -1,0 +1,184 @@
+"""Where a change moves the requests of a profile."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from compiler.diff.effect import Effect, effect, of_kind
+from compiler.diff.profile import Recorded
+from compiler.diff.request_class import RequestClass
+from compiler.evaluate import Decision, evaluate, gateway_asked, reads_bodies
+from compiler.fleet import Fleet, LengthUnit
+from compiler.request import MODEL_NAME_HEADER, MalformedRequestError, Request, joined, path_name, read_request
+
+NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Requests that get another answerer; a split counts by its shares."""
+
+    source: str
+    """`llama-70b 1.0`, or `nobody`."""
+    target: str
+    requests: float
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What a change does to the requests of a profile."""
+
+    requests: int
+    changed: int
+    """In anything at all."""
+    moves: tuple[Move, ...]
+    """Those of most requests first."""
+    lose: int
+    """Answered before, and by nobody after."""
+    gain: int
+    unanswered: int
+    """By nobody, before and after."""
+    malformed: int
+    """Answered 400 before any route is asked."""
+    aspects: Mapping[str, int]
+    """`timeouts`, `retries`, `limits`, …: requests for which they differ."""
+    by_class: Mapping[int, int]
+    """Requests by the number of their class."""
+
+
+def weighed(before: Fleet, after: Fleet, profile: Iterable[Recorded], classes: Iterable[RequestClass]) -> Weighed:
+    tally = _Tally(before, after, _Numbered(classes))
+    for recorded in profile:
+        tally.add(recorded)
+    moves = (Move(*pair, round(requests, 6)) for pair, requests in tally.moves.items())
+    return Weighed(
+        requests=tally.counts["requests"],
+        changed=tally.counts["changed"],
+        moves=tuple(sorted(moves, key=lambda move: (-move.requests, move.source, move.target))),
+        lose=tally.counts["lose"],
+        gain=tally.counts["gain"],
+        unanswered=tally.counts["unanswered"],
+        malformed=tally.counts["malformed"],
+        aspects=dict(sorted(tally.aspects.items())),
+        by_class=dict(sorted(tally.by_class.items())),
+    )
+
+
+class _Numbered:
+    """Classes, found by the names that they are for: a fleet has as many as it has models."""
+
+    def __init__(self, classes: Iterable[RequestClass]) -> None:
+        self._named: dict[str, list[tuple[int, RequestClass]]] = {}
+        self._others: list[tuple[int, RequestClass]] = []
+        for number, each in enumerate(classes):
+            if each.naming.unknown or each.naming.unnamed or not each.naming.names:
+                self._others.append((number, each))
+            else:
+                for name in each.naming.names:
+                    self._named.setdefault(name, []).append((number, each))
+
+    def of(self, request: Request) -> int | None:
+        """The number of the class that has `request`."""
+        names = {request.model, path_name(request.path), joined(request.headers, MODEL_NAME_HEADER)} - {None}
+        likely = (entry for name in names for entry in self._named.get(name or "", ()))
+        return next((n for n, each in itertools.chain(likely, self._others) if each.matches(request)), None)
+
+
+@dataclass(slots=True)
+class _Tally:
+    before: Fleet
+    after: Fleet
+    classes: _Numbered
+    counts: Counter[str] = field(default_factory=Counter)
+    moves: dict[tuple[str, str], float] = field(default_factory=dict)
+    aspects: Counter[str] = field(default_factory=Counter)
+    by_class: Counter[int] = field(default_factory=Counter)
+
+    def add(self, recorded: Recorded) -> None:
+        self.counts["requests"] += recorded.count
+        recorded = recorded if recorded.sent.host else self._with_host(recorded)
+        host = recorded.sent.host
+        # Where only one side reads bodies the other leaves them out by itself.
+        reads_body = any(reads_bodies(gateway_asked(of, host, None), host) for of in (self.before, self.after))
+        try:
+            request, one = _asked(self.before, recorded, reads_body)
+            _, other = _asked(self.after, recorded, reads_body)
+        except MalformedRequestError:
+            self.counts["malformed"] += recorded.count
+            return
+        before, after = (of_kind(effect(decision), request.stream) for decision in (one, other))
+        nobody = bool(before["error"]), bool(after["error"])
+        self.counts[{(0, 1): "lose", (1, 0): "gain", (1, 1): "unanswered", (0, 0): "answered"}[nobody]] += (
+            recorded.count
+        )
+        if before == after:
+            return
+        self.counts["changed"] += recorded.count
+        for aspect in _aspects(before, after):
+            self.aspects[aspect] += recorded.count
+        for pair, share in moved(_shares(before), _shares(after)).items():
+            self.moves[pair] = self.moves.get(pair, 0) + share * recorded.count
+        number = self.classes.of(request)
+        if number is not None:
+            self.by_class[number] += recorded.count
+
+    def _with_host(self, recorded: Recorded) -> Recorded:
+        """One that names none is meant for the gateway where something can be chosen, as `turnout explain` has it."""
+        gateway = gateway_asked(self.after, "", None)
+        pattern = gateway.hosts[0].name if gateway else "*"
+        host = f"any{pattern[1:]}" if pattern.startswith("*.") else pattern
+        sent = recorded.sent
+        return replace(recorded, sent=replace(sent, headers=(*sent.headers, ("host", host))))
+
+
+def moved(before: Mapping[str, float], after: Mapping[str, float]) -> dict[tuple[str, str], float]:
+    """From whom to whom shares go: no more than must, and of several takers each gets its part from each giver."""
+    gives = {name: share - after.get(name, 0) for name, share in before.items() if share > after.get(name, 0)}
+    takes = {name: share - before.get(name, 0) for name, share in after.items() if share > before.get(name, 0)}
+    total = sum(takes.values())
+    return {(giver, taker): given * taken / total for giver, given in gives.items() for taker, taken in takes.items()}
+
+
+def _asked(fleet: Fleet, recorded: Recorded, reads_body: bool) -> tuple[Request, Decision]:
+    """As `turnout explain` asks. Raises MalformedRequestError."""
+    gateway = gateway_asked(fleet, recorded.sent.host, None)
+    unit = gateway.length_unit if gateway else LengthUnit.CHARACTERS
+    request = read_request(recorded.sent, unit, reads_body=reads_body)
+    if recorded.prompt_length is not None and reads_body:
+        request = replace(request, prompt_length=recorded.prompt_length)
+    return request, evaluate(fleet, request, gateway)
+
+
+def _shares(effect: Effect) -> dict[str, float]:
+    if effect["error"]:
+        return {NOBODY: 1}
+    shares: dict[str, float] = {}
+    for target in effect["targets"]:
+        name = f"{target['model']} {target['version']}"
+        shares[name] = shares.get(name, 0) + target["share"]
+    return shares or {"the gateway": 1}
+
+
+def _aspects(before: Effect, after: Effect) -> Iterable[str]:
+    for name in ("timeouts", "retries", "mirrors", "fault"):
+        if before[name] != after[name] and before["targets"] and after["targets"]:
+            yield name
+    if _of_targets(before, "limits", after):
+        yield "limits"
+    if _of_targets(before, "fallback", after):
+        yield "fallback"
+    if before["targets"] and after["targets"] and _owners(before) != _owners(after):
+        yield "rights"
+
+
+def _owners(effect: Effect) -> dict[str, str]:
+    return {target["model"]: target["tenant"] for target in effect["targets"] if target["tenant"] is not None}
+
+
+def _of_targets(before: Effect, what: str, after: Effect) -> bool:
+    """Whether a target that stays has another `what`."""
+    one, other = ({(t["model"], t["version"]): t[what] for t in effect["targets"]} for effect in (before, after))
+    return any(one[key] != other[key] for key in one.keys() & other.keys())

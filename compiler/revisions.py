@@ -1,0 +1,109 @@
+"""Policies as they are in a commit: read from git, without touching the work tree or the index."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+_LINK, _FILES = "120000", ("100644", "100755")
+"""Modes of git's trees."""
+
+
+class RevisionError(ValueError):
+    """No such revision, no repository, or no git; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    name: str
+    """As it was asked for."""
+    commit: str
+    folder: str
+    """Of the policies, from the top of the repository; empty for the top itself."""
+    top: Path
+
+
+def revision(name: str, policies: Path) -> Revision:
+    """The commit that is called `name` in the repository that `policies` lies in. Raises RevisionError."""
+    # The folder may be one that only the other commit has.
+    here = next(parent for parent in (policies, *policies.resolve().parents) if parent.is_dir())
+    top = Path(_git(here, "rev-parse", "--show-toplevel").decode().rstrip("\n"))
+    if name.startswith("-"):
+        raise RevisionError(f"'{name}' is no revision")
+    try:
+        commit = _git(here, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    except RevisionError as problem:
+        raise RevisionError(f"'{name}' is neither a folder nor a revision of {top}") from problem
+    folder = policies.resolve().relative_to(top.resolve()).as_posix()
+    return Revision(name, commit.decode().strip(), "" if folder == "." else folder, top)
+
+
+def write_out(of: Revision, target: Path) -> Path:
+    """The policies of the commit, in a folder of their own name below `target`; which need not exist in the commit.
+
+    Byte by byte, whatever the repository's attributes would make of them on the way. Raises RevisionError for a commit
+    that no honest git has made, or that is not all there.
+    """
+    root = target / PurePosixPath(of.folder or of.top.name).name
+    root.mkdir()
+    entries = list(_entries(of))
+    contents = list(_contents(of, [blob for _, blob, _ in entries]))
+    try:
+        # Links last, so that none is written through.
+        for (mode, _, path), content in sorted(zip(entries, contents, strict=True), key=lambda one: one[0][0] == _LINK):
+            _write(root / path, mode, content)
+    except OSError as problem:
+        raise RevisionError(f"'{of.name}' has files that cannot be written out: {problem.strerror}") from problem
+    return root
+
+
+def _write(file: Path, mode: str, content: bytes) -> None:
+    if ".." in file.parts:
+        raise OSError(errno.EPERM, "a path with '..' in it")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if mode == _LINK:
+        file.symlink_to(content.decode(errors="surrogateescape"))
+    else:
+        file.write_bytes(content)
+
+
+def _entries(of: Revision) -> Iterator[tuple[str, str, PurePosixPath]]:
+    """Mode, blob and path in the policies' folder of each file that may be a policy, or lead to one."""
+    below = (f"{of.folder}/",) if of.folder else ()
+    listed = _git(of.top, "ls-tree", "-r", "-z", "--full-tree", of.commit, "--", *below)
+    for entry in filter(None, listed.split(b"\0")):
+        head, _, name = entry.partition(b"\t")
+        mode, _, blob = head.decode().split(" ")
+        path = PurePosixPath(name.decode(errors="surrogateescape"))
+        if mode == _LINK or (mode in _FILES and path.suffix in (".yaml", ".yml")):
+            yield mode, blob, path.relative_to(of.folder) if of.folder else path
+
+
+def _contents(of: Revision, blobs: list[str]) -> Iterator[bytes]:
+    if not blobs:
+        return
+    out = _git(of.top, "cat-file", "--batch", said="".join(f"{blob}\n" for blob in blobs).encode())
+    start = 0
+    for _ in blobs:
+        end = out.index(b"\n", start)
+        head = out[start:end]
+        if head.endswith(b" missing"):
+            raise RevisionError(f"'{of.name}' is not all there: this clone has left out {head.split()[0].decode()}")
+        size = int(head.rsplit(b" ", 1)[1])
+        yield out[end + 1 : end + 1 + size]
+        start = end + 1 + size + 1
+
+
+def _git(folder: Path, *words: str, said: bytes = b"") -> bytes:
+    """What git prints. Raises RevisionError."""
+    command = ["git", "-C", str(folder), "--literal-pathspecs", *words]
+    try:
+        run = subprocess.run(command, input=said, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise RevisionError("there is no git to read revisions with") from None
+    if run.returncode:
+        raise RevisionError(run.stderr.decode(errors="replace").strip().removeprefix("fatal: ") or "git failed")
+    return run.stdout

@@ -1,0 +1,102 @@
+"""In which order a change is told to be safe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from compiler.diff.changes import Side, changes
+from compiler.diff.steps import Step
+from compiler.pipeline import compile_policies, objects
+from tests.compiler.policies import document, model
+
+ENVOY = ""
+ISTIO = document("Platform", "platform", "dataPlane: {default: istio}")
+
+
+def side(folder: Path, documents: tuple[str, ...]) -> Side:
+    root = folder / "policies"
+    root.mkdir(parents=True)
+    (root / "all.yaml").write_text("---\n".join(filter(None, documents)))
+    compiled = compile_policies(root)
+    assert compiled.fleet is not None, compiled.diagnostics
+    return Side(compiled.fleet, objects(compiled.fleet, "", compiled.kept))
+
+
+def steps(folder: Path, before: tuple[str, ...], after: tuple[str, ...]) -> tuple[Step, ...]:
+    return changes(side(folder / "before", before), side(folder / "after", after)).steps
+
+
+def versions(first: str, second: str = "") -> str:
+    return model("chat", f"versions: [{', '.join(filter(None, (first, second)))}]")
+
+
+ONE = versions("{name: '1', weight: 100, replicas: 2}")
+BOTH = versions("{name: '1', weight: 60, replicas: 2}", "{name: '2', weight: 40, replicas: 3}")
+
+
+def test_a_version_that_takes_requests_at_once_is_committed_without_them_first(tmp_path: Path) -> None:
+    found = steps(tmp_path, (ONE,), (BOTH,))
+    assert [(step.commit, step.by) for step in found] == [
+        (1, "you"),
+        (1, "Argo CD"),
+        (2, "you"),
+        (2, "the control server"),
+    ]
+    assert found[0].what == "commit chat 2 without requests, and wait until its 3 instances are ready (up to 5m)"
+
+
+def test_where_argo_cd_has_both_in_hand_it_keeps_the_order_itself(tmp_path: Path) -> None:
+    found = steps(tmp_path, (ISTIO, ONE), (ISTIO, BOTH))
+    assert {step.commit for step in found} == {1}
+    assert {str(step.by) for step in found} == {"Argo CD"}
+    assert [step.why.split(",")[0] for step in found] == sorted(step.why.split(",")[0] for step in found)
+
+
+def test_a_version_that_is_there_may_get_requests_in_one_commit(tmp_path: Path) -> None:
+    there = versions("{name: '1', weight: 100, replicas: 2}", "{name: '2', weight: 0, replicas: 3}")
+    assert [(step.commit, step.by) for step in steps(tmp_path, (there,), (BOTH,))] == [(1, "the control server")]
+
+
+def test_more_requests_wait_for_more_instances(tmp_path: Path) -> None:
+    before = versions("{name: '1', weight: 90, replicas: 2}", "{name: '2', weight: 10, replicas: 1}")
+    (first, *others) = steps(tmp_path, (before,), (BOTH,))
+    assert first.what == "commit 3 instances of chat 2 in place of 1, and wait until all are ready (up to 5m)"
+    assert others[-1].commit == 2
+
+
+@pytest.mark.parametrize("platform", [ENVOY, ISTIO])
+def test_fewer_instances_wait_until_requests_have_gone(platform: str, tmp_path: Path) -> None:
+    after = versions("{name: '1', weight: 100, replicas: 2}", "{name: '2', weight: 0, replicas: 1}")
+    found = steps(tmp_path, (platform, BOTH), (platform, after))
+    assert found[-1].commit == 2
+    assert "take chat 2 from 3 to 1 active instances" in [step.what for step in found if step.commit == 2]
+
+
+def test_a_version_without_requests_is_removed_in_one_commit(tmp_path: Path) -> None:
+    before = versions("{name: '1', weight: 100, replicas: 2}", "{name: '2', weight: 0, replicas: 3}")
+    found = steps(tmp_path, (before,), (ONE,))
+    assert {step.commit for step in found} == {1}
+    assert found[-1].what == "removes Deployment, PodDisruptionBudget, Service"
+
+
+def test_a_model_with_requests_goes_after_them(tmp_path: Path) -> None:
+    other = model("other")
+    found = steps(tmp_path, (ONE, other), (other,))
+    assert [step.what for step in found if step.commit == 2][:2] == [
+        "see that nobody asks for chat any more before it goes",
+        "remove chat 1 when its last request has been answered",
+    ]
+
+
+def test_pods_that_are_made_anew_are_told(tmp_path: Path) -> None:
+    found = steps(tmp_path, (ONE,), (ONE.replace("spec:\n", "spec:\n  modelPath: s3://models/other\n"),))
+    assert "restarts the pods of chat-1" in [step.what for step in found]
+
+
+def test_hosts_come_last_and_go_first(tmp_path: Path) -> None:
+    old, new = (document("Gateway", "public", f"hosts: [{host}.example.com]") for host in ("old", "new"))
+    what = [step.what for step in steps(tmp_path, (ONE, old), (ONE, new))]
+    assert "lead clients away from old.example.com" in what
+    assert "lead clients to new.example.com when its gateway is there" in what
