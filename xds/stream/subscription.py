@@ -171,12 +171,13 @@ class Subscription:
             later.append(replace(following, before=moved(following.before, batch.before, back)))
             # What was sent again since is decided by that response.
             names, back = names - following.names, back - following.names - following.removed
-        unheard = frozenset(name for name in self.select(batch.removed & back) if name not in batch.before)
+        # An Envoy that refuses some of a response has let go of what the rest of it takes away.
+        doubtful = self.select(batch.removed & back)
         rolled = replace(
             self,
             outstanding=(*self.outstanding[:at], *later),
             offered=moved(self.offered, batch.before, back),
-            owed=self.owed | unheard,
+            owed=self.owed | doubtful,
         )
         if len(batch.names) > 1:
             return replace(rolled, suspects=(*self.suspects, *apart(names)))

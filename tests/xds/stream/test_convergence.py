@@ -332,3 +332,18 @@ def test_a_cluster_that_the_list_after_a_refusal_takes_back_is_told_that_it_has_
             talk.the_server_receives()
         talk.edits_come_faster_than_answers(edits)
     talk.teardown()
+
+
+def test_a_cluster_that_a_refused_response_takes_away_is_sent_again_when_it_is_back() -> None:
+    """Of a response that an Envoy refuses for one cluster it has done the rest."""
+    talk = Convergence()
+    talk.start(models={}, poison=frozenset({(CLUSTER, "c4")}), atomic=False)
+    talk.they_talk_for_a_while(rounds=1)
+    talk.edit_everything(models={"c1": (1, 1, False)}, listener=1, late=False)
+    talk.they_talk_for_a_while(rounds=2)
+    talk.edit_everything(models={"c4": (2, 1, False)}, listener=1, late=False)
+    talk.they_talk_for_a_while(rounds=4)
+    talk.edit_everything(models={"c1": (1, 1, True)}, listener=1, late=False)
+    talk.they_talk_for_a_while(rounds=5)
+    talk.no_route_leads_to_a_cluster_that_cannot_be_used()
+    talk.teardown()
