@@ -238,11 +238,12 @@ def test_a_profile_weighs_the_change(repo: Path) -> None:
 
 def test_lines_of_a_profile_that_are_no_requests_are_told_by_number(repo: Path) -> None:
     lines = ['{"tier": "pro"}', "{", '{"modle": "x"}', "", '{"count": 0}', "[]", '{"headers": {"a": 1}}', '{"tier": 5}']
+    lines += [f'{{"count": 1{"0" * 400}}}', f'{{"body": {"[" * 50_000}']
     (repo / "requests.jsonl").write_text("\n".join(lines))
     run = turnout(repo, "diff", "main", "--profile", "requests.jsonl")
     assert (run.returncode, run.stdout) == (1, "")
     told = run.stderr.splitlines()
-    assert [line.split(":")[1] for line in told] == ["2", "3", "5", "6", "7", "8"]
+    assert [line.split(":")[1] for line in told] == ["2", "3", "5", "6", "7", "8", "9", "10"]
     assert told[1].startswith("requests.jsonl:3: unknown key 'modle'")
 
 

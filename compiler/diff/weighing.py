@@ -105,14 +105,10 @@ class _Side:
         request = read_request(recorded.sent, unit, reads_body=reads_body)
         if recorded.prompt_length is not None and reads_body:
             request = replace(request, prompt_length=recorded.prompt_length)
-        if (
-            gateway is None
-            or request.model is None
-            or chooses(gateway, request.model)
-            or not reads_bodies(gateway, host)
-        ):
+        name = request.model
+        if gateway is None or name is None or chooses(gateway, name) or not reads_bodies(gateway, host):
             return request, self._effect(request, gateway)
-        key = gateway.name, request.model, request.stream
+        key = gateway.name, name, request.stream
         if key not in self.named:
             self.named[key] = self._effect(request, gateway)
         return request, self.named[key]
