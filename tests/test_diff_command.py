@@ -202,6 +202,16 @@ def test_policies_may_lie_anywhere_in_the_repository(repo: Path) -> None:
     assert "→ 90 % llama-70b 1.0" in run.stdout
 
 
+def test_policies_may_be_all_of_the_repository(tmp_path: Path) -> None:
+    put(BEFORE, tmp_path)
+    git(tmp_path, "init", "--quiet")
+    models = tmp_path / "models.yaml"
+    models.write_text(models.read_text().replace("weight: 100", "weight: 80"))
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "--message", "broken")
+    assert "\nHEAD:models.yaml:18:29: P202" in "\n" + turnout(tmp_path, "diff", "HEAD", "--policies", ".").stderr
+
+
 def test_a_commit_is_read_byte_by_byte_whatever_its_attributes(repo: Path) -> None:
     (repo / ".gitattributes").write_text("*.yaml export-ignore eol=crlf\n")
     git(repo, "add", "--all")
@@ -228,11 +238,12 @@ def test_a_profile_weighs_the_change(repo: Path) -> None:
 
 def test_lines_of_a_profile_that_are_no_requests_are_told_by_number(repo: Path) -> None:
     lines = ['{"tier": "pro"}', "{", '{"modle": "x"}', "", '{"count": 0}', "[]", '{"headers": {"a": 1}}', '{"tier": 5}']
+    lines += [f'{{"count": 1{"0" * 400}}}', f'{{"body": {"[" * 50_000}']
     (repo / "requests.jsonl").write_text("\n".join(lines))
     run = turnout(repo, "diff", "main", "--profile", "requests.jsonl")
     assert (run.returncode, run.stdout) == (1, "")
     told = run.stderr.splitlines()
-    assert [line.split(":")[1] for line in told] == ["2", "3", "5", "6", "7", "8"]
+    assert [line.split(":")[1] for line in told] == ["2", "3", "5", "6", "7", "8", "9", "10"]
     assert told[1].startswith("requests.jsonl:3: unknown key 'modle'")
 
 

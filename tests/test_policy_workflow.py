@@ -212,6 +212,20 @@ def test_broken_policies_are_annotated_and_the_comment_says_that_they_are(runner
     assert "policies/models.yaml:18:29: P202" in runner.comments[-1]["body"]
 
 
+def test_recorded_requests_in_the_repository_weigh_the_change(runner: Runner) -> None:
+    shutil.copy(GOLDEN / "requests.jsonl", runner.folder / "clone" / "traffic.jsonl")
+    for name in (DIFF, POST):
+        assert runner.run(name).returncode == 0
+    assert "of 1,000 recorded requests move from codellama-7b to llama-7b" in runner.comments[-1]["body"]
+
+
+def test_a_profile_that_is_none_is_no_empty_comment(runner: Runner) -> None:
+    (runner.folder / "clone" / "traffic.jsonl").write_text("not a request\n")
+    run = runner.run(DIFF)
+    assert run.returncode != 0
+    assert "traffic.jsonl:1: not JSON" in run.stderr
+
+
 def test_a_fault_of_the_command_is_no_comment(runner: Runner) -> None:
     program(runner.folder / "bin" / "turnout", "#!/bin/sh\nexit 70\n")
     assert runner.run(DIFF).returncode != 0

@@ -24,10 +24,9 @@ class Alike:
         if own is None or self._named_after.get(name) != own:
             return False
         mirror = self._models[own].mirror
-        others = (
-            self._fallback.after_naming(own) if mirror is None else (*self._fallback.after_naming(own), mirror.model)
-        )
-        return all(self._models.get(of) is self._models_after.get(of) for of in (own, *others))
+        copied = () if mirror is None else (mirror.model,)
+        decide = (own, *self._fallback.after_naming(own), *copied)
+        return all(self._models.get(of) is self._models_after.get(of) for of in decide)
 
 
 def _fallback(gateway: Gateway) -> Fallback:

@@ -73,7 +73,7 @@ def gpu_counts(before: Fleet, after: Fleet) -> tuple[Gpus, ...]:
     """Every product that either fleet has or asks for, changed or not."""
     one, other = _counts(before), _counts(after)
     none = GpuCount(0, 0, 0)
-    memory = _memory(before, after)
+    memory = {gpu.product: gpu.memory_gib for gpu in GPUS.values()}
     return tuple(Gpus(p, memory.get(p, 0), one.get(p, none), other.get(p, none)) for p in sorted({*one, *other}))
 
 
@@ -100,12 +100,6 @@ def instances(model: Model) -> tuple[Instances, ...]:
         )
         for v in model.versions
     )
-
-
-def _memory(*fleets: Fleet) -> dict[str, int]:
-    """GiB of a GPU by its product: what the nodes of policy say, else the catalogue."""
-    nodes = {node.gpu_product: node.gpu_memory_gib for of in fleets for pool in of.pools for node in pool.nodes}
-    return {gpu.product: gpu.memory_gib for gpu in GPUS.values()} | nodes
 
 
 def _counts(fleet: Fleet) -> dict[str, GpuCount]:

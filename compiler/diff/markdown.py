@@ -106,7 +106,7 @@ def _requests(changes: Changes) -> Iterator[str]:
     if found:
         weighed = changes.weighed is not None
         yield from ("| Requests | Before | After |", "|-|-|-|") if not weighed else (
-            "| Requests | | Before | After |", "|-|-:|-|-|",
+            "| Requests | Share | Before | After |", "|-|-:|-|-|",
         )  # fmt: skip
     for group in found[:MOST_GROUPS]:
         yield _row(changes, group)

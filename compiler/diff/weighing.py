@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from compiler.diff.effect import Effect, effect, of_kind
 from compiler.diff.profile import Recorded
 from compiler.diff.request_class import RequestClass
-from compiler.evaluate import Decision, evaluate, gateway_asked, reads_bodies
-from compiler.fleet import Fleet, LengthUnit
+from compiler.diff.stations import chooses
+from compiler.evaluate import evaluate, gateway_asked, reads_bodies
+from compiler.fleet import Fleet, Gateway, LengthUnit
 from compiler.request import MODEL_NAME_HEADER, MalformedRequestError, Request, joined, path_name, read_request
 
 NOBODY = "nobody"
@@ -50,7 +51,7 @@ class Weighed:
 
 
 def weighed(before: Fleet, after: Fleet, profile: Iterable[Recorded], classes: Iterable[RequestClass]) -> Weighed:
-    tally = _Tally(before, after, _Numbered(classes))
+    tally = _Tally(_Side(before), _Side(after), _Numbered(classes))
     for recorded in profile:
         tally.add(recorded)
     moves = (Move(*pair, round(requests, 6)) for pair, requests in tally.moves.items())
@@ -88,9 +89,38 @@ class _Numbered:
 
 
 @dataclass(slots=True)
+class _Side:
+    fleet: Fleet
+    named: dict[tuple[str, str, bool], Effect] = field(default_factory=dict)
+    """By gateway, by the name of who is asked, and whether a stream is: nothing else of such a request decides."""
+
+    def gateway(self, host: str) -> Gateway | None:
+        return gateway_asked(self.fleet, host, None)
+
+    def asked(self, recorded: Recorded, reads_body: bool) -> tuple[Request, Effect]:
+        """As `turnout explain` asks. Raises MalformedRequestError."""
+        host = recorded.sent.host
+        gateway = self.gateway(host)
+        unit = gateway.length_unit if gateway else LengthUnit.CHARACTERS
+        request = read_request(recorded.sent, unit, reads_body=reads_body)
+        if recorded.prompt_length is not None and reads_body:
+            request = replace(request, prompt_length=recorded.prompt_length)
+        name = request.model
+        if gateway is None or name is None or chooses(gateway, name) or not reads_bodies(gateway, host):
+            return request, self._effect(request, gateway)
+        key = gateway.name, name, request.stream
+        if key not in self.named:
+            self.named[key] = self._effect(request, gateway)
+        return request, self.named[key]
+
+    def _effect(self, request: Request, gateway: Gateway | None) -> Effect:
+        return of_kind(effect(evaluate(self.fleet, request, gateway)), request.stream)
+
+
+@dataclass(slots=True)
 class _Tally:
-    before: Fleet
-    after: Fleet
+    before: _Side
+    after: _Side
     classes: _Numbered
     counts: Counter[str] = field(default_factory=Counter)
     moves: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -102,14 +132,13 @@ class _Tally:
         recorded = recorded if recorded.sent.host else self._with_host(recorded)
         host = recorded.sent.host
         # Where only one side reads bodies the other leaves them out by itself.
-        reads_body = any(reads_bodies(gateway_asked(of, host, None), host) for of in (self.before, self.after))
+        reads_body = any(reads_bodies(side.gateway(host), host) for side in (self.before, self.after))
         try:
-            request, one = _asked(self.before, recorded, reads_body)
-            _, other = _asked(self.after, recorded, reads_body)
+            request, before = self.before.asked(recorded, reads_body)
+            _, after = self.after.asked(recorded, reads_body)
         except MalformedRequestError:
             self.counts["malformed"] += recorded.count
             return
-        before, after = (of_kind(effect(decision), request.stream) for decision in (one, other))
         nobody = bool(before["error"]), bool(after["error"])
         self.counts[{(0, 1): "lose", (1, 0): "gain", (1, 1): "unanswered", (0, 0): "answered"}[nobody]] += (
             recorded.count
@@ -127,7 +156,7 @@ class _Tally:
 
     def _with_host(self, recorded: Recorded) -> Recorded:
         """One that names none is meant for the gateway where something can be chosen, as `turnout explain` has it."""
-        gateway = gateway_asked(self.after, "", None)
+        gateway = self.after.gateway("")
         pattern = gateway.hosts[0].name if gateway else "*"
         host = f"any{pattern[1:]}" if pattern.startswith("*.") else pattern
         sent = recorded.sent
@@ -140,16 +169,6 @@ def moved(before: Mapping[str, float], after: Mapping[str, float]) -> dict[tuple
     takes = {name: share - before.get(name, 0) for name, share in after.items() if share > before.get(name, 0)}
     total = sum(takes.values())
     return {(giver, taker): given * taken / total for giver, given in gives.items() for taker, taken in takes.items()}
-
-
-def _asked(fleet: Fleet, recorded: Recorded, reads_body: bool) -> tuple[Request, Decision]:
-    """As `turnout explain` asks. Raises MalformedRequestError."""
-    gateway = gateway_asked(fleet, recorded.sent.host, None)
-    unit = gateway.length_unit if gateway else LengthUnit.CHARACTERS
-    request = read_request(recorded.sent, unit, reads_body=reads_body)
-    if recorded.prompt_length is not None and reads_body:
-        request = replace(request, prompt_length=recorded.prompt_length)
-    return request, evaluate(fleet, request, gateway)
 
 
 def _shares(effect: Effect) -> dict[str, float]:

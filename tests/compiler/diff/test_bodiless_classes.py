@@ -46,7 +46,7 @@ def expressible(chance: Chance, fleet: Fleet) -> Fleet:
 
 def is_expressible(of: Condition) -> bool:
     by_segments = of.field is Field.PATH and of.operator is Operator.PREFIX and str(of.values[0]).endswith("/")
-    in_head = of.field in (Field.HEADER, Field.USER_TIER, Field.METHOD, Field.PATH)
+    in_head = of.field in (Field.MODEL, Field.HEADER, Field.USER_TIER, Field.METHOD, Field.PATH)
     return by_segments or (in_head and of.operator in (Operator.EQ, Operator.IN))
 
 
@@ -55,7 +55,8 @@ def condition(chance: Chance) -> Condition:
         (Field.HEADER, "x-team", ("chat", "code")),
         (Field.USER_TIER, "", ("pro", "free")),
         (Field.METHOD, "", ("POST", "GET")),
-        (Field.PATH, "", (CHAT, "/v1")),
+        (Field.PATH, "", (CHAT, "/v1", "/v1/models")),
+        (Field.MODEL, "", ("auto", "m0")),
         (Field.PATH, "", ("/v1/", "/v1/chat/", "/")),
     ))  # fmt: skip
     operator = Operator.PREFIX if values[0].endswith("/") else Operator.EQ

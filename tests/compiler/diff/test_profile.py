@@ -139,7 +139,9 @@ def test_a_host_that_goes_to_the_gateway_api_loses_who_names_models_in_bodies_al
 
 def test_where_nobody_reads_bodies_none_is_malformed() -> None:
     before, after = carried_by("gatewayApi"), carried_by("gatewayApi", model("small"), model("large"))
-    asked = {"host": "a.example.com", "headers": {"model-name": "large"}, "body": {"model": 5}}
+    too_much = {"capabilities": [f"c{n}" for n in range(100)]}
+    asked = {"host": "a.example.com", "headers": {"model-name": "large"}, "body": too_much}
+    assert weigh(carried_by("envoy"), carried_by("envoy"), asked).malformed == 1
     found = weigh(before, after, asked)
     assert (found.malformed, found.gain, dict(found.by_class)) == (0, 1, {0: 1})
 
@@ -164,3 +166,21 @@ def test_classes_are_found_by_any_name_that_a_request_has() -> None:
     ways = ({"body": {"model": "small"}}, {"headers": {"model-name": "small"}}, {"path": "/v1/models/small/predict"})
     found = weigh(before, after, *({**at, **way} for way in ways))
     assert (found.changed, dict(found.by_class)) == (3, {0: 3})
+
+
+def test_where_nobody_reads_bodies_a_class_is_found_by_the_name_in_the_path() -> None:
+    spec = "traffic: {{timeouts: {{unary: {{total: {}s}}}}}}"
+    before, after = (carried_by("gatewayApi", model("small", spec.format(n)), model("large")) for n in (8, 9))
+    asked = {"host": "a.example.com", "path": "/v1/models/small/predict", "headers": {"model-name": "large"}}
+    found = weigh(before, after, asked)
+    assert (found.changed, dict(found.by_class)) == (1, {0: 1})
+
+
+def test_a_name_is_looked_up_at_each_gateway_by_itself() -> None:
+    inner = document("Gateway", "inner", "hosts: [b.example.com]\nmodels: [large]")
+    found = weigh(
+        *(fleet(model("small"), model("large"), GATEWAY, inner) for _ in range(2)),
+        {"host": "a.example.com", "body": {"model": "small"}},
+        {"host": "b.example.com", "body": {"model": "small"}},
+    )
+    assert (found.requests, found.changed, found.unanswered) == (2, 0, 1)
