@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -208,3 +209,19 @@ def test_keys_and_tokens_are_neither_shown_nor_logged(folder: Folder, keys: Keys
     secrets = [WRITE, READ, *pair.key.read_text().splitlines()[1:3], *keys.admin.key.read_text().splitlines()]
     assert "turnout_certificate_rotation_failed" in said
     assert [secret for secret in secrets if secret != "half" and secret in said] == []
+
+
+@pytest.mark.parametrize("option", ["--admin", "--metrics"])
+def test_what_is_no_http_request_is_refused_and_leaves_nothing_in_the_log(folder: Folder, option: str) -> None:
+    """A token among it, neither. And whoever can reach the port could fill the disk with tracebacks."""
+    with turnout_serve(folder, "--metrics", "127.0.0.1:0") as process:
+        found = {"--admin": until_it_says(process, r"admin=http://127\.0\.0\.1:(\d+)")[1]}
+        found["--metrics"] = until_it_says(process, r"metrics=127\.0\.0\.1:(\d+)")[1]
+        until_it_says(process, "policy loaded")
+        for header in (f"Authorization: Bearer {READ}\1", f"Authorization : Bearer {READ}", "X: " + "x" * 9000):
+            with socket.create_connection(("127.0.0.1", int(found[option])), DEADLINE) as client:
+                client.sendall(f"GET /healthz HTTP/1.1\r\nHost: turnout\r\n{header}\r\n\r\n".encode())
+                assert client.recv(1 << 16).startswith(b"HTTP/1.0 400 ")
+        process.terminate()
+        said = process.communicate(timeout=DEADLINE)[1]
+    assert not [line for line in said.splitlines() if READ in line or "Error" in line or "Traceback" in line], said
