@@ -226,7 +226,8 @@ class Control:
         log.info(event + " commit=%s" * len(at), read.digest, *counts, read.seconds * 1000, *at)
         if bare := prepared.facts.without_instances:
             shown = ", ".join(bare[:SHOWN]) + (", …" if len(bare) > SHOWN else "")
-            log.warning("no endpoints, so requests are answered 503: versions=%d (%s)", len(bare), shown)
+            text = "no endpoints, so requests are answered 503 versions=%d first=%s"
+            log.warning(text, len(bare), shown)
         await self._keep(live_before, changes)
 
     def _replace(self, prepared: Prepared) -> tuple[LiveState, tuple[Change, ...]]:
