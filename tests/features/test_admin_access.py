@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -225,3 +226,34 @@ def test_what_is_no_http_request_is_refused_and_leaves_nothing_in_the_log(folder
         process.terminate()
         said = process.communicate(timeout=DEADLINE)[1]
     assert not [line for line in said.splitlines() if READ in line or "Error" in line or "Traceback" in line], said
+
+
+def test_handshakes_that_fail_leave_no_line_in_a_log_of_json_that_is_none(folder: Folder, keys: Keys) -> None:
+    pair, ca = keys.authority.server("xds"), str(keys.authority.certificate)
+    tls = ("--tls-cert", str(pair.certificate), "--tls-key", str(pair.key), "--tls-client-ca", ca)
+    keys.read.chmod(0o604)
+    with turnout_serve(folder, *tls, *keys.options, "--log-format", "json", "--drain", "0s") as process:
+        until_it_says(process, r'^{"time": .* is open to everybody on this machine: chmod 600')
+        found = until_it_says(process, '.*"event": "listening".*')[0]
+        host, _, port = json.loads(found)["xds"].rpartition(":")
+        context = ssl.create_default_context(cafile=ca)
+        context.check_hostname = False
+        context.set_alpn_protocols(["h2"])
+        for hello in (b"no handshake at all\r\n" * 9, b""):
+            with socket.create_connection((host, int(port)), DEADLINE) as client:
+                if hello:
+                    client.sendall(hello)
+                    read_to_the_end(client)
+                else:  # without a certificate of its own
+                    with context.wrap_socket(client) as wrapped:
+                        read_to_the_end(wrapped)
+        process.terminate()
+        said = process.communicate(timeout=DEADLINE)[1]
+    assert json.loads(said.splitlines()[-1])["event"] == "stopped"
+    assert all(line.startswith('{"time": "') for line in said.splitlines()), said
+
+
+def read_to_the_end(client: socket.socket) -> None:
+    with suppress(OSError):
+        while client.recv(1 << 16):
+            pass
