@@ -68,6 +68,8 @@ class Restored:
     """Of groups that are served another one's snapshot, that one."""
     place: Callable[[Snapshot, Group], Snapshot]
     """The same for another placement of the group. Raises PlacementError."""
+    commit: str = ""
+    """That the policies were read at, where git knew."""
 
 
 class Snapshots:
@@ -101,7 +103,8 @@ class Snapshots:
     @property
     def commit(self) -> str:
         """Of the policies that are served; empty where it is not known."""
-        return "" if self._prepared is None else self._prepared.commit
+        found = self._prepared or self._restored
+        return "" if found is None else found.commit
 
     def committed(self, commit: str) -> None:
         """The policies that are served are this commit's."""

@@ -8,10 +8,10 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeAlias
 
+from compiler.envoy.numeric import numeric_address
 from xds import commands
 from xds.commands import FAILED, FAULT, INTERRUPTED, UNREAD, USAGE
 
@@ -452,7 +452,7 @@ def _host_port(text: str) -> str:
 
 def _ip(text: str) -> str:
     try:
-        return str(ip_address(text))
+        return numeric_address(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from None
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -106,12 +106,16 @@ def _document(text: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def token_in(file: Path) -> bytes:
+def _printed(warning: str) -> None:
+    print(f"turnout: {warning}", file=sys.stderr)
+
+
+def token_in(file: Path, warn: Callable[[str], None] = _printed) -> bytes:
     """Raises OSError; ValueError for what is no token, without saying what it is."""
     if file.exists() and not file.is_file():
         raise ValueError(f"{file} is no file")
     if file.stat().st_mode & 0o007:
-        print(f"turnout: {file} is open to everybody on this machine: chmod 600 {file}", file=sys.stderr)
+        warn(f"{file} is open to everybody on this machine: chmod 600 {file}")
     return token(file.read_bytes(), str(file))
 
 

@@ -266,10 +266,12 @@ def schema(options: argparse.Namespace) -> int:
 
 
 def serve(options: argparse.Namespace) -> int:
+    import logging
+
+    from xds import logs
     from xds.client import token_in
     from xds.exposure import files, wrong_use
     from xds.otlp.settings import settings
-    from xds.serve import Options, run
 
     if (wrong := wrong_use(options)) is not None:
         print(f"turnout serve: {wrong}", file=sys.stderr)
@@ -278,9 +280,12 @@ def serve(options: argparse.Namespace) -> int:
     if drain is None or drain > LONGEST_DRAIN:
         print(f"turnout serve: --drain {options.drain}: a duration up to 5m, as 10s", file=sys.stderr)
         return USAGE
+    logs.to_stderr(as_json=options.log_format == "json")
+    from xds.serve import Options, run  # which loads gRPC
+
     try:
         token, read_token = (
-            None if file is None else token_in(file)
+            None if file is None else token_in(file, logging.getLogger(__name__).warning)
             for file in (options.admin_token_file, options.admin_read_token_file)
         )
         traces = settings(os.environ)

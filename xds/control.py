@@ -226,7 +226,8 @@ class Control:
         log.info(event + " commit=%s" * len(at), read.digest, *counts, read.seconds * 1000, *at)
         if bare := prepared.facts.without_instances:
             shown = ", ".join(bare[:SHOWN]) + (", …" if len(bare) > SHOWN else "")
-            log.warning("no endpoints, so requests are answered 503: versions=%d (%s)", len(bare), shown)
+            text = "no endpoints, so requests are answered 503 versions=%d first=%s"
+            log.warning(text, len(bare), shown)
         await self._keep(live_before, changes)
 
     def _replace(self, prepared: Prepared) -> tuple[LiveState, tuple[Change, ...]]:
@@ -256,12 +257,16 @@ class Control:
         live_before, changes, snapshots = self.live, tuple[Change, ...](), last.snapshots
         if isinstance(snapshots, Prepared):
             live_before, changes = self._replace(snapshots)
-            self._metrics.serving(last.digest, snapshots.facts.weights)
+            self._metrics.serving(last.digest, snapshots.facts.weights, snapshots.commit)
         else:
             self._snapshots.restore(snapshots)
         now, fleet = datetime.now(UTC), self._snapshots.fleet is not None
         self.policy = replace(
-            self.policy, digest=last.digest, loaded_at=now, last_good=LastGood(last.since, reason, fleet)
+            self.policy,
+            digest=last.digest,
+            commit=self._snapshots.commit,
+            loaded_at=now,
+            last_good=LastGood(last.since, reason, fleet),
         )
         self._metrics.last_good(True)
         self._publish(Cause("last good", now.timestamp(), attributes={"turnout.digest": last.digest}))

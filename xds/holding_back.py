@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from xds.blame import held_back
+from xds.logs import FIELDS
 from xds.mending import Mending
 from xds.snapshot import HeldBack, ResourceSet, ResourceType, Snapshot
 from xds.soundness.live_weights import Weightless, weightless, without
@@ -83,7 +84,9 @@ class Told:
         """These and no others are held back now."""
         now = dict.fromkeys(held)
         for over in self._told.keys() - now.keys():
-            log.info("%s: %s no longer held back: %s '%s'", over.origin, over.code, over.type.label, over.name)
+            fields = _fields("no longer held back", over)
+            text = "%s: %s no longer held back: %s '%s'"
+            log.info(text, over.origin, over.code, over.type.label, over.name, extra={FIELDS: fields})
         told, self._told = self._told, now
         self._say((of for of in now if of not in told), commit)
 
@@ -96,4 +99,13 @@ class Told:
     def _say(self, held: Iterable[HeldBack], commit: str) -> None:
         for of in held:
             said = held_back(of, commit)
-            log.error("%s: %s %s; %s", said.position, said.code, said.message, said.hint)
+            fields = _fields("held back", of) | {"message": said.message, "hint": said.hint}
+            if commit:
+                fields["commit"] = commit
+            log.error("%s: %s %s; %s", said.position, said.code, said.message, said.hint, extra={FIELDS: fields})
+
+
+def _fields(event: str, of: HeldBack) -> dict[str, object]:
+    """For a log of JSON."""
+    place = {"file": of.origin.file, "line": of.origin.line, "column": of.origin.column}
+    return {"event": event, "code": of.code, "type": of.type.label, "resources": [of.name], **place}

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from compiler.fleet import Fleet
@@ -74,6 +74,7 @@ class Keeping:
         """Of a server before this one, until there are good policies."""
         self._serving: Serving | None = None
         self._groups: Mapping[str, Snapshot] | None = None
+        self._commit = ""
         """As they were last kept."""
         self._changed = asyncio.Event()
 
@@ -106,12 +107,13 @@ class Keeping:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), AGAIN if self.kept.problem else LOOK)
             self._changed.clear()
-            if self._serving is not None and self._groups is not snapshots.groups:
-                await self._keep(self._serving, snapshots.groups)
+            if self._serving is None or (self._groups is snapshots.groups and self._commit == snapshots.commit):
+                continue
+            await self._keep(self._serving, snapshots.groups, snapshots.commit)
 
-    async def _keep(self, serving: Serving, groups: Mapping[str, Snapshot]) -> None:
+    async def _keep(self, serving: Serving, groups: Mapping[str, Snapshot], commit: str) -> None:
         try:
-            await asyncio.to_thread(self._save, serving, groups)
+            await asyncio.to_thread(self._save, serving, groups, commit)
         except OSError as problem:
             self._not_kept(serving, str(problem.strerror or problem))
         except Exception:
@@ -120,7 +122,7 @@ class Keeping:
         else:
             if self.kept != Kept(serving.digest):
                 log.info("snapshot kept digest=%s", serving.digest)
-            self._groups, self.kept = groups, Kept(serving.digest)
+            self._groups, self._commit, self.kept = groups, commit, Kept(serving.digest)
             self._failing(False)
 
     def _not_kept(self, serving: Serving, problem: str) -> None:
@@ -130,15 +132,12 @@ class Keeping:
         self.kept = Kept(self.kept.digest, problem)
         self._failing(True)
 
-    def _save(self, serving: Serving, groups: Mapping[str, Snapshot]) -> None:
+    def _save(self, serving: Serving, groups: Mapping[str, Snapshot], commit: str) -> None:
         fleet = serving.fleet
         gateways = {name: group_gateway(fleet, name) for name in groups}
         order = {name: listener_names(gateway) for name, gateway in gateways.items() if gateway is not None}
-        self._folder.save(
-            LastGood(
-                serving.digest, self._environment, serving.since, serving.files, groups, order, served_as_others(fleet)
-            )
-        )
+        what = serving.digest, self._environment, serving.since, serving.files
+        self._folder.save(LastGood(*what, groups, order, served_as_others(fleet), commit))
 
     def _given_back(self, last: LastGood, prepare: Callable[[Fleet], Prepared]) -> GivenBack:
         """With its fleet where that can be had, as only then all that concerns a fleet is there."""
@@ -154,7 +153,7 @@ class Keeping:
         if others := _others(last, prepared):
             said = "this version of turnout makes other resources of the last good policies digest=%s groups=%s"
             log.warning(said, last.digest, ",".join(others))
-        return GivenBack(last.digest, last.since, prepared)
+        return GivenBack(last.digest, last.since, replace(prepared, commit=last.commit))
 
 
 def restored(last: LastGood) -> Restored:
@@ -165,7 +164,7 @@ def restored(last: LastGood) -> Restored:
         listeners = moved(of_group[ResourceType.LISTENER], order, group.placement)
         return of_group.having(ResourceType.LISTENER, listeners)
 
-    return Restored(last.groups, last.served_as, place)
+    return Restored(last.groups, last.served_as, place, last.commit)
 
 
 def _others(last: LastGood, prepared: Prepared) -> list[str]:

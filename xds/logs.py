@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -27,6 +28,11 @@ log = logging.getLogger(__name__)
 
 
 def to_stderr(*, as_json: bool) -> None:
+    """Before gRPC is loaded. As JSON there are no lines of its own for each handshake that fails: they
+    are no JSON, name no peer, and whoever reaches the port can have as many written as they like. `GRPC_VERBOSITY`
+    asks for them all the same."""
+    if as_json:
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter(TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -82,7 +82,6 @@ class CannotListenError(Exception):
 
 def run(options: Options) -> int:
     """The exit code, after SIGTERM or SIGINT: 0; 1 when it cannot listen, or keep what it is to keep."""
-    logs.to_stderr(as_json=options.json_log)
     _open_as_many_files_as_may_be()
     try:
         asyncio.run(serve(options))

@@ -1,6 +1,5 @@
 """The texts of the policy language: names, hosts, images, paths. Each refuses with its own code."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -12,6 +11,8 @@ from pydantic import (
     GetJsonSchemaHandler,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from compiler.envoy.numeric import numeric_address
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,38}[a-z0-9])?\Z")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
@@ -118,7 +119,7 @@ def _host(text: str) -> str:
 
 def _address(text: str) -> str:
     try:
-        ipaddress.ip_address(text)
+        numeric_address(text)
     except ValueError:
         raise refuse("P104", f"{quoted(text)} is no IP address", "127.0.0.1") from None
     return text

@@ -89,6 +89,10 @@ def host_name(assignment: Any) -> None:
     assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address = "gpu-7"
 
 
+def zone(assignment: Any) -> None:
+    assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address = "::1%lo"
+
+
 def another_cluster(assignment: Any) -> None:
     assignment.cluster_name = "somebody-else"
 
@@ -215,6 +219,7 @@ HELD_BACK = (
     instances("instance without weight", weight_of_nothing, "load_balancing_weight: at least 1, not 0"),
     instances("instance at port 0", port_of_nothing, "port_value: more than 0, not 0"),
     instances("instance by name", host_name, "address: an IP address, not 'gpu-7'"),
+    instances("instance with a zone in its address", zone, "address: an IP address, not '::1%lo'"),
     instances("load assignment of another cluster", another_cluster, "cluster_name: as asked for, 'victim_1-0'"),
     actions("split that sums to 0", no_weight, "weighted_clusters: weights sum to more than 0, not 0"),
     actions("route to a cluster that is not there", nowhere, "the reference to cluster 'victim_2', which is not there"),

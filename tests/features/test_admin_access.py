@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,3 +210,50 @@ def test_keys_and_tokens_are_neither_shown_nor_logged(folder: Folder, keys: Keys
     secrets = [WRITE, READ, *pair.key.read_text().splitlines()[1:3], *keys.admin.key.read_text().splitlines()]
     assert "turnout_certificate_rotation_failed" in said
     assert [secret for secret in secrets if secret != "half" and secret in said] == []
+
+
+@pytest.mark.parametrize("option", ["--admin", "--metrics"])
+def test_what_is_no_http_request_is_refused_and_leaves_nothing_in_the_log(folder: Folder, option: str) -> None:
+    """A token among it, neither. And whoever can reach the port could fill the disk with tracebacks."""
+    with turnout_serve(folder, "--metrics", "127.0.0.1:0") as process:
+        found = {"--admin": until_it_says(process, r"admin=http://127\.0\.0\.1:(\d+)")[1]}
+        found["--metrics"] = until_it_says(process, r"metrics=127\.0\.0\.1:(\d+)")[1]
+        until_it_says(process, "policy loaded")
+        for header in (f"Authorization: Bearer {READ}\1", f"Authorization : Bearer {READ}", "X: " + "x" * 9000):
+            with socket.create_connection(("127.0.0.1", int(found[option])), DEADLINE) as client:
+                client.sendall(f"GET /healthz HTTP/1.1\r\nHost: turnout\r\n{header}\r\n\r\n".encode())
+                assert client.recv(1 << 16).startswith(b"HTTP/1.0 400 ")
+        process.terminate()
+        said = process.communicate(timeout=DEADLINE)[1]
+    assert not [line for line in said.splitlines() if READ in line or "Error" in line or "Traceback" in line], said
+
+
+def test_handshakes_that_fail_leave_no_line_in_a_log_of_json_that_is_none(folder: Folder, keys: Keys) -> None:
+    pair, ca = keys.authority.server("xds"), str(keys.authority.certificate)
+    tls = ("--tls-cert", str(pair.certificate), "--tls-key", str(pair.key), "--tls-client-ca", ca)
+    keys.read.chmod(0o604)
+    with turnout_serve(folder, *tls, *keys.options, "--log-format", "json", "--drain", "0s") as process:
+        until_it_says(process, r'^{"time": .* is open to everybody on this machine: chmod 600')
+        found = until_it_says(process, '.*"event": "listening".*')[0]
+        host, _, port = json.loads(found)["xds"].rpartition(":")
+        context = ssl.create_default_context(cafile=ca)
+        context.check_hostname = False
+        context.set_alpn_protocols(["h2"])
+        for hello in (b"no handshake at all\r\n" * 9, b""):
+            with socket.create_connection((host, int(port)), DEADLINE) as client:
+                if hello:
+                    client.sendall(hello)
+                    read_to_the_end(client)
+                else:  # without a certificate of its own
+                    with context.wrap_socket(client) as wrapped:
+                        read_to_the_end(wrapped)
+        process.terminate()
+        said = process.communicate(timeout=DEADLINE)[1]
+    assert json.loads(said.splitlines()[-1])["event"] == "stopped"
+    assert all(line.startswith('{"time": "') for line in said.splitlines()), said
+
+
+def read_to_the_end(client: socket.socket) -> None:
+    with suppress(OSError):
+        while client.recv(1 << 16):
+            pass

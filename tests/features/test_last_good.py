@@ -16,6 +16,7 @@ import xds.control
 import xds.keeping
 from tests.features.ads import CLUSTER, LISTENER, stream
 from tests.features.served import Folder, Served, asynchronous, cluster, model, served, until
+from tests.features.test_serve import committed
 from tests.features.test_tenants import owned, tenant
 from xds.admin.overview import overview
 from xds.keeping import Keeping
@@ -108,6 +109,36 @@ async def test_an_envoy_that_comes_back_to_the_last_good_is_sent_nothing(
         status = await server.until(lambda s: s["policy"]["state"] == "broken")
         assert status["policy"]["last_good"]["fleet"] is fleet
         await envoy.quiet()
+
+
+@pytest.mark.parametrize("fleet", [True, False], ids=["with its policies", "resources alone"])
+@asynchronous
+async def test_what_an_envoy_refuses_of_the_last_good_is_told_with_the_commit_of_then(
+    fleet: bool, folder: Folder, state: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which came after the policies were served, and before those that are broken."""
+    async with served(folder.path, state) as server:
+        await kept(server)
+        commit = committed(folder)
+        await server.until(lambda s: s["policy"]["commit"] == commit)
+        await until(lambda: _is_on_disk(state, commit))
+    folder.write("models", BROKEN)
+    if not fleet:
+        monkeypatch.setattr(Keeping, "_given_back", without_fleet)
+    async with served(folder.path, state) as server, stream(server.xds, Variant.DELTA) as envoy:
+        await envoy.ask(CLUSTER)
+        await envoy.refuse(await envoy.read(), "no")
+        now = await server.until(lambda s: s["policy"]["state"] == "broken" and bool(s["envoys"]))
+        assert now["policy"]["commit"] == commit
+        await until(lambda: _is_logged(caplog, f"no · commit {commit}"))
+
+
+async def _is_on_disk(state: Path, commit: str) -> bool | None:
+    return any(commit in file.read_text() for file in (state / "served").glob("snapshot-*.json")) or None
+
+
+async def _is_logged(caplog: pytest.LogCaptureFixture, text: str) -> bool | None:
+    return text in caplog.text or None
 
 
 @asynchronous

@@ -138,7 +138,17 @@ def test_the_log_as_json_is_an_object_a_line_with_fields(folder: Folder) -> None
     assert events[-1]["event"] == "stopped"
 
 
+def committed(folder: Folder) -> str:
+    """The commit of what is in `folder` now, in a repository of its own."""
+    git = ("git", "-C", str(folder.path), "-c", "user.name=test", "-c", "user.email=test@example.com")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "first")):
+        subprocess.run((*git, *words), check=True)
+    said = subprocess.run((*git, "rev-parse", "--short=12", "HEAD"), check=True, capture_output=True, text=True)
+    return said.stdout.strip()
+
+
 def test_a_broken_policy_and_a_refusal_are_events_with_fields(folder: Folder) -> None:
+    commit = committed(folder)
     with turnout_serve(folder, "--log-format", "json") as process:
         xds = json.loads(until_it_says(process, '.*"event": "listening".*')[0])["xds"]
         until_it_says(process, '"event": "policy loaded"')
@@ -147,6 +157,7 @@ def test_a_broken_policy_and_a_refusal_are_events_with_fields(folder: Folder) ->
         folder.write("models", "apiVersion: turnout.dev/v1\nkind: InferenceModel\nmetadata: {name: chat}\nspec: {}\n")
         problem = json.loads(until_it_says(process, '.*"event": "policy problem".*')[0])
     assert refused.pop("time")
+    assert refused.pop("commit") == f"{commit}-dirty"
     assert refused.pop("version")
     assert refused == {
         "level": "warning",

@@ -12,6 +12,7 @@ import pytest
 from tests.xds.soundness.spoiling import changed
 from tests.xds.translate.fleets import endpoint, fleet, gateway, model, tenant, version
 from xds.cache import Snapshots
+from xds.logs import parted
 from xds.serve import TRANSLATION
 from xds.snapshot import ResourceType, Snapshot
 from xds.translate.group import Group, Placement
@@ -120,3 +121,21 @@ def test_the_log_says_once_what_is_held_back_and_once_when_it_is_no_more(caplog:
     load(found, 9003)
     said = [record.getMessage() for record in caplog.records]
     assert "policies/test.yaml:1:1: X102 no longer held back: cluster 'chat_1'" in said
+
+
+def test_what_is_held_back_is_an_event_with_fields_in_a_log_of_json(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    bug = Bug(CLUSTER, "chat_1", too_many)
+    found = snapshots(bug)
+    load(found, 9001, "0c5d91ab44e0")
+    bug.change = None
+    load(found, 9002)
+    held, over = (
+        fields
+        for event, fields in map(parted, caplog.records)
+        if event in ("held back", "no longer held back") and fields["type"] == "cluster"
+    )
+    place = {"code": "X102", "type": "cluster", "resources": ["chat_1"], "file": "policies/test.yaml", "line": 1}
+    assert over == {**place, "column": 1}
+    assert held.items() >= {**over, "commit": "0c5d91ab44e0"}.items()
+    assert "max_ejection_percent: at most 100, not 101" in str(held["message"])

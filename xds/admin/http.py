@@ -15,6 +15,7 @@ from xds.admin.access import OPEN, Access, guard
 from xds.admin.answers import json_answer
 from xds.admin.config_dump import config_dump
 from xds.admin.explain import explained, sent_from
+from xds.admin.malformed import SERVER_LOG
 from xds.admin.metrics import Metrics
 from xds.admin.standing import standings
 from xds.admin.status import status
@@ -29,6 +30,7 @@ from xds.translate.group import Group, PlacementError
 LARGEST_REQUEST = 2**26
 """Bytes of a request that is to be explained."""
 
+RUNNER: dict[str, Any] = {"access_log": None, "logger": SERVER_LOG, "shutdown_timeout": 1.0}
 METRICS = (*OPEN, "/metrics")
 """They change nothing, and hold no resource and no secret."""
 
@@ -52,8 +54,8 @@ class Admin:
             application.router.add_get(path, answer)
         application.router.add_post("/explain", self._explain)
         Weights(control, snapshots, access).add_to(application)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
-        self._metrics_runner = web.AppRunner(self._without_token(), access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(application, **RUNNER)
+        self._metrics_runner = web.AppRunner(self._without_token(), **RUNNER)
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """The port it listens on, which is chosen when `port` is 0. Raises OSError when it cannot be had."""

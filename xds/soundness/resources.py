@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from compiler import regex
+from compiler.envoy.numeric import numeric_address
 from xds.snapshot import Resource, ResourceType
 from xds.soundness.constraints import Broken, Constraints, Examined, Own, unpacked
 from xds.soundness.rules import seconds
@@ -163,7 +163,7 @@ def _instances(assignment: Any) -> Iterator[Broken]:
 
 def _is_ip(text: str) -> bool:
     try:
-        ip_address(text)
+        numeric_address(text)
     except ValueError:
         return False
     return True

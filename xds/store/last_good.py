@@ -35,6 +35,8 @@ class LastGood:
     """Of each group, in policy's order, in which they are given ports."""
     served_as: Mapping[str, str]
     """Of groups that are served another one's snapshot, that one."""
+    commit: str = ""
+    """That the policies were read at, where git knew."""
 
 
 class Contents:
@@ -49,6 +51,7 @@ class Contents:
         kept = Kept(self._kept)
         manifest = {
             "digest": good.digest,
+            "commit": good.commit,
             "environment": good.environment,
             "files": _added(_listing(kept.rows(_file, good.files)), contents),
             "groups": {
@@ -125,6 +128,7 @@ def last_good(manifest: Document, since: datetime, contents: Mapping[str, bytes]
         groups,
         {name: tuple(order) for name, order in manifest["listeners"].items()},
         manifest["served_as"],
+        manifest.get("commit", ""),  # what an earlier version kept has none
     )
 
 

@@ -49,6 +49,8 @@ def rejected(
         "resources": names[:NAMED],
         "detail": detail,
     }
+    if commit:
+        fields["commit"] = commit
     if len(names) == 1:
         (name,) = names
         refused = Refusal(today(batch.after[name], wanted), detail, batch.before.get(name))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 
+from compiler.envoy.numeric import numeric_address
 from compiler.fleet import Carrier, Fleet, Gateway, Host, Listener, Protocol
 from compiler.fleet.names import SIDECAR
 
@@ -122,7 +122,7 @@ def _port(value: object) -> int | None:
 def _address(asked: Mapping[str, object]) -> str | None:
     value = _text(asked, "address")
     try:
-        return value and str(ip_address(value))
+        return value and numeric_address(value)
     except ValueError:
         raise ValueError(f"node metadata turnout.address: {value!r} is no IP address") from None
 

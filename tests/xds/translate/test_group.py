@@ -133,6 +133,7 @@ def test_metadata_moves_the_listener() -> None:
         ({"address": 5.0}, "turnout.address: 5.0 is no text"),
         ({"address": ""}, "turnout.address: '' is no text"),
         ({"address": "localhost"}, "turnout.address: 'localhost' is no IP address"),
+        ({"address": "fe80::1%eth0"}, "turnout.address: 'fe80::1%eth0' is no IP address"),
         ({"secrets": ["/keys"]}, "turnout.secrets: ['/keys'] is no text"),
     ],
 )
