@@ -171,6 +171,8 @@ class Snapshot:
     """One for each type, empty ones too."""
     held: tuple[HeldBack, ...] = ()
     """What policy has beside these, and is not fit to be served."""
+    aside: frozenset[str] = frozenset()
+    """Clusters that no route leads to until they are accepted."""
 
     def __getitem__(self, type_url: ResourceType) -> ResourceSet:
         return self.sets[type_url]

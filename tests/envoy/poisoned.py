@@ -125,6 +125,12 @@ class Arena:
         timeouts = {of["cluster"]["name"]: of["cluster"]["connect_timeout"] for of in found}
         return round(float(timeouts.get(cluster, "0s").removesuffix("s")) * 1000)
 
+    def route_timeout(self, model: str) -> int:
+        """Seconds that Envoy's route to this model gives a whole answer, its turn; 0 where it has no such route."""
+        tables = json.loads(self.envoy.get("/config_dump?resource=dynamic_route_configs"))["configs"]
+        routes = (of["route"] for of in within(tables) if of.get("name") == f"model/{model}" and "route" in of)
+        return round(max((float(route["timeout"].removesuffix("s")) for route in routes), default=0))
+
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         wait_until(condition, what=what, detail=lambda: json.dumps(self.status()["envoys"]) + str(self.told()))
 
@@ -147,6 +153,14 @@ class Arena:
 
     def answers(self, model: str) -> int:
         return self.asked.ask({"model": model}).status
+
+
+def within(found: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a JSON document."""
+    if isinstance(found, dict):
+        yield found
+    for value in found.values() if isinstance(found, dict) else found if isinstance(found, list) else ():
+        yield from within(value)
 
 
 def policy(turn: int, ports: dict[str, int]) -> str:

@@ -328,6 +328,36 @@ def test_what_an_envoy_refuses_is_told_with_its_line_and_commit_and_the_rest_goe
     assert place.answers("other") == place.answers("victim") == 200
 
 
+def test_a_new_cluster_that_an_envoy_refuses_holds_up_no_other_models_routes(place: Arena) -> None:
+    """A model comes with it, and a version of the victim that is to have all but a tenth of its requests."""
+
+    def arrivals(text: str) -> str:
+        text = text.replace(f"{place.turn}ms}}}}", f"{place.turn}ms}}, timeouts: {{unary: {{total: {place.turn}s}}}}}}")
+        victim, new = text.replace("weight: 90", "weight: 10").split('    - name: "1.1"\n      weight: 10\n')
+        fresh = text[text.index("---\napiVersion: turnout.dev/v1\nkind: InferenceModel\nmetadata: {name: other}") :]
+        fresh = fresh[: fresh.index("---", 3)].replace("other", "fresh").replace(str(place.ports["other"]), "1")
+        return f'{victim}    - name: "1.1-new"\n      weight: 90\n{new}{fresh}'
+
+    def spoil(make: Callable[..., Any]) -> Callable[..., Any]:
+        def made(name: str, *others: Any) -> Any:
+            found = make(name, *others)
+            if name.startswith(("victim_1.1-new", "fresh_")):
+                unknown_cluster_type(found)
+            return found
+
+        return made
+
+    with spoiled("clusters.cluster", spoil):
+        place.edit(arrivals)
+        place.wait(lambda: {of["name"] for of in place.told()} >= {"fresh_1"}, "X101")
+        place.wait(lambda: place.route_timeout("other") == place.turn, "the other model's route")
+        assert place.answers("other") == place.answers("victim") == 200
+        assert place.answers("fresh") == 503
+    place.edit()
+    place.wait_until_well()
+    assert place.answers("other") == place.answers("victim") == 200
+
+
 @pytest.mark.parametrize(
     ("code", "good", "bad"),
     [

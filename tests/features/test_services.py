@@ -294,18 +294,22 @@ async def test_the_load_assignment_of_a_changed_cluster_is_sent_again_when_the_c
 @both
 @split
 @asynchronous
-async def test_while_a_new_cluster_is_refused_routes_on_another_stream_stay_as_they_are(
+async def test_while_a_new_cluster_is_refused_routes_on_another_stream_lead_past_it(
     folder: Folder, variant: Variant, services: tuple[Service, ...]
 ) -> None:
     async with served(folder.path) as server, apart(server, variant, services) as envoy:
         await envoy.synced()
         folder.models("chat", "embed", "new")
         await envoy[CLUSTER].refuse(await envoy[CLUSTER].read(), "no")
+        (routes,) = (await envoy[ROUTE].accepted()).resources.values()
+        assert "embed_1" in str(routes)
+        assert "is held back" in str(routes)
+        assert NEW not in str(routes)
         status = await server.until(lambda s: bool(of(s, CDS)["types"]["cluster"]["refused"]))
         assert of(status, envoy.service(ROUTE))["synced"] is False
-        await envoy.idle(ROUTE)
         folder.models("chat", "embed")
         assert NEW not in (await envoy[CLUSTER].accepted()).names  # of which some may have been applied
+        assert "is held back" not in str((await envoy[ROUTE].accepted()).resources)
         await server.until(lambda s: all(e["synced"] for e in s["envoys"]))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xds.snapshot import ResourceType, Snapshot
+from xds.stream.lacking import without_lacking
 from xds.stream.limits import check_names
 from xds.stream.recent import Recent
 from xds.stream.responses import Responses
@@ -131,12 +132,12 @@ class Transitions:
     ) -> Sent | Rest:
         """As `next`, for a node that has other streams."""
         resolved = self.shared(state.resolved(snapshot, known))
-        step = next_update_beside(resolved, siblings, snapshot)
+        step = next_update_beside(resolved, siblings, without_lacking(together(resolved, siblings), snapshot))
         return _rest(resolved, siblings) if step is None else self._sent(framing, step)
 
     def _next(self, framing: Framing, state: StreamState, snapshot: Snapshot, known: Known) -> Sent | Rest:
         resolved = self.shared(state.resolved(snapshot, known))
-        step = next_update(resolved, snapshot)
+        step = next_update(resolved, without_lacking(resolved, snapshot))
         return _rest(resolved, {}) if step is None else self._sent(framing, step)
 
     def _sent(self, framing: Framing, step: Step) -> Sent:

@@ -117,8 +117,8 @@ def _next_routing(state: StreamState, snapshot: Snapshot) -> Step | None:
 def _cluster_missing(clusters: Subscription | None, snapshot: Snapshot) -> bool:
     if clusters is None or not clusters.refused:
         return False
-    refusals = clusters.quarantine(snapshot[ResourceType.CLUSTER]).values()
-    return any(refusal.good is None for refusal in refusals)
+    refusals = clusters.quarantine(snapshot[ResourceType.CLUSTER]).items()
+    return any(refusal.good is None and name not in snapshot.aside for name, refusal in refusals)
 
 
 def _waiting(sub: Subscription | None) -> bool:
