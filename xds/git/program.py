@@ -47,7 +47,7 @@ async def git(
     """What it answers in `folder`. Raises GitError when it fails, or takes longer than `seconds`."""
     said, problem, code = await tried(folder, *words, seconds=seconds, given=given, most=most, environment=environment)
     if code:
-        raise GitError(reason(problem) or f"git {words[0]} ended with {code}")
+        raise GitError(reason(problem) or f"git {_verb(words)} ended with {code}")
     return said
 
 
@@ -78,9 +78,9 @@ async def tried(
             )
             return said, problems.decode(errors="replace"), await process.wait()
     except TimeoutError:
-        raise GitError(f"git {words[0]} has taken more than {seconds:.0f} s") from None
+        raise GitError(f"git {_verb(words)} has taken more than {seconds:.0f} s") from None
     except _TooMuchError:
-        raise GitError(f"git {words[0]} answers with more than {most >> 20:,} MiB") from None
+        raise GitError(f"git {_verb(words)} answers with more than {most >> 20:,} MiB") from None
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
@@ -100,6 +100,11 @@ def reason(problem: str) -> str:
 def without_secrets(text: str) -> str:
     """Of a URL, or of a text with URLs, without user and password: a token stands in either."""
     return _SECRET.sub("***", text)
+
+
+def _verb(words: tuple[str, ...]) -> str:
+    """What it is asked to do, behind its settings."""
+    return next(word for number, word in enumerate(words) if word != "-c" and words[number - 1 : number] != ("-c",))
 
 
 class _TooMuchError(Exception):

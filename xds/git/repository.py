@@ -58,7 +58,7 @@ class Repository:
             return
         shutil.rmtree(self._folder)
         self._folder.mkdir(mode=0o700)
-        await git(self._folder, "init", "--bare", "--quiet", seconds=ASK_SECONDS)
+        await git(self._folder, "init", "--bare", "--quiet", "--template=", seconds=ASK_SECONDS)
 
     async def fetch(self) -> str:
         """The commit that the branch is at now. Raises GitError."""
@@ -89,6 +89,9 @@ class Repository:
     async def entries(self, commit: str, path: str) -> tuple[Entry, ...]:
         """All that is below `path`, which may be `.`, with their ways from there. Raises GitError."""
         tree = f"{commit}:" if path == "." else f"{commit}:{path}"
+        *_, code = await tried(self._folder, "cat-file", "-e", tree, seconds=ASK_SECONDS)
+        if code:
+            raise GitError(f"it has no folder {path}")
         said = await self._ask("ls-tree", "-r", "-l", "-z", "--end-of-options", tree)
         return tuple(map(_entry, filter(None, said.split(b"\0"))))
 

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from compiler import report
-from compiler.diagnostics import Position
+from compiler.diagnostics import Position, error
 from compiler.pipeline import Compiled, compile_policies
 from compiler.source import Sources
 from xds.observe.events import PoliciesRead, fault
@@ -36,8 +36,10 @@ def policies_read(
     changed: tuple[str, ...],
     colour: bool,
     environment: str,
+    shown: Path | None = None,
 ) -> PoliciesRead:
-    """The parameters are those of `PoliciesRead`, but for `compiled`, which `compiled` gives."""
+    """The parameters are those of `PoliciesRead`, but for `compiled`, which `compiled` gives. `shown` is what the
+    folder is called to people; by default as it is."""
     folder = position(root)
     failed = (fault(folder, "the compiler"),)
     sources = Sources((), ()) if compiled is None else compiled.sources
@@ -46,7 +48,7 @@ def policies_read(
         folder,
         None if compiled is None else compiled.fleet,
         diagnostics,
-        report.text(diagnostics, sources, root, colour),
+        report.text(diagnostics, sources, shown or root, colour),
         "" if compiled is None else digest(sources),
         saved_at,
         seconds,
@@ -55,6 +57,25 @@ def policies_read(
         changed=changed,
         stages=stages.passed,
     )
+
+
+def policies_refused(
+    path: str, commit: str, why: str, hint: str, stays: str, since: float, colour: bool
+) -> PoliciesRead:
+    """Of a commit that is not even compiled. `path` is the policy folder, `stays` the commit that is served."""
+    kept = f"{stays} stays" if stays else "nothing is served in its place"
+    place = Position(path, 0, 0)
+    found = (error("X109", place, f"commit {commit} refused: {why}; {kept}", hint),)
+    said = report.text(found, Sources((), ()), Path(path), colour)
+    return PoliciesRead(place, None, found, said, "", since, 0.0, commit=commit)
+
+
+def repository_lost(path: str, remote: str, problem: str, since: float, colour: bool) -> PoliciesRead:
+    """Of a server that has not read any commit yet."""
+    place = Position(path, 0, 0)
+    message = f"{remote} cannot be read: {problem}"
+    found = (error("X110", place, message, "it is tried again until it can be"),)
+    return PoliciesRead(place, None, found, report.text(found, Sources((), ()), Path(path), colour), "", since, 0.0)
 
 
 def position(root: Path) -> Position:

@@ -43,6 +43,7 @@ def test_before_a_policy_is_loaded_there_is_a_document_too() -> None:
             "diagnostics": [],
             "last_good": None,
         },
+        "git": None,
         "kept": None,
         "gateways": [],
         "models": [],

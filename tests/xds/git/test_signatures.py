@@ -1,0 +1,123 @@
+"""Who has signed a commit, as git verifies it, by SSH keys and OpenPGP keys of the server's own file."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.features.served import asynchronous, model
+from tests.git_repository import Key, Origin, end_agent, gpg_key, ssh_key
+from tests.xds.git.test_follow import CHAT, EMBED, Heard, models
+from xds.git.follow import TurnRefused
+from xds.git.repository import Remote
+from xds.git.settings import GitOptions, following
+from xds.git.signatures import Signed, Signers
+
+if shutil.which("gpg") is None or shutil.which("ssh-keygen") is None:
+    pytest.skip("gpg and ssh-keygen sign here: Debian's packages gpg and openssh-client", allow_module_level=True)
+
+NONE_ALLOWED = "the key that it is signed with is none of an allowed signer"
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Origin:
+    return Origin(tmp_path)
+
+
+@pytest.fixture
+def bob() -> Iterator[Key]:
+    with tempfile.TemporaryDirectory(prefix="gpg") as folder:
+        key = gpg_key(Path(folder) / "bob", "bob")
+        yield key
+        end_agent(key)
+
+
+async def verified(origin: Origin, allowed: str, folder: Path, commit: str) -> Signed:
+    file = folder / "allowed"
+    file.write_text(allowed)
+    return await Signers(file, folder / "signers").verified(origin.bare, commit)
+
+
+@asynchronous
+async def test_a_commit_is_signed_by_whom_the_file_names(origin: Origin, tmp_path: Path, bob: Key) -> None:
+    ada, eve = ssh_key(tmp_path, "ada"), ssh_key(tmp_path, "eve")
+    allowed = f"# who may\n{ada.public}\n{bob.public}"
+    for key, expected in (
+        (ada, Signed("ada@example.com")),
+        (bob, Signed("bob <bob@example.com>")),
+        (eve, Signed(problem=NONE_ALLOWED)),
+        (None, Signed(problem="it is not signed")),
+    ):
+        commit = origin.pushed(key=key)
+        assert await verified(origin, allowed, tmp_path, commit) == expected
+
+
+@asynchronous
+async def test_no_key_of_the_user_or_of_the_machine_is_believed(
+    origin: Origin, tmp_path: Path, bob: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bob's key is in the keyring that gpg would ask, and ada's in the file that git would."""
+    ada = ssh_key(tmp_path, "ada")
+    (tmp_path / "users").write_text(ada.public)
+    (tmp_path / "config").write_text(f"[gpg.ssh]\nallowedSignersFile = {tmp_path / 'users'}\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    monkeypatch.setenv("GNUPGHOME", bob.home)
+    for key in (ada, bob):
+        assert await verified(origin, "", tmp_path, origin.pushed(key=key)) == Signed(problem=NONE_ALLOWED)
+
+
+@asynchronous
+async def test_a_signature_of_another_commit_is_none(origin: Origin, tmp_path: Path) -> None:
+    ada = ssh_key(tmp_path, "ada")
+    origin.pushed(CHAT, ada)
+    signed = origin.git("cat-file", "commit", "HEAD")
+    (tmp_path / "forged").write_text(signed.replace("policies\n", "evil\n"))
+    forged = origin.git("hash-object", "-t", "commit", "-w", str(tmp_path / "forged")).strip()
+    origin.git("push", "--quiet", "origin", f"{forged}:refs/heads/forged")
+    found = await verified(origin, ada.public, tmp_path, forged)
+    assert found == Signed(problem="its signature is not of this commit")
+
+
+@asynchronous
+async def test_the_file_is_read_anew_for_each_commit(origin: Origin, tmp_path: Path) -> None:
+    ada, eve = ssh_key(tmp_path, "ada"), ssh_key(tmp_path, "eve")
+    commit = origin.pushed(key=eve)
+    file = tmp_path / "allowed"
+    signers = Signers(file, tmp_path / "signers")
+    for allowed, by in ((ada.public, ""), (ada.public + eve.public, "eve@example.com"), (ada.public, "")):
+        file.write_text(allowed)
+        assert (await signers.verified(origin.bare, commit)).by == by
+
+
+@asynchronous
+async def test_a_commit_cannot_let_its_own_signer_in(origin: Origin, tmp_path: Path) -> None:
+    """Nor is one that is not signed ever served, by a rollback either; what it changes comes with one that is."""
+    ada, eve = ssh_key(tmp_path, "ada"), ssh_key(tmp_path, "eve")
+    file = tmp_path / "allowed"
+    file.write_text(ada.public)
+    options = GitOptions(Remote(origin.url, origin.branch), poll=3600.0, allowed_signers=file)
+    served = origin.pushed(CHAT, ada)
+    follower = following(options, tmp_path / "state", "", colour=False)
+    await follower.prepare()
+    heard = Heard(follower)
+    assert models(await heard.next()) == ["chat"]
+    assert follower.standing.signed_by == "ada@example.com"
+    for key, why in ((None, "it is not signed"), (eve, NONE_ALLOWED)):
+        refused = origin.pushed({"allowed": eve.public, "policies/late.yaml": model("late")}, key)
+        assert await heard.refused() == f"commit {refused[:12]} refused: {why}; {served[:12]} stays"
+    listening = asyncio.create_task(heard.next())
+    turned = await follower.pin(refused)
+    assert isinstance(turned, TurnRefused)
+    assert NONE_ALLOWED in turned.why
+    file.write_text(ada.public + eve.public)
+    follower.knock()
+    assert models(await listening) == ["chat", "late"]
+    assert follower.standing.signed_by == "eve@example.com"
+    origin.pushed(EMBED, ada)
+    assert models(await heard.after_a_knock()) == ["chat", "embed", "late"]
+    await heard.close()
