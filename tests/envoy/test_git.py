@@ -168,9 +168,11 @@ class World:
         """Pushes what must not be served, and undoes it."""
         commit = self.origin.commit(files, key)
         self.push(*words)
-        found = self.server.until(lambda s: s["git"]["refused"] == commit, "refused")
+        found = self.server.until(
+            lambda s: (s["git"]["refused"], s["policy"]["state"]) == (commit, "broken"), "refused"
+        )
         assert reason in found["git"]["reason"]
-        assert (found["policy"]["state"], found["policy"]["commit"]) == ("broken", self.good[:12])
+        assert found["policy"]["commit"] == self.good[:12]
         self.server.until_it_says(f"commit refused commit={commit[:12]} serving={self.good[:12]} reason=")
         self.refused.append(commit)
 
