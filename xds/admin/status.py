@@ -44,6 +44,7 @@ def status(
             "state": policy.health,
             "digest": policy.digest,
             "commit": policy.commit,
+            "allowed_signers": None if fleet is None else fleet.platform.allowed_signers,
             "loaded_at": None if policy.loaded_at is None else policy.loaded_at.isoformat(timespec="milliseconds"),
             "diagnostics": [_diagnostic(found) for found in policy.diagnostics],
             "last_good": None if policy.last_good is None else _last_good(policy.last_good),

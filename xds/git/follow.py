@@ -20,7 +20,7 @@ from pathlib import Path
 from compiler.diagnostics import Severity
 from xds.git.memory import Memory, load, save
 from xds.git.program import GitError
-from xds.git.reader import MENDED, Reader
+from xds.git.reader import MENDED, Judge, Outcome, Reader
 from xds.git.repository import Repository
 from xds.git.standing import Standing
 from xds.observe.commits import SHOWN
@@ -204,20 +204,25 @@ class Following:
         return self._reader.refused(commit, why, since, hint)
 
     async def _read(self, commit: str, since: float) -> PoliciesRead:
-        found = await self._reader.read(commit, since)
+        found = await self._reader.read(commit, since, self._judge)
         if found.read.fleet is not None:
-            self._accepted(commit, found.signed_by)
+            self._accepted(commit, found)
         else:
             self._stand(refused=commit, reason=found.refusal or _first_error(found.read))
             # What git, the disk or a signature has said may be otherwise the next time; policies are what they are.
             self._done = "" if found.refusal else commit
         return found.read
 
-    def _accepted(self, commit: str, signed_by: str) -> str:
+    @property
+    def _judge(self) -> Judge:
+        """What is served says who may have signed what comes; at first, what comes says it itself."""
+        return Judge(self._memory.signers) if self._memory.served else Judge(itself=True)
+
+    def _accepted(self, commit: str, found: Outcome) -> str:
         """As `_remember`."""
         self._done = commit
-        self._stand(served=commit, signed_by=signed_by, refused="", reason="")
-        return self._remember(replace(self._memory, served=commit))
+        self._stand(served=commit, signed_by=found.signed_by, refused="", reason="")
+        return self._remember(replace(self._memory, served=commit, signers=found.signers))
 
     def _remember(self, memory: Memory) -> str:
         """Why it cannot be kept; it holds all the same until a restart."""
@@ -249,13 +254,13 @@ class Following:
         if commit is None:
             hint = "seven digits of a commit or more, of the branch or of what it was before"
             return TurnRefused(f"no commit {name[:64]!r} of {self._remote} is known here", hint), None
-        found = await self._reader.read(commit, since)
+        found = await self._reader.read(commit, since, self._judge)
         if found.read.fleet is None:
             why = found.refusal or _first_error(found.read)
             return TurnRefused(f"commit {commit[:SHOWN]} cannot be served: {why}", "another one"), None
         self._stand(pinned=commit)
         self._memory = replace(self._memory, pinned=commit)
-        unkept = self._accepted(commit, found.signed_by)
+        unkept = self._accepted(commit, found)
         log.warning("rolled back commit=%s; the branch is not served until turnout rollback --release", commit[:SHOWN])
         said = unkept and f"a restart ends it, as it cannot be kept: {unkept}"
         return Turned(commit, pinned=True, problem=said), found.read

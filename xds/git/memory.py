@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from xds.store.whole import write_whole
@@ -20,6 +20,8 @@ class Memory:
     """The last commit that was good: what comes must descend from it."""
     pinned: str = ""
     """By `turnout rollback`; empty while the branch is followed."""
+    signers: tuple[str, ...] | None = None
+    """Who may have signed what comes, by the Platform of what is served; None where it asks nobody."""
 
 
 def load(file: Path, remote: str) -> Memory:
@@ -28,7 +30,8 @@ def load(file: Path, remote: str) -> Memory:
         found = json.loads(file.read_text(encoding="utf-8"))
         if found["version"] != VERSION or found["remote"] != remote:
             return Memory()
-        return Memory(str(found["served"]), str(found["pinned"]))
+        signers = found["signers"]
+        return Memory(str(found["served"]), str(found["pinned"]), None if signers is None else tuple(map(str, signers)))
     except FileNotFoundError:
         return Memory()
     except (OSError, ValueError, TypeError, KeyError) as problem:
@@ -38,5 +41,5 @@ def load(file: Path, remote: str) -> Memory:
 
 def save(file: Path, remote: str, memory: Memory) -> None:
     """Raises OSError."""
-    document = {"version": VERSION, "remote": remote, "served": memory.served, "pinned": memory.pinned}
+    document = {"version": VERSION, "remote": remote, **asdict(memory)}
     write_whole(file, json.dumps(document, indent=2).encode())

@@ -35,10 +35,22 @@ class Good:
 
 
 @dataclass(frozen=True, slots=True)
+class Judge:
+    """Whose signature counts, of those that the server's file has."""
+
+    signers: tuple[str, ...] | None = None
+    """By name; None is all, and where the server has no file nobody need have signed."""
+    itself: bool = False
+    """The commit's own Platform says it: there is none before it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     read: PoliciesRead
     signed_by: str = ""
     """Empty where nobody need have signed."""
+    signers: tuple[str, ...] | None = None
+    """Who may sign what comes after it."""
     refusal: str = ""
     """Why it was not even compiled; that may be otherwise the next time."""
 
@@ -58,19 +70,28 @@ class Reader:
         self._environment, self._colour = environment, colour
         self._good: Good | None = None
 
-    async def read(self, commit: str, since: float) -> Outcome:
-        """`since` is when it was heard of, in seconds since 1970. What has a fleet is good from now on: what comes
-        after it is judged by its Platform."""
+    async def read(self, commit: str, since: float, judge: Judge) -> Outcome:
+        """`since` is when it was heard of, in seconds since 1970."""
         try:
-            found = await self._checked(commit)
+            found = await self._checked(commit, judge)
         except GitError as problem:
             found = str(problem)
         except OSError as problem:
             found = f"it cannot be written to the disk: {problem.strerror or problem}"
         if isinstance(found, str):
-            return Outcome(self.refused(commit, found, since), refusal=found)
+            return self._refusal(commit, found, since)
         signed, plan, folder = found
-        return Outcome(await self._compiled(commit, folder, plan, since), signed.by)
+        read, made = await self._compiled(commit, folder, plan, since)
+        allowed = None if read.fleet is None else read.fleet.platform.allowed_signers
+        if judge.itself and (wrong := self._wrong_signer(signed, allowed)):
+            return self._refusal(commit, wrong, since)
+        if made is not None and read.fleet is not None:
+            self._good = Good(commit, made, plan.blobs)
+        await asyncio.to_thread(self._tidy)
+        return Outcome(read, signed.by, allowed)
+
+    def _refusal(self, commit: str, why: str, since: float) -> Outcome:
+        return Outcome(self.refused(commit, why, since), refusal=why)
 
     def refused(self, commit: str, why: str, since: float, hint: str = MENDED) -> PoliciesRead:
         stays = "" if self._good is None else self._good.commit[:SHOWN]
@@ -80,9 +101,9 @@ class Reader:
         """Nothing of the repository has been read yet."""
         return repository_lost(self._path, remote, problem, since, self._colour)
 
-    async def _checked(self, commit: str) -> tuple[Signed, Plan, Path] | str:
+    async def _checked(self, commit: str, judge: Judge) -> tuple[Signed, Plan, Path] | str:
         """Or why it must not be served. Raises GitError, OSError."""
-        signed = await self._signed(commit)
+        signed = await self._signed(commit, judge)
         if signed.problem:
             return signed.problem
         plan = planned(await self._repository.entries(commit, self._path), self._path)
@@ -95,13 +116,24 @@ class Reader:
         await asyncio.to_thread(write, plan, contents, folder)
         return signed, plan, folder
 
-    async def _signed(self, commit: str) -> Signed:
-        """Nobody is asked where nobody need have signed."""
-        if self._signers is None:
-            return Signed()
-        return await self._signers.verified(self._repository.folder, commit)
+    async def _signed(self, commit: str, judge: Judge) -> Signed:
+        """Raises GitError."""
+        signed = Signed()
+        if self._signers is not None:
+            signed = await self._signers.verified(self._repository.folder, commit)
+        return signed if signed.problem else Signed(signed.by, self._wrong_signer(signed, judge.signers))
 
-    async def _compiled(self, commit: str, folder: Path, plan: Plan, since: float) -> PoliciesRead:
+    def _wrong_signer(self, signed: Signed, allowed: tuple[str, ...] | None) -> str:
+        if allowed is None:
+            return ""
+        if self._signers is None:
+            return "Platform has signedCommits, and this server no --allowed-signers to know them by"
+        known = {signed.by, signed.by.rpartition("<")[2].removesuffix(">")}  # OpenPGP's are `Ada <ada@example.com>`
+        return "" if known & set(allowed) else f"{signed.by} has signed it, whom Platform's allowedSigners do not name"
+
+    async def _compiled(
+        self, commit: str, folder: Path, plan: Plan, since: float
+    ) -> tuple[PoliciesRead, Compiled | None]:
         before = self._good
         began, stages = time.monotonic(), Stages(time.time)
         made = await asyncio.to_thread(compiled, folder, before.compiled if before else None, self._environment, stages)
@@ -117,10 +149,7 @@ class Reader:
             environment=self._environment,
             shown=Path(self._path) if self._path != "." else Path("policies"),
         )
-        if made is not None and read.fleet is not None:
-            self._good = Good(commit, made, plan.blobs)
-        await asyncio.to_thread(self._tidy)
-        return read
+        return read, made
 
     def _tidy(self) -> None:
         """All folders but that of what is good."""

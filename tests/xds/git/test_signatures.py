@@ -121,3 +121,55 @@ async def test_a_commit_cannot_let_its_own_signer_in(origin: Origin, tmp_path: P
     origin.pushed(EMBED, ada)
     assert models(await heard.after_a_knock()) == ["chat", "embed", "late"]
     await heard.close()
+
+
+def naming(*names: str) -> str:
+    signers = "" if not names else f"signedCommits: {{allowedSigners: [{', '.join(names)}]}}"
+    return f"apiVersion: turnout.dev/v1\nkind: Platform\nmetadata: {{name: platform}}\nspec: {{{signers}}}\n"
+
+
+@asynchronous
+async def test_platform_names_who_may_sign_the_commit_after_it_and_no_commit_names_its_own(
+    origin: Origin, tmp_path: Path, bob: Key
+) -> None:
+    ada = ssh_key(tmp_path, "ada")
+    file = tmp_path / "allowed"
+    file.write_text(ada.public + bob.public)
+    options = GitOptions(Remote(origin.url, origin.branch), poll=3600.0, allowed_signers=file)
+    only_ada, both = naming("ada@example.com"), naming("ada@example.com", "bob@example.com")
+    origin.pushed({**CHAT, "policies/platform.yaml": only_ada}, ada)
+    follower = following(options, tmp_path / "state", "", colour=False)
+    await follower.prepare()
+    heard = Heard(follower)
+    await heard.next()
+    for text in (both, naming(), only_ada):
+        origin.pushed({"policies/platform.yaml": text}, bob)
+        assert (
+            "bob <bob@example.com> has signed it, whom Platform's allowedSigners do not name" in await heard.refused()
+        )
+    await heard.close()
+    follower = following(options, tmp_path / "state", "", colour=False)  # what it knows survives a restart
+    await follower.prepare()
+    heard = Heard(follower)
+    origin.pushed({"policies/platform.yaml": both}, bob)
+    assert models(await heard.next()) == ["chat"]
+    assert (await heard.next()).fleet is None
+    for key in (ada, bob):
+        origin.pushed({"policies/platform.yaml": both, "README.md": key.public}, key)
+        assert models(await heard.after_a_knock()) == ["chat"]
+    await heard.close()
+
+
+@asynchronous
+async def test_a_server_without_a_file_serves_nothing_that_is_to_be_signed(origin: Origin, tmp_path: Path) -> None:
+    ada = ssh_key(tmp_path, "ada")
+    origin.pushed({**CHAT, "policies/platform.yaml": naming("ada@example.com")}, ada)
+    options = GitOptions(Remote(origin.url, origin.branch), poll=3600.0)
+    follower = following(options, tmp_path / "state", "", colour=False)
+    await follower.prepare()
+    heard = Heard(follower)
+    read = await heard.next()
+    assert read.fleet is None
+    assert "Platform has signedCommits, and this server no --allowed-signers to know them by" in read.report
+    assert follower.standing.served == ""
+    await heard.close()

@@ -58,6 +58,7 @@ async def port(secret: bytes | None = SECRET, *, guarded: bool = True) -> AsyncI
     server = Server(snapshots, metrics)
     control = Control(snapshots, server.publish, metrics)
     admin = Admin(control, snapshots, server, metrics, Access(TOKEN, guarded=guarded), (), following, secret)
+    await server.start("127.0.0.1", 0)
     url = f"http://127.0.0.1:{await admin.start('127.0.0.1', 0)}"
     async with aiohttp.ClientSession() as http:
 
