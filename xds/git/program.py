@@ -89,12 +89,12 @@ async def tried(
 
 
 def reason(problem: str) -> str:
-    """The line of git's own that says most: the first that is fatal, an error, or what is there."""
+    """What says most: the first line that is fatal, or an error, and that before it, in which ssh says why."""
     lines = [line.strip() for line in without_secrets(problem).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(("warning:", "hint:"))] or lines
-    heads = ("fatal: ", "error: ")
-    first = next((line for head in heads for line in lines if line.startswith(head)), next(iter(lines), ""))
-    return first.removeprefix("fatal: ").removeprefix("error: ")
+    worst = next((n for head in ("fatal: ", "error: ") for n, line in enumerate(lines) if line.startswith(head)), 0)
+    said = (line.removeprefix("fatal: ").removeprefix("error: ") for line in lines[max(0, worst - 1) : worst + 1])
+    return "; ".join(line.rstrip(".") for line in said)
 
 
 def without_secrets(text: str) -> str:
@@ -113,7 +113,7 @@ class _TooMuchError(Exception):
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
     found = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER}
-    return {**found, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **more}
+    return {**found, "GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C", **more}
 
 
 async def _read(stream: asyncio.StreamReader, most: int) -> bytes:

@@ -13,7 +13,8 @@ from tests.features.served import DEADLINE, asynchronous, model
 from tests.git_repository import Origin
 from xds.git import checkout
 from xds.git.follow import Following, Turned, TurnRefused
-from xds.git.repository import Remote
+from xds.git.program import reason
+from xds.git.repository import Remote, Repository
 from xds.git.settings import GitOptions, following
 from xds.observe.events import PoliciesRead
 
@@ -26,6 +27,10 @@ class Heard:
 
     def __init__(self, of: Following) -> None:
         self.of, self._reads = of, of.policies()
+
+    @property
+    def repository(self) -> Repository:
+        return self.of._repository
 
     async def next(self) -> PoliciesRead:
         async with asyncio.timeout(DEADLINE):
@@ -358,3 +363,54 @@ async def test_what_a_killed_git_leaves_does_not_stop_the_next(origin: Origin, s
         (clone / "packed-refs.lock").touch()
         origin.pushed(EMBED)
         assert models(await heard.after_a_knock()) == ["chat", "embed"]
+
+
+@asynchronous
+async def test_a_repository_that_hangs_is_given_up_and_no_command_waits_for_it(
+    origin: Origin, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = origin.pushed(CHAT)
+    origin.pushed(EMBED)
+    async with followed(origin, state) as heard:
+        await heard.next()
+        asked = asyncio.Event()
+
+        async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.set()
+            await asyncio.sleep(DEADLINE)
+            writer.close()
+
+        hanging = await asyncio.start_server(hang, "127.0.0.1", 0)
+        port = hanging.sockets[0].getsockname()[1]
+        monkeypatch.setattr(heard.repository, "remote", Remote(f"git://127.0.0.1:{port}/policy.git"))
+        listening = asyncio.create_task(heard.after_a_knock())
+        await asked.wait()
+        assert await heard.of.pin(first) == Turned(first, pinned=True)
+        assert models(await listening) == ["chat"]
+        monkeypatch.setattr("xds.git.repository.FETCH_SECONDS", 0.2)
+        listening = asyncio.create_task(heard.after_a_knock())
+        async with asyncio.timeout(DEADLINE):
+            while heard.of.standing.problem != "git fetch has taken more than 0 s":
+                await asyncio.sleep(0.01)
+        listening.cancel()
+        await asyncio.wait({listening})
+        hanging.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "reason_"),
+    [
+        (
+            "fatal: unable to access 'https://ada:s3cret@git.example.com/': no\n",
+            "unable to access 'https://***@git.example.com/': no",
+        ),
+        ("warning: w\nerror: e\nfatal: f\n", "e; f"),
+        (
+            "git@example.com: Permission denied (publickey).\nfatal: Could not read\n",
+            "git@example.com: Permission denied (publickey); Could not read",
+        ),
+        ("", ""),
+    ],
+)
+def test_a_reason_is_gits_own_without_secrets(said: str, reason_: str) -> None:
+    assert reason(said) == reason_
