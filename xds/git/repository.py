@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xds.git.checkout import Entry
@@ -27,7 +27,7 @@ _NAME = re.compile(r"[0-9a-f]{7,64}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    url: str
+    url: str = field(repr=False)
     """As git takes it; it may hold a password."""
     branch: str = ""
     """Empty is the one that the repository itself points to."""
