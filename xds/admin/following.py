@@ -11,7 +11,8 @@ from aiohttp import web
 
 from xds.admin.access import WEBHOOK, Access
 from xds.admin.answers import json_answer
-from xds.git.follow import Answer, Following, TurnRefused
+from xds.git.bell import Answer, TurnRefused
+from xds.git.follow import Following
 from xds.git.standing import Standing
 
 MOST_SAID = 25 << 20

@@ -10,14 +10,13 @@ import asyncio
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from compiler.diagnostics import Severity
+from xds.git.bell import Answer, Bell, Command, Turned, TurnRefused
 from xds.git.memory import Memory, load, save
 from xds.git.program import GitError
 from xds.git.reader import MENDED, Judge, Outcome, Reader
@@ -36,33 +35,6 @@ FIRST_AGAIN, LAST_AGAIN = 1.0, 60.0
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Turned:
-    """A command has been carried out."""
-
-    commit: str
-    """What is served from now on, in full."""
-    pinned: bool
-    problem: str = ""
-    """Of what was asked for, where not all of it could be done."""
-
-
-@dataclass(frozen=True, slots=True)
-class TurnRefused:
-    why: str
-    hint: str = ""
-
-
-Answer = Turned | TurnRefused
-
-
-@dataclass(frozen=True, slots=True)
-class _Command:
-    commit: str
-    """To pin; empty is to release."""
-    answer: asyncio.Future[Answer]
-
-
 class Following:
     def __init__(self, repository: Repository, reader: Reader, folder: Path, path: str, poll: float = POLL) -> None:
         """`folder` holds what must survive a restart; `path` is that of the policies in the repository."""
@@ -71,11 +43,7 @@ class Following:
         self._remote = str(repository.remote)
         self._memory = Memory()
         self.standing = Standing(self._remote)
-        self._commands: deque[_Command] = deque()
-        self._knocked = asyncio.Event()
-        """There is something to do before it is time."""
-        self._heard = 0.0
-        """When somebody knocked first, in seconds since 1970; 0 while nobody has."""
+        self._bell = Bell()
         self._done = ""
         """The head that there is nothing more to do about."""
         self._last: PoliciesRead | None = None
@@ -88,21 +56,14 @@ class Following:
 
     def knock(self) -> None:
         """There may be something new."""
-        self._heard = self._heard or time.time()
-        self._knocked.set()
+        self._bell.knock()
 
     async def pin(self, commit: str) -> Answer:
         """Serves that commit, and no other, until `release`."""
-        return await self._commanded(commit)
+        return await self._bell.command(commit)
 
     async def release(self) -> Answer:
-        return await self._commanded("")
-
-    async def _commanded(self, commit: str) -> Answer:
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._commands.append(_Command(commit, answer))
-        self._knocked.set()
-        return await answer
+        return await self._bell.command("")
 
     async def policies(self) -> AsyncIterator[PoliciesRead]:
         """Never ends. To be called after `prepare`."""
@@ -112,12 +73,12 @@ class Following:
         async for read in self._first():
             yield self._telling(read)
         while True:
-            await self._occasion()
-            while self._commands:
-                turned = await self._carried_out(self._commands.popleft())
+            await self._bell.rings(self._interval)
+            while (command := self._bell.next_command()) is not None:
+                turned = await self._carried_out(command)
                 if turned is not None:
                     yield self._telling(turned)
-            since, self._heard = self._heard or time.time(), 0.0
+            since = self._bell.heard()
             await self._fetch()
             found = await self._next(since)
             if found is not None and not self._is_told(found):
@@ -129,7 +90,7 @@ class Following:
         await self._fetch()
         found = await self._next(since)
         before = self._memory.served
-        if (found is None or found.fleet is None) and before and await self._repository.commit(before):
+        if (found is None or found.fleet is None) and before:
             refused = self.standing
             kept = await self._read(before, since)
             if kept.fleet is not None:
@@ -139,19 +100,16 @@ class Following:
                 self._stand(refused=refused.refused, reason=refused.reason)
         yield found or self._reader.lost(self._remote, self.standing.problem or "there was no time yet", since)
 
-    async def _occasion(self) -> None:
-        """Until it is time to look, or somebody knocks."""
-        if self._heard or self._commands:
-            return
+    @property
+    def _interval(self) -> float:
+        """Seconds until it is time to look."""
         seconds = min(FIRST_AGAIN * 2 ** min(self._failed - 1, 10), LAST_AGAIN) if self._failed else self._poll
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._knocked.wait(), seconds * random.uniform(1 - JITTER, 1 + JITTER))
-        self._knocked.clear()
+        return seconds * random.uniform(1 - JITTER, 1 + JITTER)
 
     async def _fetch(self) -> bool:
         """Whether the branch could be read. A command does not wait for it."""
         fetching = asyncio.create_task(self._repository.fetch())
-        commanded = asyncio.create_task(self._until_commanded())
+        commanded = asyncio.create_task(self._bell.commanded())
         try:
             await asyncio.wait({fetching, commanded}, return_when=asyncio.FIRST_COMPLETED)
             if not fetching.done():
@@ -169,11 +127,6 @@ class Following:
         self._failed = 0
         self._stand(head=head, read_at=datetime.now(UTC), problem="")
         return True
-
-    async def _until_commanded(self) -> None:
-        while not self._commands:
-            self._knocked.clear()
-            await self._knocked.wait()
 
     def _lost(self, problem: str) -> None:
         self._failed += 1
@@ -234,13 +187,12 @@ class Following:
             return str(problem.strerror or problem)
         return ""
 
-    async def _carried_out(self, command: _Command) -> PoliciesRead | None:
+    async def _carried_out(self, command: Command) -> PoliciesRead | None:
         if command.commit:
             answer, read = await self._pinned(command.commit)
         else:
             answer, read = await self._released()
-        if not command.answer.done():  # else whoever asked has gone
-            command.answer.set_result(answer)
+        command.answered(answer)
         return read
 
     async def _pinned(self, name: str) -> tuple[Answer, PoliciesRead | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import time
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from xds.observe.commits import SHOWN
 from xds.observe.compiling import compiled, policies_read, policies_refused, repository_lost
 from xds.observe.events import PoliciesRead
 from xds.stages import Stages
+
+log = logging.getLogger(__name__)
 
 MENDED = "a commit after it that can be served"
 """What to do about most that is refused."""
@@ -78,6 +81,9 @@ class Reader:
             found = str(problem)
         except OSError as problem:
             found = f"it cannot be written to the disk: {problem.strerror or problem}"
+        except Exception:
+            log.exception("commit cannot be read commit=%s", commit)
+            found = "a fault of turnout; the log says where"
         if isinstance(found, str):
             return self._refusal(commit, found, since)
         signed, plan, folder = found

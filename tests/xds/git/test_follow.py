@@ -12,7 +12,8 @@ import pytest
 from tests.features.served import DEADLINE, asynchronous, model
 from tests.git_repository import Origin
 from xds.git import checkout
-from xds.git.follow import Following, Turned, TurnRefused
+from xds.git.bell import Turned, TurnRefused
+from xds.git.follow import Following
 from xds.git.program import reason
 from xds.git.repository import Remote, Repository
 from xds.git.settings import GitOptions, following

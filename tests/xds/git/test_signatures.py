@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.features.served import asynchronous, model
+from tests.features.served import asynchronous, model, until
 from tests.git_repository import Key, Origin, end_agent, gpg_key, ssh_key
 from tests.xds.git.test_follow import CHAT, EMBED, Heard, models
-from xds.git.follow import TurnRefused
+from xds.git.bell import TurnRefused
 from xds.git.repository import Remote
 from xds.git.settings import GitOptions, following
 from xds.git.signatures import Signed, Signers
@@ -81,6 +81,20 @@ async def test_a_signature_of_another_commit_is_none(origin: Origin, tmp_path: P
     origin.git("push", "--quiet", "origin", f"{forged}:refs/heads/forged")
     found = await verified(origin, ada.public, tmp_path, forged)
     assert found == Signed(problem="its signature is not of this commit")
+
+
+@asynchronous
+async def test_a_key_that_expires_is_none_from_then_on(origin: Origin, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="gpg") as folder:
+        eve = gpg_key(Path(folder) / "eve", "eve", "seconds=2")
+        commit = origin.pushed(key=eve)
+        end_agent(eve)
+
+    async def expired() -> Signed | None:
+        found = await verified(origin, eve.public, tmp_path, commit)
+        return found if found.problem else None
+
+    assert (await until(expired)).problem == "the key that it is signed with has expired"
 
 
 @asynchronous

@@ -18,7 +18,8 @@ from xds.admin.http import Admin
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
 from xds.control import Control
-from xds.git.follow import Answer, Following, Turned
+from xds.git.bell import Answer, Turned
+from xds.git.follow import Following
 from xds.git.standing import Standing
 from xds.serve import TRANSLATION
 from xds.stream.server import Server
