@@ -89,12 +89,14 @@ async def tried(
 
 
 def reason(problem: str) -> str:
-    """What says most: the first line that is fatal, or an error, and that before it, in which ssh says why."""
+    """What says most: the first line that is fatal, or an error, that before it, in which ssh says why, and the one
+    that it announces."""
     lines = [line.strip() for line in without_secrets(problem).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(("warning:", "hint:"))] or lines
     worst = next((n for head in ("fatal: ", "error: ") for n, line in enumerate(lines) if line.startswith(head)), 0)
-    said = (line.removeprefix("fatal: ").removeprefix("error: ") for line in lines[max(0, worst - 1) : worst + 1])
-    return "; ".join(line.rstrip(".") for line in said)
+    last = worst + 1 + (bool(lines) and lines[worst].endswith(":"))
+    said = (line.removeprefix("fatal: ").removeprefix("error: ") for line in lines[max(0, worst - 1) : last])
+    return "; ".join(line.rstrip(".:") for line in said)
 
 
 def without_secrets(text: str) -> str:

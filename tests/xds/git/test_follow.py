@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
 
+from demo.processes import is_free
+from tests.envoy.envoy_process import free_port, wait_until
 from tests.features.served import DEADLINE, asynchronous, model
 from tests.git_repository import Origin
 from xds.git import checkout
@@ -415,3 +420,36 @@ async def test_a_repository_that_hangs_is_given_up_and_no_command_waits_for_it(
 )
 def test_a_reason_is_gits_own_without_secrets(said: str, reason_: str) -> None:
     assert reason(said) == reason_
+
+
+@asynchronous
+async def test_a_git_server_is_followed_that_comes_goes_and_comes_back(origin: Origin, state: Path) -> None:
+    """git's own daemon, over the network; a path needs no server."""
+    port = free_port()
+    first = origin.pushed(CHAT)
+    options = GitOptions(Remote(f"git://127.0.0.1:{port}/{origin.bare.name}", origin.branch), poll=3600.0)
+    found = following(options, state, "", colour=False)
+    await found.prepare()
+    heard = Heard(found)
+    with daemon(origin.bare.parent, port):
+        assert (await heard.next()).commit == first[:12]
+    origin.pushed(EMBED)
+    listening = asyncio.create_task(heard.after_a_knock())
+    async with asyncio.timeout(DEADLINE):
+        while not found.standing.problem:
+            await asyncio.sleep(0.01)
+    assert "Connection refused" in found.standing.problem
+    with daemon(origin.bare.parent, port):
+        assert models(await listening) == ["chat", "embed"]  # tried again by itself
+    await heard.close()
+
+
+@contextmanager
+def daemon(folder: Path, port: int) -> Iterator[None]:
+    where = ("--listen=127.0.0.1", f"--port={port}", f"--base-path={folder}", "--export-all", "--reuseaddr")
+    with subprocess.Popen(["git", "daemon", *where], start_new_session=True) as process:
+        try:
+            wait_until(lambda: not is_free(port), what="git daemon listens")
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
