@@ -19,7 +19,7 @@ from compiler.diagnostics import Severity
 from xds.git.bell import Answer, Bell, Command, Turned, TurnRefused
 from xds.git.memory import Memory, load, save
 from xds.git.program import GitError
-from xds.git.reader import MENDED, Judge, Outcome, Reader
+from xds.git.reader import MENDED, Judge, Reader
 from xds.git.repository import Repository
 from xds.git.standing import Standing
 from xds.observe.commits import SHOWN
@@ -157,25 +157,28 @@ class Following:
         return self._reader.refused(commit, why, since, hint)
 
     async def _read(self, commit: str, since: float) -> PoliciesRead:
-        found = await self._reader.read(commit, since, self._judge)
+        found = await self._reader.read(commit, since, self._judge(commit))
         if found.read.fleet is not None:
-            self._accepted(commit, found)
+            of_branch = {} if commit == self._memory.pinned else {"judged": commit, "signers": found.signers}
+            self._accepted(commit, found.signed_by, **of_branch)
         else:
             self._stand(refused=commit, reason=found.refusal or _first_error(found.read))
             # What git, the disk or a signature has said may be otherwise the next time; policies are what they are.
             self._done = "" if found.refusal else commit
         return found.read
 
-    @property
-    def _judge(self) -> Judge:
+    def _judge(self, commit: str) -> Judge:
         """What is served says who may have signed what comes; at first, what comes says it itself."""
-        return Judge(self._memory.signers) if self._memory.served else Judge(itself=True)
+        if not self._memory.served:
+            return Judge(itself=True)
+        known = commit in (self._memory.served, self._memory.judged)
+        return Judge() if known else Judge(self._memory.signers)
 
-    def _accepted(self, commit: str, found: Outcome) -> str:
-        """As `_remember`."""
+    def _accepted(self, commit: str, signed_by: str, **more: str | tuple[str, ...] | None) -> str:
+        """As `_remember`, with `more` of the memory."""
         self._done = commit
-        self._stand(served=commit, signed_by=found.signed_by, refused="", reason="")
-        return self._remember(replace(self._memory, served=commit, signers=found.signers))
+        self._stand(served=commit, signed_by=signed_by, refused="", reason="")
+        return self._remember(replace(self._memory, served=commit, **more))  # type: ignore[arg-type]
 
     def _remember(self, memory: Memory) -> str:
         """Why it cannot be kept; it holds all the same until a restart."""
@@ -206,14 +209,17 @@ class Following:
         if commit is None:
             hint = "seven digits of a commit or more, of the branch or of what it was before"
             return TurnRefused(f"no commit {name[:64]!r} of {self._remote} is known here", hint), None
-        found = await self._reader.read(commit, since, self._judge)
+        # Who rolls back has the token: every key of the server's file will do, as it did when the commit was new.
+        found = await self._reader.read(commit, since, Judge())
         if found.read.fleet is None:
             why = found.refusal or _first_error(found.read)
             return TurnRefused(f"commit {commit[:SHOWN]} cannot be served: {why}", "another one"), None
+        # What comes after a release is judged as before: by the newest of the branch, not by what it was once.
+        earlier = await self._descends(self._memory.judged, commit)
+        more = {} if earlier else {"judged": commit, "signers": found.signers}
         self._stand(pinned=commit)
-        self._memory = replace(self._memory, pinned=commit)
-        unkept = self._accepted(commit, found)
-        log.warning("rolled back commit=%s; the branch is not served until turnout rollback --release", commit[:SHOWN])
+        unkept = self._accepted(commit, found.signed_by, pinned=commit, **more)
+        log.warning("rolled back until it is released commit=%s", commit[:SHOWN])
         said = unkept and f"a restart ends it, as it cannot be kept: {unkept}"
         return Turned(commit, pinned=True, problem=said), found.read
 
@@ -228,6 +234,12 @@ class Following:
             return Turned(self._memory.served, pinned=False, problem=self.standing.problem), None
         read = await self._next(since)
         return Turned(self._memory.served, pinned=False, problem=self.standing.reason or self.standing.problem), read
+
+    async def _descends(self, commit: str, base: str) -> bool:
+        try:
+            return bool(commit) and await self._repository.descends(commit, base)
+        except GitError:
+            return False
 
     def _stand(self, **changes: str | datetime) -> None:
         self.standing = replace(self.standing, **changes)  # type: ignore[arg-type]

@@ -20,8 +20,10 @@ class Memory:
     """The last commit that was good: what comes must descend from it."""
     pinned: str = ""
     """By `turnout rollback`; empty while the branch is followed."""
+    judged: str = ""
+    """The newest of the branch that was good: what is served, but for a rollback to before."""
     signers: tuple[str, ...] | None = None
-    """Who may have signed what comes, by the Platform of what is served; None where it asks nobody."""
+    """Who may have signed what comes after that, by its Platform; None where that asks nobody."""
 
 
 def load(file: Path, remote: str) -> Memory:
@@ -30,8 +32,8 @@ def load(file: Path, remote: str) -> Memory:
         found = json.loads(file.read_text(encoding="utf-8"))
         if found["version"] != VERSION or found["remote"] != remote:
             return Memory()
-        signers = found["signers"]
-        return Memory(str(found["served"]), str(found["pinned"]), None if signers is None else tuple(map(str, signers)))
+        signers = None if found["signers"] is None else tuple(map(str, found["signers"]))
+        return Memory(str(found["served"]), str(found["pinned"]), str(found["judged"]), signers)
     except FileNotFoundError:
         return Memory()
     except (OSError, ValueError, TypeError, KeyError) as problem:

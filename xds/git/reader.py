@@ -89,7 +89,7 @@ class Reader:
         signed, plan, folder = found
         read, made = await self._compiled(commit, folder, plan, since)
         allowed = None if read.fleet is None else read.fleet.platform.allowed_signers
-        if judge.itself and (wrong := self._wrong_signer(signed, allowed)):
+        if (judge.itself or self._signers is None) and (wrong := self._wrong_signer(signed, allowed)):
             return self._refusal(commit, wrong, since)
         if made is not None and read.fleet is not None:
             self._good = Good(commit, made, plan.blobs)

@@ -51,7 +51,7 @@ def test_a_url_is_told_without_its_password() -> None:
 
 
 def test_what_was_followed_is_that_of_the_same_remote(tmp_path: Path) -> None:
-    file, kept = tmp_path / "git" / "followed.json", Memory("a" * 40, "b" * 40, ("ada@example.com",))
+    file, kept = tmp_path / "git" / "followed.json", Memory("a" * 40, "b" * 40, "c" * 40, ("ada@example.com",))
     assert load(file, "here") == Memory()
     save(file, "here", kept)
     assert load(file, "here") == kept

@@ -13,7 +13,7 @@ import pytest
 from tests.features.served import asynchronous, model, until
 from tests.git_repository import Key, Origin, end_agent, gpg_key, ssh_key
 from tests.xds.git.test_follow import CHAT, EMBED, Heard, models
-from xds.git.bell import TurnRefused
+from xds.git.bell import Turned, TurnRefused
 from xds.git.repository import Remote
 from xds.git.settings import GitOptions, following
 from xds.git.signatures import Signed, Signers
@@ -171,6 +171,41 @@ async def test_platform_names_who_may_sign_the_commit_after_it_and_no_commit_nam
     for key in (ada, bob):
         origin.pushed({"policies/platform.yaml": both, "README.md": key.public}, key)
         assert models(await heard.after_a_knock()) == ["chat"]
+    await heard.close()
+
+
+@asynchronous
+async def test_signers_that_change_stand_over_a_restart_and_over_a_rollback_to_before(
+    origin: Origin, tmp_path: Path
+) -> None:
+    ada, eve = ssh_key(tmp_path, "ada"), ssh_key(tmp_path, "eve")
+    file = tmp_path / "allowed"
+    file.write_text(ada.public + eve.public)
+    options = GitOptions(Remote(origin.url, origin.branch), poll=3600.0, allowed_signers=file)
+    first = origin.pushed({**CHAT, "policies/platform.yaml": naming("ada@example.com")}, ada)
+
+    async def started() -> Heard:
+        follower = following(options, tmp_path / "state", "", colour=False)
+        await follower.prepare()
+        heard = Heard(follower)
+        assert models(await heard.next()) == ["chat"]
+        return heard
+
+    heard = await started()
+    origin.pushed({"policies/platform.yaml": naming("eve@example.com")}, ada)
+    assert models(await heard.after_a_knock()) == ["chat"]
+    await heard.close()
+    heard = await started()
+    for back in (first, ""):
+        turned, _ = await heard.with_command(back)
+        assert isinstance(turned, Turned), turned
+        assert turned.problem == ""
+        await heard.close()
+        heard = await started()
+    origin.pushed(EMBED, ada)
+    assert "ada@example.com has signed it, whom Platform's" in await heard.refused()
+    origin.pushed(key=eve)
+    assert models(await heard.after_a_knock()) == ["chat", "embed"]
     await heard.close()
 
 
