@@ -196,6 +196,8 @@ async def test_signers_that_change_stand_over_a_restart_and_over_a_rollback_to_b
     assert models(await heard.after_a_knock()) == ["chat"]
     await heard.close()
     heard = await started()
+    origin.pushed(key=eve)
+    assert models(await heard.after_a_knock()) == ["chat"]
     for back in (first, ""):
         turned, _ = await heard.with_command(back)
         assert isinstance(turned, Turned), turned
