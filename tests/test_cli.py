@@ -12,7 +12,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("check", "compile", "show", "explain", "diff", "serve", "status", "weights", "bootstrap", "schema")
+COMMANDS = (
+    "check",
+    "compile",
+    "show",
+    "explain",
+    "diff",
+    "serve",
+    "status",
+    "weights",
+    "rollback",
+    "bootstrap",
+    "schema",
+)
 SECONDS = 60
 
 MODEL = "apiVersion: turnout.dev/v1\nkind: InferenceModel\nmetadata: {name: chat}\nspec: {modelName: org/chat}\n"

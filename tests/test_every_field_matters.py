@@ -58,6 +58,7 @@ TOLD = (
     "priority",
     "expected_qps",
     "webhook",
+    "allowed_signers",
     *_OF_ROLLOUTS,
 )
 """Fields that no file and no resource depends on."""

@@ -82,12 +82,13 @@ def _parser() -> argparse.ArgumentParser:
         "  turnout serve                          the control server for Envoy\n"
         "  turnout status                         how it stands, and each Envoy\n"
         "  turnout weights llama-70b 1.0=100 --for 15m --why 'INC-7'\n"
+        "  turnout rollback 0c5d91ab44e0          serve an earlier commit of the repository that is followed\n"
         "  turnout bootstrap --node gw-1 --cluster public > envoy.json && envoy -c envoy.json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print turnout's version")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_check, _compile, _show, _explain, _diff, _serve, _status, _weights, _bootstrap, _schema):
+    for add in (_check, _compile, _show, _explain, _diff, _serve, _status, _weights, _rollback, _bootstrap, _schema):
         add(subparsers)
     return parser
 
@@ -210,14 +211,17 @@ def _serve(subparsers: Subparsers) -> None:
         commands.serve,
         "run the control server for Envoy",
         "turnout serve\nturnout serve policies --listen 127.0.0.1:18000 --admin 127.0.0.1:18001\n"
-        "turnout serve --log-format json --drain 30s",
+        "turnout serve --log-format json --drain 30s\n"
+        "turnout serve --git https://git.example.com/policy.git#main --state /var/lib/turnout",
         "Watches the folder: every edit is pushed to the Envoys; a broken one changes nothing and is shown on the log\n"
         "and at http://ADMIN/status. SIGTERM and Ctrl-C end it in order, a second one at once. Traces of changes go\n"
         "where OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT says, by OTLP over HTTP.\n"
         "An --admin that other machines reach needs a certificate and a token, also to read. docs/security.md says\n"
         "how certificates are made, and which groups they are for.",
     )
-    _policies(parser)
+    parser.add_argument("policies", nargs="?", type=Path, metavar="POLICIES", help="folder; default: policies")
+    parser.add_argument("--env", default="", metavar="NAME", help="of policies with environments, this one")
+    _git(parser)
     xds = ("127.0.0.1", 18000)
     admin = ("127.0.0.1", 18001)
     parser.add_argument(
@@ -228,7 +232,8 @@ def _serve(subparsers: Subparsers) -> None:
         type=_address,
         default=admin,
         metavar="ADDR:PORT",
-        help="/healthz /readyz /metrics /status /config_dump /explain /weights over HTTP; default: 127.0.0.1:18001",
+        help="/healthz /readyz /metrics /status /config_dump /explain /weights /rollback over HTTP; default: "
+        "127.0.0.1:18001",
     )
     parser.add_argument(
         "--metrics",
@@ -240,7 +245,7 @@ def _serve(subparsers: Subparsers) -> None:
         "--admin-token-file",
         type=Path,
         metavar="FILE",
-        help="a secret: whoever has it may set live weights; without it nobody may",
+        help="a secret: whoever has it may set live weights and roll back; without it nobody may",
     )
     parser.add_argument(
         "--admin-read-token-file", type=Path, metavar="FILE", help="a secret: whoever has it may read, and set nothing"
@@ -264,6 +269,53 @@ def _serve(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--log-format", choices=("text", "json"), default="text", help="of the log on standard error; default: text"
     )
+
+
+def _git(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--git", metavar="URL[#BRANCH]", help="follow a repository instead of POLICIES; needs --state")
+    parser.add_argument("--git-path", metavar="PATH", help="of the policies in the repository; default: policies")
+    parser.add_argument(
+        "--git-poll", type=_interval, metavar="DURATION", help="look for commits this often; default: 30s"
+    )
+    parser.add_argument(
+        "--git-webhook-secret-file",
+        type=Path,
+        metavar="FILE",
+        help="a secret: POST /webhook at --admin, signed with it, looks for commits at once",
+    )
+    parser.add_argument(
+        "--allowed-signers",
+        type=Path,
+        metavar="FILE",
+        help="serve only commits signed by one of these: ssh-keygen's allowed_signers, OpenPGP public keys",
+    )
+
+
+def _rollback(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "rollback",
+        commands.rollback,
+        "pin a running server that follows git to an earlier commit, until it is released",
+        "turnout rollback 0c5d91ab44e0\n"
+        "turnout rollback --release               # the branch again\n"
+        "turnout rollback                         # what is pinned, and where the branch is",
+        "Waits until every Envoy has confirmed; whoever has not within --timeout is named. Needs the server's token:\n"
+        "--token-file, or TURNOUT_ADMIN_TOKEN in the environment.\n"
+        "exit status: 0 every Envoy has confirmed, 1 refused, not all have, or no server, 2 wrong usage",
+    )
+    parser.add_argument("commit", nargs="?", metavar="SHA", help="seven digits or more")
+    parser.add_argument("--release", action="store_true", help="serve what the branch has again")
+    parser.add_argument(
+        "--timeout", type=_interval, default=60.0, metavar="DURATION", help="wait for Envoys so long; default: 60s"
+    )
+    parser.add_argument(
+        "--admin",
+        default="http://127.0.0.1:18001",
+        metavar="URL",
+        help="the server's admin port; default: http://127.0.0.1:18001",
+    )
+    _token_file(parser)
 
 
 def _weights(subparsers: Subparsers) -> None:
@@ -440,6 +492,14 @@ def _weight(text: str) -> tuple[str, int]:
     if not version or not equals or not (weight.isascii() and weight.isdigit()) or len(weight) > 9:
         raise argparse.ArgumentTypeError(f"{text!r} is not VERSION=PERCENT")
     return version, int(weight)
+
+
+def _interval(text: str) -> float:
+    """Seconds."""
+    seconds = commands.seconds(text)
+    if seconds is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration, as 30s")
+    return seconds
 
 
 def _host_port(text: str) -> str:

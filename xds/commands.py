@@ -271,12 +271,14 @@ def serve(options: argparse.Namespace) -> int:
     from xds import logs
     from xds.client import token_in
     from xds.exposure import files, wrong_use
+    from xds.git.settings import git_options
+    from xds.git.settings import wrong_use as wrong_git_use
     from xds.otlp.settings import settings
 
-    if (wrong := wrong_use(options)) is not None:
+    if (wrong := wrong_use(options) or wrong_git_use(options)) is not None:
         print(f"turnout serve: {wrong}", file=sys.stderr)
         return USAGE
-    drain = _seconds(options.drain)
+    drain = seconds(options.drain)
     if drain is None or drain > LONGEST_DRAIN:
         print(f"turnout serve: --drain {options.drain}: a duration up to 5m, as 10s", file=sys.stderr)
         return USAGE
@@ -288,13 +290,15 @@ def serve(options: argparse.Namespace) -> int:
             None if file is None else token_in(file, logging.getLogger(__name__).warning)
             for file in (options.admin_token_file, options.admin_read_token_file)
         )
+        git = git_options(options)
         traces = settings(os.environ)
     except ValueError as problem:
         print(f"turnout serve: {problem}", file=sys.stderr)
         return FAILED
     return run(
         Options(
-            policies=options.policies,
+            policies=options.policies or Path("policies"),
+            git=git,
             environment=options.env,
             listen=options.listen,
             admin=options.admin,
@@ -311,7 +315,7 @@ def serve(options: argparse.Namespace) -> int:
     )
 
 
-def _seconds(text: str) -> float | None:
+def seconds(text: str) -> float | None:
     """Of a duration as policies write them; `None` for what is none."""
     from datetime import timedelta
 
@@ -330,6 +334,16 @@ def weights(options: argparse.Namespace) -> int:
 
     if (wrong := wrong_use(options)) is not None:
         print(f"turnout weights: {wrong}", file=sys.stderr)
+        return USAGE
+    return run(options)
+
+
+def rollback(options: argparse.Namespace) -> int:
+    """Pins a running server to a commit, or releases it. Exit status 1 when it refuses, or not all Envoys confirm."""
+    from xds.rollback import run, wrong_use
+
+    if (wrong := wrong_use(options)) is not None:
+        print(f"turnout rollback: {wrong}", file=sys.stderr)
         return USAGE
     return run(options)
 

@@ -194,7 +194,8 @@ class Control:
         self.policy = replace(self.policy, health=Health.BROKEN, diagnostics=read.diagnostics)
         self._metrics.stages(read.stages)
         errors, stays = _count(read.diagnostics, Severity.ERROR), self.policy.digest or "nothing"
-        log.error("policy broken errors=%d serving=%s", errors, stays)
+        at = (read.commit,) if read.commit else ()
+        log.error("policy broken errors=%d serving=%s" + " commit=%s" * len(at), errors, stays, *at)
         self._trace(broken(policy_change(read), self._clock.now().timestamp(), f"{errors} errors"))
 
     def _committed(self, commit: str) -> None:

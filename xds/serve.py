@@ -21,6 +21,9 @@ from xds.admin.http import Admin
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots, Translation
 from xds.control import Control
+from xds.git.follow import Following
+from xds.git.program import GitError
+from xds.git.settings import GitOptions, following
 from xds.keeping import SERVED, Keeping
 from xds.loopback import is_loopback
 from xds.observe.commits import commits
@@ -47,6 +50,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Options:
     policies: Path
+    git: GitOptions | None = None
+    """The branch that is followed instead; it needs `state`."""
     environment: str = ""
     """Of policies that have several, the one to serve."""
     listen: tuple[str, int] = ("127.0.0.1", 18000)
@@ -76,6 +81,10 @@ class CannotKeepError(Exception):
     """The folder for live state cannot be written to."""
 
 
+class CannotFollowError(Exception):
+    """There is no git."""
+
+
 class CannotListenError(Exception):
     """A port is taken, or an address is not this machine's."""
 
@@ -85,7 +94,7 @@ def run(options: Options) -> int:
     _open_as_many_files_as_may_be()
     try:
         asyncio.run(serve(options))
-    except (CannotListenError, CannotKeepError, CertificateError) as problem:
+    except (CannotListenError, CannotKeepError, CannotFollowError, CertificateError) as problem:
         print(f"turnout serve: {problem}", file=sys.stderr)
         return 1
     return 0
@@ -110,17 +119,20 @@ async def _serve(options: Options, tls: Tls, metrics: Metrics, trace: Callable[[
     keeping = None if options.state is None else _keeping(options.state, options.environment, metrics)
     control = Control(snapshots, server.publish, metrics, store, keeping=keeping, trace=trace)
     access = Access(options.admin_token, options.admin_read_token, guarded=not is_loopback(options.admin[0]))
-    admin = Admin(control, snapshots, server, metrics, access, tls.all)
+    git = None if options.git is None else await _following(options, options.git)
+    secret = None if options.git is None else options.git.webhook_secret
+    admin = Admin(control, snapshots, server, metrics, access, tls.all, git, secret)
     metrics.certificates(tls.all)
     watching = asyncio.create_task(watch(tls.all, partial(metrics.certificates, tls.all)))
     try:
         xds, http = await _listening(server, admin, options, tls)
-        log.info("listening xds=%s admin=%s policies=%s", xds, http, options.policies)
+        source = options.policies if options.git is None else options.git.remote
+        log.info("listening xds=%s admin=%s policies=%s", xds, http, source)
         if options.metrics is not None:
             log.info("listening metrics=%s", await _started(admin.start_metrics, options.metrics, "--metrics"))
         if options.tls is None and not is_loopback(options.listen[0]):
             log.warning("without --tls-cert every client that reaches xds=%s may have every group's configuration", xds)
-        read = policies(options.policies, sys.stderr.isatty(), options.environment)
+        read, at = _source(options, git, snapshots)
 
         async def drain() -> None:
             admin.stopping = True
@@ -128,12 +140,35 @@ async def _serve(options: Options, tls: Tls, metrics: Metrics, trace: Callable[[
             await server.drain(options.drain)
 
         reported = _reported(read, as_json=options.json_log)
-        await until_stopped(control.run(reported, commits(options.policies, lambda: snapshots.commit)), drain)
+        await until_stopped(control.run(reported, at), drain)
     finally:
         watching.cancel()
         admin.stopping = True
         await server.stop()
         await admin.stop()
+
+
+def _source(
+    options: Options, git: Following | None, snapshots: Snapshots
+) -> tuple[AsyncIterator[PoliciesRead], AsyncIterator[str] | None]:
+    """Policies, and commits of those that stay as they are: each commit that is followed is read for itself."""
+    if git is not None:
+        return git.policies(), None
+    read = policies(options.policies, sys.stderr.isatty(), options.environment)
+    return read, commits(options.policies, lambda: snapshots.commit)
+
+
+async def _following(options: Options, git: GitOptions) -> Following:
+    """Raises CannotKeepError, CannotFollowError."""
+    assert options.state is not None
+    found = following(git, options.state, options.environment, sys.stderr.isatty())
+    try:
+        await found.prepare()
+    except OSError as problem:
+        raise CannotKeepError(f"--state {options.state}: {problem.strerror or problem}") from None
+    except GitError as problem:
+        raise CannotFollowError(str(problem)) from None
+    return found
 
 
 def _keeping(state: Path, environment: str, metrics: Metrics) -> Keeping:

@@ -63,6 +63,8 @@ class Platform:
     control_server: ControlServer | None = None
     """None where neither it nor Envoys of Turnout's own are rendered."""
     envoy_image: str = "envoyproxy/envoy:distroless-v1.40.0"
+    allowed_signers: tuple[str, ...] | None = None
+    """Who may sign the commit after the one that this is of; None where nobody need."""
     gateway_class: str | None = None
     """The GatewayClass of every Gateway of the Gateway API; set where that carries a host."""
 

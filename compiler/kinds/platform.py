@@ -1,6 +1,6 @@
 """Platform: what is the same for the whole fleet. At most one."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -83,6 +83,11 @@ class PrometheusSpec(Part):
     """Where queries are answered, as pods of the cluster reach it."""
 
 
+class SignedCommitsSpec(Part):
+    allowed_signers: Annotated[tuple[Text, ...], Field(min_length=1)]
+    """Who may sign the commit after this one: names out of the server's own file, e-mail addresses mostly."""
+
+
 class TracingSpec(Part):
     otlp: Annotated[
         str,
@@ -122,7 +127,8 @@ class PlatformSpec(Part):
     """With it, the Argo CD Applications that sync what is rendered are rendered too."""
     control_server: ControlServerSpec | None = None
     """With it, the control server and the Envoys of gateways are rendered too, as they run in the cluster."""
-    signed_commits: dict[str, Any] | None = later("Whose commits are served.")
+    signed_commits: SignedCommitsSpec | None = None
+    """With it, `turnout serve --git` serves only commits that one of its allowed signers has signed."""
     staged_config: Literal["disabled", "enabled", "automatic"] | None = later("Whether a few Envoys go first.")
 
 

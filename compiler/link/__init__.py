@@ -65,4 +65,5 @@ def _platform(policies: Policies, platform: Settings, server: ControlServer | No
         control_server=server,
         envoy_image=envoy_image(PlatformSpec() if policy is None else policy.body.spec),
         gateway_class=platform.gateway_class,
+        allowed_signers=platform.allowed_signers,
     )

@@ -32,6 +32,7 @@ class Settings:
     tracing: Tracing | None
     autoscaler: Autoscaler
     gateway_class: str | None
+    allowed_signers: tuple[str, ...] | None
 
     def carrier(self, host: str) -> Carrier:
         return self.carriers.get(host, self.default_carrier)
@@ -68,6 +69,7 @@ def settings(policies: Policies, found: list[Diagnostic]) -> Settings:
         tracing=_tracing(policy, found),
         autoscaler=Autoscaler(spec.autoscaler),
         gateway_class=spec.data_plane.gateway_class,
+        allowed_signers=None if spec.signed_commits is None else spec.signed_commits.allowed_signers,
     )
     if policy is not None:
         if result.istio < OLDEST_ISTIO:

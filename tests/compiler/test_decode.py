@@ -44,7 +44,6 @@ EXAMPLES: dict[str, Any] = {
     "returnAfter": "5m",
     "faultModel": {"base": "sources"},
     "authentication": {"apiKey": {}},
-    "signedCommits": {"allowedSigners": []},
     "stagedConfig": "automatic",
     "tier": "pro",
     "apiKeys": [{"secretRef": {"name": "tenant-keys", "key": "studio"}}],

@@ -20,7 +20,7 @@ from tests.envoy.changing_policies import GROUPS, Chance, Draft
 from tests.envoy.envoy_process import EnvoyProcess, envoy_process
 from tests.envoy.upstream import Upstream
 from xds.bootstrap import bootstrap
-from xds.observe.policies import _digest
+from xds.observe.compiling import digest
 
 BURSTS = (1, 1, 2, 4, 8)
 """Edits between two moments at which everything has arrived everywhere."""
@@ -101,15 +101,15 @@ class Fleet:
 
     def wait_for_everything(self) -> None:
         """Until each Envoy has the policies as they stand in the folder, and takes every instance for healthy."""
-        digest = _digest(load_sources(self.policies))
+        wanted = digest(load_sources(self.policies))
 
         def synced() -> bool:
             status = self.status()
-            return status["policy"]["digest"] == digest and sum(e["synced"] for e in status["envoys"]) == len(
+            return status["policy"]["digest"] == wanted and sum(e["synced"] for e in status["envoys"]) == len(
                 self.envoys
             )
 
-        assert poll(synced, DEADLINE), f"{digest}: {self.behind()}\n{self.control.process.last_words()}"
+        assert poll(synced, DEADLINE), f"{wanted}: {self.behind()}\n{self.control.process.last_words()}"
         for door, envoy in self.envoys.items():
             assert poll(lambda envoy=envoy: is_well(envoy), DEADLINE), f"{door}: {envoy.get('/clusters')}"  # type: ignore[misc]
 

@@ -84,9 +84,14 @@ class Server:
 
     def start(self) -> None:
         where = ("--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.port + 1}")
-        command = (sys.executable, "-m", "xds.cli", "serve", str(self.policies), *where, "--state", str(self.state))
+        command = (sys.executable, "-m", "xds.cli", "serve", *self.source, *where, "--state", str(self.state))
         self.log, self.process = [], subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         threading.Thread(target=self._read, args=[self.process, self.log], daemon=True).start()
+
+    @property
+    def source(self) -> tuple[str, ...]:
+        """What it is told to serve."""
+        return (str(self.policies),)
 
     def _read(self, process: subprocess.Popen[str], log: list[str]) -> None:
         assert process.stderr is not None
@@ -176,11 +181,11 @@ def kept(status: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def joined(server: Server, work: Path) -> Iterator[Served]:
-    """An Envoy of the server that has all it is to have."""
+def joined(server: Server, work: Path, node: str = "edge-1") -> Iterator[Served]:
+    """An Envoy of the server."""
     port = free_port()
     place = ("--port", str(port), "--address", "127.0.0.1", "--admin-port", "1")
-    start = turnout("bootstrap", "--node", "edge-1", "--xds", f"127.0.0.1:{server.port}", *place)
+    start = turnout("bootstrap", "--node", node, "--xds", f"127.0.0.1:{server.port}", *place)
     free = json.loads(start)
     free["admin"]["address"]["socket_address"]["port_value"] = 0
     with envoy_process(json.dumps(free), work) as envoy:

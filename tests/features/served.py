@@ -21,6 +21,7 @@ from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
 from xds.clock import Clock
 from xds.control import Control
+from xds.git.follow import Following
 from xds.keeping import Keeping
 from xds.observe.commits import commits
 from xds.observe.policies import policies
@@ -167,25 +168,32 @@ class FakeClock:
 
 @asynccontextmanager
 async def served(
-    folder: Path,
+    source: Path | Following,
     state: Path | None = None,
     clock: Clock | None = None,
     trace: Callable[[Trace], None] = untraced,
     tls: Certificates | None = None,
     time_of_day: Callable[[], float] = time.time,
 ) -> AsyncIterator[Served]:
-    """Whoever has `TOKEN` may set live weights, which are kept in `state`, and so is what is served."""
+    """`source` is a folder, or a branch. Whoever has `TOKEN` may set live weights, which are kept in `state`, and
+    so is what is served."""
     metrics = Metrics()
     snapshots = Snapshots(TRANSLATION)
     server = Server(snapshots, metrics, time_of_day, trace=trace)
     store = None if state is None else StateFile(state)
     keeping = None if state is None else Keeping(ServedFolder(state / SERVED), "", fleet_of, metrics.keep_failing)
     control = Control(snapshots, server.publish, metrics, store, clock, keeping, trace)
-    admin = Admin(control, snapshots, server, metrics, Access(write=TOKEN.encode()))
+    following = source if isinstance(source, Following) else None
+    admin = Admin(control, snapshots, server, metrics, Access(write=TOKEN.encode()), following=following)
     credentials = None if tls is None else grpc_credentials(tls)
     xds = f"127.0.0.1:{await server.start('127.0.0.1', 0, credentials)}"
     url = f"http://127.0.0.1:{await admin.start('127.0.0.1', 0)}"
-    task = asyncio.create_task(control.run(policies(folder), commits(folder, lambda: snapshots.commit)))
+    if isinstance(source, Following):
+        await source.prepare()
+        running = control.run(source.policies())
+    else:
+        running = control.run(policies(source), commits(source, lambda: snapshots.commit))
+    task = asyncio.create_task(running)
     try:
         async with aiohttp.ClientSession() as http:
             yield Served(xds, url, server, http)

@@ -11,6 +11,7 @@ from typing import NoReturn
 import pytest
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
+import xds.observe.compiling
 import xds.observe.policies
 from compiler.fleet import Fleet
 from compiler.source import Sources
@@ -165,7 +166,7 @@ async def test_a_fault_of_the_compiler_is_shown_and_takes_nothing_away(
     async with served(folder.path) as server:
         good = await server.until(lambda s: s["policy"]["state"] == "ok")
         with monkeypatch.context() as patch:
-            patch.setattr(xds.observe.policies, "compile_policies", fail)
+            patch.setattr(xds.observe.compiling, "compile_policies", fail)
             folder.models("chat")
             broken = await server.until(lambda s: s["policy"]["state"] == "broken")
         (found,) = broken["policy"]["diagnostics"]

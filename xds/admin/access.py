@@ -10,6 +10,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from xds.admin.answers import json_answer
 
+WEBHOOK = "/webhook"
+"""Whoever knocks there signs what he says, and has no token."""
 OPEN = ("/healthz", "/readyz")
 """For kubelet's probes, which have no token: they tell whether the server is alive and ready, and nothing else."""
 
@@ -17,7 +19,7 @@ OPEN = ("/healthz", "/readyz")
 @dataclass(frozen=True, slots=True)
 class Access:
     write: bytes | None = None
-    """The token of those who may set live weights, and read; without one nobody may set any."""
+    """The token of those who may set live weights and roll back, and read; without one nobody may."""
     read: bytes | None = None
     """The token of those who may only read."""
     guarded: bool = False
@@ -26,11 +28,11 @@ class Access:
     def refusal(self, request: web.Request) -> web.Response | None:
         """Of a request that would change something."""
         if self.write is None:
-            return _said(403, "weights cannot be set here: start turnout serve with --admin-token-file")
+            return _said(403, "nothing can be changed here: start turnout serve with --admin-token-file")
         return _unless(request, self.write)
 
     def reading_refusal(self, request: web.Request) -> web.Response | None:
-        if not self.guarded or request.path in OPEN:
+        if not self.guarded or request.path in (*OPEN, WEBHOOK):
             return None
         return _unless(request, *(token for token in (self.read, self.write) if token is not None))
 

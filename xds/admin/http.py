@@ -1,4 +1,4 @@
-"""The admin port: what the server says of itself. Nothing but live weights can be changed here."""
+"""The admin port: what the server says of itself. Live weights can be changed here, and which commit is served."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from xds.admin.access import OPEN, Access, guard
 from xds.admin.answers import json_answer
 from xds.admin.config_dump import config_dump
 from xds.admin.explain import explained, sent_from
+from xds.admin.following import FollowingRoutes, standing_document
 from xds.admin.malformed import SERVER_LOG
 from xds.admin.metrics import Metrics
 from xds.admin.standing import standings
@@ -22,6 +23,7 @@ from xds.admin.status import status
 from xds.admin.weights import Weights
 from xds.cache import Snapshots, UnknownGroupError
 from xds.control import Control
+from xds.git.follow import Following
 from xds.snapshot import Snapshot
 from xds.stream.server import Server
 from xds.tls.files import Certificates
@@ -44,16 +46,20 @@ class Admin:
         metrics: Metrics,
         access: Access,
         certificates: Sequence[Certificates] = (),
+        following: Following | None = None,
+        webhook_secret: bytes | None = None,
     ) -> None:
         """`certificates` are told of; of the ports, this one's too."""
         self.stopping = False
-        self._certificates = certificates
+        self._certificates, self._following = certificates, following
         self._control, self._snapshots, self._server, self._metrics = control, snapshots, server, metrics
         application = web.Application(middlewares=[guard(access)], client_max_size=LARGEST_REQUEST)
         for path, answer in self._routes().items():
             application.router.add_get(path, answer)
         application.router.add_post("/explain", self._explain)
         Weights(control, snapshots, access).add_to(application)
+        if following is not None:
+            FollowingRoutes(following, access, webhook_secret).add_to(application)
         self._runner = web.AppRunner(application, **RUNNER)
         self._metrics_runner = web.AppRunner(self._without_token(), **RUNNER)
 
@@ -98,6 +104,8 @@ class Admin:
     async def _exposition(self, _: web.Request) -> web.Response:
         self._metrics.envoys(standings(self._server.peers(), self._current))
         self._metrics.held_back(self._snapshots.held_back)
+        if self._following is not None:
+            self._metrics.following(self._following.standing)
         self._metrics.tasks(len(asyncio.all_tasks()))
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -114,6 +122,7 @@ class Admin:
                 self._snapshots.held_back,
                 self._control.kept,
                 self._certificates,
+                None if self._following is None else standing_document(self._following.standing),
             )
         )
 

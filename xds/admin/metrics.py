@@ -17,8 +17,10 @@ from prometheus_client import (
 )
 
 from compiler.fleet import slug
+from xds.admin.following_gauges import FollowingGauges
 from xds.admin.stage_seconds import StageSeconds
 from xds.admin.standing import Standing
+from xds.git.standing import Standing as GitStanding
 from xds.snapshot import HeldBack, ResourceType
 from xds.stages import Stage
 from xds.stream.state import Variant
@@ -116,6 +118,12 @@ class Metrics:
         self._keep_failing = Gauge(
             "turnout_keep_failing", "1 while what is served cannot be kept on the disk", registry=registry
         )
+        self._following: FollowingGauges | None = None
+
+    def following(self, standing: GitStanding) -> None:
+        if self._following is None:
+            self._following = FollowingGauges(self._registry)
+        self._following.stands(standing)
 
     def exposition(self) -> bytes:
         return bytes(generate_latest(self._registry))

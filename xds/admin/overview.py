@@ -12,6 +12,7 @@ from compiler.diagnostics import Diagnostic, Position, Severity, error
 from compiler.explain import override_text
 from compiler.source import Sources
 from xds.blame import at, held_back
+from xds.observe.commits import SHOWN
 from xds.snapshot import HeldBack, ResourceType
 
 Document = dict[str, Any]
@@ -31,8 +32,10 @@ def overview(status: Document) -> Document:
         and not status["turned_away"]
         and not status["held_back"]
         and not any(found["problem"] for found in status["certificates"])
-        and not (status.get("kept") or {}).get("problem"),
+        and not (status.get("kept") or {}).get("problem")
+        and not (status.get("git") or {}).get("problem"),
         "policy": status["policy"],
+        "git": status.get("git"),
         "kept": status.get("kept"),
         "overrides": status["overrides"],
         "groups": [_group(name, envoys) for name in sorted({envoy["group"] for envoy in envoys})],
@@ -51,7 +54,7 @@ def as_text(document: Document, *, everyone: bool, colour: bool) -> str:
     """`everyone`: a line for each Envoy, however many there are."""
     envoys = document["envoys"]
     many = len(envoys) > MANY and not everyone
-    parts = [_policy(document["policy"], colour), _kept(document["kept"])]
+    parts = [_policy(document["policy"], colour), _git(document["git"]), _kept(document["kept"])]
     parts.append("".join(f"{report.printable(override_text(live))}\n" for live in document["overrides"]))
     if len(envoys) > MANY:
         parts.append(_table(_GROUP_COLUMNS, [_group_row(group) for group in document["groups"]]))
@@ -148,6 +151,20 @@ def _last_good(policy: Document) -> str:
         return ""
     parts = "" if found["fleet"] else "; its resources alone: nothing live can be set, nothing explained"
     return report.printable(f"that is the last good, from the disk, as of {found['since']}{parts}") + "\n"
+
+
+def _git(git: Document | None) -> str:
+    """What keeps the branch that is followed from being served."""
+    if git is None:
+        return ""
+    said = []
+    if git["pinned"]:
+        said.append(f"pinned to {git['pinned'][:SHOWN]}, while {git['remote']} is at {git['head'][:SHOWN] or '?'}")
+    elif git["refused"]:
+        said.append(f"{git['remote']} is at {git['refused'][:SHOWN]}, which is refused: {git['reason']}")
+    if git["problem"]:
+        said.append(f"{git['remote']} cannot be read: {git['problem']}")
+    return "".join(report.printable(line) + "\n" for line in said)
 
 
 def _kept(kept: Document | None) -> str:

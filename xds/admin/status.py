@@ -35,18 +35,21 @@ def status(
     held_back: Mapping[HeldBack, Iterable[str]] = NONE_HELD,
     kept: Kept | None = None,
     certificates: Iterable[Certificates] = (),
+    git: Document | None = None,
 ) -> Document:
     """`fleet` is as policy has it. `current` gives the snapshot that a group is to have; `None` where it has none.
-    `kept` is `None` where nothing is to be kept."""
+    `kept` is `None` where nothing is to be kept, `git` where no branch is followed."""
     return {
         "policy": {
             "state": policy.health,
             "digest": policy.digest,
             "commit": policy.commit,
+            "allowed_signers": None if fleet is None else fleet.platform.allowed_signers,
             "loaded_at": None if policy.loaded_at is None else policy.loaded_at.isoformat(timespec="milliseconds"),
             "diagnostics": [_diagnostic(found) for found in policy.diagnostics],
             "last_good": None if policy.last_good is None else _last_good(policy.last_good),
         },
+        "git": git,
         "kept": None if kept is None else {"digest": kept.digest, "problem": kept.problem},
         "gateways": [] if fleet is None else [_gateway(gateway) for gateway in fleet.gateways],
         "models": [] if fleet is None else [_model(model, live.in_force) for model in fleet.models],

@@ -8,22 +8,18 @@ lost, as on some network file systems: then it takes up to `LOOK` seconds.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 from watchfiles import awatch
 
-from compiler import report
-from compiler.diagnostics import Position
-from compiler.pipeline import Compiled, compile_policies
-from compiler.source import Sources
+from compiler.pipeline import Compiled
 from xds.observe.commits import commit
-from xds.observe.events import PoliciesRead, fault
+from xds.observe.compiling import compiled, policies_read
+from xds.observe.events import PoliciesRead
 from xds.stages import Stages
 
 LOOK = 1.0
@@ -61,27 +57,22 @@ async def policies(root: Path, colour: bool = False, environment: str = "") -> A
         if found == seen:
             continue
         settled, at = await asyncio.gather(_settled(root, found, previous, environment), commit(root))
-        found, compiled, seconds, stages = settled
+        found, made, seconds, stages = settled
         saved_at = _saved_at(found - before if before is not None else frozenset())
         seen, changed = found, _paths(root, found ^ (before or frozenset()))
-        read = _failed(root, colour, saved_at, seconds)
-        if compiled is not None:
-            previous = compiled
-            said = report.text(compiled.diagnostics, compiled.sources, root, colour)
-            digest = _digest(compiled.sources)
-            files = tuple((file.name, file.text) for file in compiled.sources.of(environment).files)
-            read = replace(read, fleet=compiled.fleet, diagnostics=compiled.diagnostics, report=said, digest=digest)
-            read = replace(read, files=files)
-        yield replace(read, changed=changed, stages=stages.passed, commit=at)
+        previous = made or previous
+        yield policies_read(
+            root,
+            made,
+            saved_at=saved_at,
+            seconds=seconds,
+            stages=stages,
+            commit=at,
+            changed=changed,
+            colour=colour,
+            environment=environment,
+        )
         told = time.monotonic()
-
-
-def _failed(root: Path, colour: bool, saved_at: float, seconds: float) -> PoliciesRead:
-    """Of a compiler that raises what it should not."""
-    folder = _position(root)
-    failed = (fault(folder, "the compiler"),)
-    said = report.text(failed, Sources((), ()), root, colour)
-    return PoliciesRead(folder, None, failed, said, "", saved_at, seconds)
 
 
 async def _calm(root: Path, found: Fingerprint, until: float) -> Fingerprint:
@@ -103,19 +94,13 @@ async def _settled(
     began = time.monotonic()
     while True:
         looked, stages = time.monotonic(), Stages(time.time)
-        compiled = await asyncio.to_thread(_compiled, root, previous, environment, stages)
+        made = await asyncio.to_thread(compiled, root, previous, environment, stages)
         seconds = time.monotonic() - looked
         await asyncio.sleep(max(0.0, QUIET - seconds))
         now = await asyncio.to_thread(fingerprint, root)
         if now == found or looked - began > AT_MOST:
-            return found, compiled, seconds, stages
+            return found, made, seconds, stages
         found = now
-
-
-def _position(root: Path) -> Position:
-    """As the compiler names it: from the folder that holds the policy folder."""
-    home = root if root.is_dir() else root.parent
-    return Position(home.resolve().name if home is root else f"{home.resolve().name}/{root.name}", 0, 0)
 
 
 def fingerprint(root: Path) -> Fingerprint:
@@ -158,21 +143,6 @@ def _saved_at(changed: Fingerprint) -> float:
 def _paths(root: Path, files: Fingerprint) -> tuple[str, ...]:
     home = root if root.is_dir() else root.parent
     return tuple(sorted({os.path.relpath(path, home) for path, *_ in files}))
-
-
-def _compiled(root: Path, previous: Compiled | None, environment: str, stages: Stages) -> Compiled | None:
-    try:
-        return compile_policies(root, previous, environment, stages)
-    except Exception:
-        log.exception("compiler failed policies=%s", root)
-        return None
-
-
-def _digest(sources: Sources) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for file in sources.files:
-        digest.update(f"{file.name}\0{file.digest}\0".encode())
-    return digest.hexdigest()
 
 
 async def _occasions(root: Path) -> AsyncIterator[None]:

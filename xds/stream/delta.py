@@ -12,6 +12,7 @@ from xds.stream.node import node
 from xds.stream.state import Request, StreamState, reason, subscribed
 from xds.stream.subscription import NO_NAMES, WILDCARD, Subscription, claimed, shared_names
 from xds.stream.update import Update
+from xds.stream.who import control_plane
 from xds.wire import before_packed, delimited, tag
 
 
@@ -29,12 +30,13 @@ def decoded(raw: bytes) -> Request:
     )
 
 
-def encoded(update: Update) -> bytes:
+def encoded(update: Update, identifier: str = "") -> bytes:
     message = discovery_pb2.DeltaDiscoveryResponse(
         type_url=update.type,
         system_version_info=update.version,
         nonce=update.nonce,
         removed_resources=update.removed,
+        control_plane=control_plane(identifier),
     )
     parts = [message.SerializeToString(deterministic=True)]
     for resource in update.resources:

@@ -89,7 +89,7 @@ class Server:
         """When the changes were saved that not every Envoy has yet; of those that no Envoy needed, none."""
         self._around = Surroundings(
             snapshots,
-            Transitions(),
+            Transitions(lambda: snapshots.commit),
             Nodes(),
             metrics,
             clock,

@@ -14,6 +14,7 @@ from xds.stream.node import node
 from xds.stream.state import Request, StreamState, reason, subscribed
 from xds.stream.subscription import WILDCARD, Subscription, shared_names
 from xds.stream.update import Update
+from xds.stream.who import control_plane
 from xds.wire import before_packed, tag
 
 
@@ -30,8 +31,13 @@ def decoded(raw: bytes) -> Request:
     )
 
 
-def encoded(update: Update) -> bytes:
-    message = discovery_pb2.DiscoveryResponse(type_url=update.type, version_info=update.version, nonce=update.nonce)
+def encoded(update: Update, identifier: str = "") -> bytes:
+    message = discovery_pb2.DiscoveryResponse(
+        type_url=update.type,
+        version_info=update.version,
+        nonce=update.nonce,
+        control_plane=control_plane(identifier),
+    )
     parts = [message.SerializeToString(deterministic=True)]
     for body in (*(resource.parts for resource in update.resources), *_in_place_of(update)):
         # To put a route table into a message, and that into another, would copy megabytes several times.

@@ -43,7 +43,8 @@ class Framing:
     variant: Variant
     decoded: Callable[[bytes], Request]
     received: Callable[[StreamState, ResourceType, Request], StreamState]
-    encoded: Callable[[Update], bytes]
+    encoded: Callable[[Update, str], bytes]
+    """With the identifier of the control plane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,9 @@ class Rest:
 
 
 class Transitions:
-    def __init__(self) -> None:
+    def __init__(self, identifier: Callable[[], str] = str) -> None:
+        """`identifier` is that of the control plane, in what is sent from now on."""
+        self._identifier = identifier
         self._responses = Responses()
         self._states = Recent(MOST)
         self._requests = Recent(MOST_BYTES)
@@ -119,7 +122,7 @@ class Transitions:
         return Received(request, type_, self.shared(after), answers)
 
     def next(self, framing: Framing, state: StreamState, snapshot: Snapshot, known: Known) -> Sent | Rest:
-        key = (id(state), id(snapshot))
+        key = (id(state), id(snapshot), self._identifier())
         found: tuple[StreamState, Snapshot, Sent | Rest] | None = self._steps.get(key)
         if found is None:
             next_ = self._next(framing, state, snapshot, known)
@@ -142,7 +145,7 @@ class Transitions:
 
     def _sent(self, framing: Framing, step: Step) -> Sent:
         update, after = step
-        response = self._responses.encoded(framing.variant, update, framing.encoded)
+        response = self._responses.encoded(framing.variant, update, self._identifier(), framing.encoded)
         return Sent(update.type, response, self.shared(after))
 
 

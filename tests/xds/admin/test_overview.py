@@ -11,9 +11,11 @@ import pytest
 from compiler.diagnostics import Position
 from tests.xds.stream.client import Client
 from tests.xds.stream.snapshots import CLUSTER, ENDPOINT, ORIGIN, snapshot
+from xds.admin.following import standing_document
 from xds.admin.overview import MANY, as_text, overview
 from xds.admin.status import status
 from xds.control import Health, LastGood, Policy
+from xds.git.standing import Standing
 from xds.keeping import Kept
 from xds.snapshot import Snapshot
 from xds.stream.node import Node
@@ -170,6 +172,23 @@ def test_the_last_good_is_told_and_what_it_lacks() -> None:
     assert "that is the last good, from the disk, as of 2026-01-02T03:04:05.000+00:00\n" in whole
     alone = text(seen(policy=replace(policy, last_good=LastGood(since, "", fleet=False))))
     assert "its resources alone: nothing live can be set, nothing explained\n" in alone
+
+
+def test_a_branch_that_is_pinned_refused_or_lost_is_told_and_one_that_is_lost_is_not_well() -> None:
+    at = Standing("file:///policy.git#main", head="b" * 40, served="a" * 40)
+    pinned = followed(replace(at, pinned="a" * 40))
+    assert "pinned to aaaaaaaaaaaa, while file:///policy.git#main is at bbbbbbbbbbbb\n" in text(pinned)
+    assert pinned["ok"] is True
+    refused = text(followed(replace(at, refused="b" * 40, reason="it is not signed")))
+    assert "file:///policy.git#main is at bbbbbbbbbbbb, which is refused: it is not signed\n" in refused
+    lost = followed(replace(at, problem="no route\nto host"))
+    assert "file:///policy.git#main cannot be read: no route\ufffdto host\n" in text(lost)
+    assert lost["ok"] is False
+    assert "policy.git" not in text(followed(at))
+
+
+def followed(standing: Standing) -> dict[str, Any]:
+    return overview(status(OK, None, [], lambda _: None, git=standing_document(standing)))
 
 
 def test_what_cannot_be_kept_is_told_and_is_not_well() -> None:

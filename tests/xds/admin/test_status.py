@@ -39,10 +39,12 @@ def test_before_a_policy_is_loaded_there_is_a_document_too() -> None:
             "state": "loading",
             "digest": "",
             "commit": "",
+            "allowed_signers": None,
             "loaded_at": None,
             "diagnostics": [],
             "last_good": None,
         },
+        "git": None,
         "kept": None,
         "gateways": [],
         "models": [],
@@ -61,6 +63,7 @@ def test_the_policy_is_shown_with_its_diagnostics() -> None:
         "state": "broken",
         "digest": "d1",
         "commit": "0c5d91ab44e0",
+        "allowed_signers": None,
         "loaded_at": "2026-01-02T03:04:05.000+00:00",
         "diagnostics": [
             {

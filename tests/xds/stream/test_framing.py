@@ -84,6 +84,23 @@ def test_a_delta_response_carries_names_and_a_version_for_each() -> None:
     assert (message.type_url, message.system_version_info) == (CLUSTER, at[CLUSTER].version)
 
 
+def test_a_response_says_whose_commit_it_is_and_versions_and_nonces_do_not() -> None:
+    found = update(Variant.SOTW, snapshot({"a": 1}))
+    said = discovery_pb2.DiscoveryResponse.FromString(sotw.encoded(found, "0c5d91ab44e0"))
+    changes = discovery_pb2.DeltaDiscoveryResponse.FromString(delta.encoded(found, "0c5d91ab44e0"))
+    assert said.control_plane.identifier == changes.control_plane.identifier == "0c5d91ab44e0"
+    assert said.nonce == changes.nonce == found.nonce
+    assert not discovery_pb2.DiscoveryResponse.FromString(sotw.encoded(found)).HasField("control_plane")
+
+
+def test_a_response_of_one_commit_is_not_sent_as_that_of_another() -> None:
+    """Else a replica that has sent it before would say something else than one that has not."""
+    responses, (found,) = Responses(), updates(1)
+    said = [responses.encoded(Variant.DELTA, found, at, delta.encoded) for at in ("a", "b", "a")]
+    assert said[0] is said[2]
+    assert said[1] == delta.encoded(found, "b") != said[0]
+
+
 def test_a_layer_that_is_gone_is_sent_empty_where_leaving_it_out_would_keep_it() -> None:
     at = snapshot({"a": 1})
     client = Client(Variant.SOTW, at)
@@ -109,26 +126,26 @@ def test_the_nonce_names_the_content() -> None:
 def test_a_response_is_serialized_once_and_forgotten_when_there_are_too_many() -> None:
     responses, made, (one, two, three) = Responses(limit=10), Made(), updates(3)
     for found in (one, one, two, two, one, two, three, three, one):
-        responses.encoded(Variant.DELTA, found, made)
+        responses.encoded(Variant.DELTA, found, "", made)
     assert made == [one.nonce, two.nonce, three.nonce, one.nonce]
 
 
 def test_a_response_that_nobody_is_sent_any_more_is_forgotten_two_changes_later() -> None:
     responses, made, (old, used) = Responses(), Made(), updates(2)
-    responses.encoded(Variant.DELTA, old, made)
+    responses.encoded(Variant.DELTA, old, "", made)
     for _ in range(3):
-        responses.encoded(Variant.DELTA, used, made)
+        responses.encoded(Variant.DELTA, used, "", made)
         responses.turn()
-    responses.encoded(Variant.DELTA, used, made)
+    responses.encoded(Variant.DELTA, used, "", made)
     assert made == [old.nonce, used.nonce]
-    responses.encoded(Variant.DELTA, old, made)
+    responses.encoded(Variant.DELTA, old, "", made)
     assert made == [old.nonce, used.nonce, old.nonce]
 
 
 class Made(list[str]):
     """The nonces of what has been serialized, each to six bytes."""
 
-    def __call__(self, found: Update) -> bytes:
+    def __call__(self, found: Update, identifier: str) -> bytes:
         self.append(found.nonce)
         return b"123456"
 

@@ -1,0 +1,115 @@
+"""A control server that follows a branch: what Envoys are sent at a commit, and what its port says of it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.features.ads import ENDPOINT, stream
+from tests.features.served import asynchronous, model, served
+from tests.git_repository import Origin
+from xds.git.follow import Following
+from xds.git.repository import Remote
+from xds.git.settings import GitOptions, following
+from xds.stream.state import Variant
+
+both = pytest.mark.parametrize("variant", list(Variant))
+CHAT = {"policies/chat.yaml": model("chat")}
+EMBED = {"policies/embed.yaml": model("embed")}
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Origin:
+    return Origin(tmp_path)
+
+
+def of(origin: Origin, state: Path) -> Following:
+    """Looks only when somebody knocks."""
+    return following(GitOptions(Remote(origin.url, origin.branch), poll=3600.0), state, "", colour=False)
+
+
+@both
+@asynchronous
+async def test_replicas_at_one_commit_say_the_same_whatever_they_have_said_before(
+    origin: Origin, tmp_path: Path, variant: Variant
+) -> None:
+    """The one has sent most of it at the commit before; both tell the commit that they are at."""
+    origin.pushed({**CHAT, **EMBED})
+    said: list[list[bytes]] = []
+    async with AsyncExitStack() as stack:
+        old = of(origin, tmp_path / "old")
+        server = await stack.enter_async_context(served(old))
+        async with stream(server.xds, variant) as envoy:
+            await envoy.synced()
+        commit = origin.pushed({"README.md": "nothing about policies"})
+        old.knock()
+        await server.until(lambda s: s["policy"]["commit"] == commit[:12])
+        for each in (server, await stack.enter_async_context(served(of(origin, tmp_path / "new")))):
+            await each.until(lambda s: s["policy"]["commit"] == commit[:12])
+            async with stream(each.xds, variant) as envoy:
+                said.append([answer.raw for answer in (await envoy.synced()).values()])
+    assert said[0] == said[1]
+    assert all(commit[:12].encode() in raw for raw in said[0])
+
+
+@both
+@asynchronous
+async def test_a_commit_sends_what_it_changes_and_nothing_else(
+    origin: Origin, tmp_path: Path, variant: Variant
+) -> None:
+    origin.pushed({**CHAT, **EMBED})
+    branch = of(origin, tmp_path / "state")
+    async with served(branch) as server, stream(server.xds, variant) as envoy:
+        await envoy.synced()
+        for text in ("one", "two"):
+            commit = origin.pushed({"README.md": text})
+            branch.knock()
+            await server.until(lambda s, commit=commit: s["policy"]["commit"] == commit[:12])
+        await envoy.quiet()
+        commit = origin.pushed({"policies/chat.yaml": model("chat", 9002)})
+        branch.knock()
+        answer = await envoy.read()
+        assert answer.type == ENDPOINT
+        assert commit[:12].encode() in answer.raw
+        await envoy.accept(answer)
+        await envoy.quiet()
+
+
+@asynchronous
+async def test_status_and_metrics_tell_the_branch_and_what_is_refused(origin: Origin, tmp_path: Path) -> None:
+    good = origin.pushed(CHAT)
+    branch = of(origin, tmp_path / "state")
+    async with served(branch) as server:
+        found = await server.until(lambda s: s["policy"]["commit"] == good[:12])
+        git = found["git"]
+        assert git.pop("read_at") is not None
+        assert git == {
+            "remote": f"{origin.url}#main",
+            "head": good,
+            "served": good,
+            "signed_by": "",
+            "pinned": "",
+            "refused": "",
+            "reason": "",
+            "problem": "",
+        }
+        bad = origin.pushed({"policies/late.yaml": "kind: ["})
+        branch.knock()
+        await server.until(lambda s: s["policy"]["state"] == "broken")
+        status, text = await server.get("/rollback")
+        assert (status, json.loads(text)["refused"]) == (200, bad)
+        assert await server.metric("turnout_git_refused") == 1
+        assert await server.metric("turnout_git_lost") == 0
+        assert await server.metric(f'turnout_git_info{{head="{bad[:12]}",remote="{origin.url}#main"}}') == 1
+        answer = await server.post("/rollback", json.dumps({"commit": bad}).encode())
+        assert answer[0] == 422
+        assert "P001" in answer[1]["error"]
+        assert await server.post("/rollback", json.dumps({"commit": good[:7]}).encode()) == (
+            200,
+            {"commit": good, "pinned": True, "problem": ""},
+        )
+        await server.until(lambda s: s["policy"]["state"] == "ok")
+        assert await server.metric("turnout_git_pinned") == 1

@@ -1,0 +1,70 @@
+"""How `turnout rollback` tells who has confirmed, from the documents of `/status` alone."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import pytest
+
+from tests.xds.stream.client import Client
+from tests.xds.stream.snapshots import snapshot
+from xds.admin.status import status
+from xds.control import Health, Policy
+from xds.rollback import GONE, Confirmed, after, wrong_use
+from xds.stream.node import Node
+from xds.stream.peer import Peer
+from xds.stream.state import Variant
+from xds.translate.group import Group
+
+AB, AC = snapshot({"a": 1, "b": 1}), snapshot({"a": 1, "c": 1})
+COMMIT = "a" * 40
+
+
+def seen(commit: str, **envoys: Client) -> dict[str, Any]:
+    peers = [Peer(Node(name, Group("public"), "az-1"), client.state) for name, client in envoys.items()]
+    return status(Policy(Health.OK, "d1", commit=commit), None, peers, lambda _: AC)
+
+
+def having(what: Any) -> Client:
+    client = Client(Variant.DELTA, what)
+    client.subscribed()
+    return client
+
+
+def test_it_is_over_when_the_commit_is_served_and_every_envoy_has_it() -> None:
+    assert not after(Confirmed(), seen("b" * 12, one=having(AC)), COMMIT).over
+    first = after(Confirmed(), seen("a" * 12, one=having(AC), two=having(AB)), COMMIT)
+    assert (first.over, list(first.waiting or {})) == (False, ["two"])
+    assert after(first, seen("a" * 12, one=having(AC), two=having(AC)), COMMIT).over
+    assert after(Confirmed(), seen("a" * 12), COMMIT).over
+
+
+def test_an_envoy_that_leaves_meanwhile_has_not_confirmed_and_is_named() -> None:
+    first = after(Confirmed(), seen("a" * 12, one=having(AC), two=having(AB)), COMMIT)
+    gone = after(first, seen("a" * 12, one=having(AC)), COMMIT)
+    assert (gone.over, gone.waiting) == (False, {"two": GONE})
+    assert after(gone, seen("a" * 12, one=having(AC), two=having(AC)), COMMIT).over
+
+
+def test_an_envoy_that_refuses_has_not_confirmed() -> None:
+    client = having(AB)
+    client.snapshot = AC
+    client.refuse(*client.updates())
+    found = after(Confirmed(), seen("a" * 12, one=client), COMMIT)
+    assert not found.over
+
+
+@pytest.mark.parametrize(
+    ("commit", "release", "wrong"),
+    [
+        (None, False, None),
+        (None, True, None),
+        ("0c5d91a", False, None),
+        ("0c5d91a", True, "either a SHA or --release"),
+        ("main", False, "'main' is no commit: seven to 64 digits of its SHA"),
+        ("0c5d91", False, "'0c5d91' is no commit: seven to 64 digits of its SHA"),
+    ],
+)
+def test_what_no_server_needs_to_be_asked_about(commit: str | None, release: bool, wrong: str | None) -> None:
+    assert wrong_use(argparse.Namespace(commit=commit, release=release)) == wrong
