@@ -310,9 +310,20 @@ def test_weights_that_are_kept_fit_into_the_cache() -> None:
     assert told(*two, pool(more="shmCache: {size: 37Gi}")) == [("P411", Severity.ERROR, said)]
 
 
+def test_a_cache_whose_size_is_not_said_is_as_large_as_what_is_kept_there() -> None:
+    spec = f"modelPath: host:///m\nconfig: {{parameters: 10B}}\n{PRELOAD}"
+    assert told(model(spec=spec), pool()) == []
+    small = "nodes: [{name: a, zone: az-1, gpuCount: 4, cpu: 64, memory: 60Gi}]"
+    said = "shared lacks 1 GPU: 1 of 1 × chat 1 (1 node: 39Gi of 40Gi memory free)"
+    assert told(model(spec=spec), pool(nodes=small)) == [("P404", Severity.ERROR, said)]
+    said = "size of chat unknown, and so what shared keeps"
+    assert told(model(spec=f"modelPath: host:///m\n{PRELOAD}"), pool()) == [("P411", Severity.ERROR, said)]
+
+
 def test_without_a_cache_or_a_pool_nothing_is_kept() -> None:
     spec = f"modelPath: host:///m\nconfig: {{parameters: 1B}}\n{PRELOAD}"
-    assert told(model(spec=spec), pool()) == [("P411", Severity.ERROR, "cache of shared: 1.9 of 0 GiB")]
+    none = pool(more="shmCache: {size: 0}")
+    assert told(model(spec=spec), none) == [("P411", Severity.ERROR, "cache of shared: 1.9 of 0 GiB")]
     assert told(model(spec=spec)) == [("P411", Severity.ERROR, "chat: no pool keeps its weights")]
 
 
