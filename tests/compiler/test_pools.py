@@ -287,7 +287,7 @@ def test_spot_nodes_carry_no_active_and_no_hot_instance() -> None:
 
 def test_spot_nodes_carry_warm_standbys() -> None:
     recovery = document("DisasterRecovery", "recovery", "models: [{name: chat, warmStandby: 3}]")
-    assert told(model(), recovery, pool(nodes=nodes(node("a", gpus=2), node("b", more=", spot: true")))) == []
+    assert told(model(), recovery, pool(nodes=nodes(node("a", gpus=3), node("b", more=", spot: true")))) == []
 
 
 def test_labels_that_find_spot_nodes_too_are_refused() -> None:
@@ -370,3 +370,19 @@ def test_what_an_engine_quantizes_at_load_is_16_bits_on_disk() -> None:
     of, found = linked(model(spec="framework: tgi\nconfig: {parameters: 10B, quantization: int8}"))
     assert of is not None, found
     assert weights_on_disk(of.models[0].versions[0].engine) == 2 * 10**10
+
+
+# Apart
+
+
+def test_what_must_outlive_a_zone_is_counted_as_kept_apart() -> None:
+    two = [node("a", "az-1", 8), node("b", "az-2", 8)]
+    documents = [
+        model("chat", "replicas: 2\nresources: {gpuCount: 4}"),
+        model("large", "resources: {gpuCount: 8}"),
+        pool(nodes=nodes(*two)),
+    ]
+    assert [severity for _, severity, _ in told(*documents)] == [Severity.WARNING, Severity.WARNING]
+    standby = document("DisasterRecovery", "recovery", "models: [{name: chat, coldStandby: 1}]")
+    said = "shared lacks 4 GPUs: 1 of 2 × chat 1 (1 node: 0 of 4 GPUs free, 1 node: its zone has one more than another)"
+    assert told(*documents, standby) == [("P404", Severity.ERROR, said)]
