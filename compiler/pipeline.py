@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.decode import Policies, decode
@@ -14,7 +14,7 @@ from compiler.environments import overlaid, unfit_environment
 from compiler.fleet import Fleet
 from compiler.kept import Kept
 from compiler.link import link
-from compiler.prove import prove
+from compiler.prove import clusters, prove
 from compiler.render import rendered_files
 from compiler.source import Sources, load_sources, sources_of
 
@@ -65,6 +65,8 @@ def compile_environments(root: Path, environment: str = "") -> Mapping[str, Comp
     for name in (environment,) if environment else sources.environments or ("",):
         result[name] = _compiled(sources, root, name, kept)
         kept = result[name].kept  # what environments have in common is worked out once
+    for name, found in clusters.findings({name: each.fleet for name, each in result.items() if each.fleet is not None}):
+        result[name] = replace(result[name], diagnostics=_ordered([*result[name].diagnostics, found]))
     return result
 
 

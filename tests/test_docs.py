@@ -19,8 +19,10 @@ ROOT = Path(__file__).parents[1]
 ERRORS = sorted((ROOT / "docs" / "errors").glob("*.md"))
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))
 
-NO_EXAMPLE = {"P002", "P008", "P009", "P010", "P011", "P450", "X101", "X102", "X103", "X105", "X107", "X109", "X110"}
-"""What no text can show: bytes, sizes, links, that there is nothing, what a server is told, and faults of our own."""
+NO_EXAMPLE = {"P002", "P008", "P009", "P010", "P011", "P450", "P453"}
+NO_EXAMPLE |= {"X101", "X102", "X103", "X105", "X107", "X109", "X110"}
+"""What no text can show: bytes, sizes, links, folders, that there is nothing, what a server is told, and faults of our
+own."""
 
 
 def yaml_blocks(page: Path) -> Iterator[str]:

@@ -21,6 +21,15 @@ from compiler.ownership import Row, group, ledger
 FOLDER = "argocd"
 _API_VERSION = "argoproj.io/v1alpha1"
 _RETRY = {"limit": 5, "backoff": {"duration": "5s", "factor": 2, "maxDuration": "3m"}}
+_SYNC_OPTIONS = (
+    "ServerSideApply=true",
+    # What others write is left to them when Argo CD syncs, and not only when it compares.
+    "RespectIgnoreDifferences=true",
+    # It waits for each wave to be healthy. Of all objects, one model that finds no GPU, or a cache on a node that is
+    # lost, would keep every route of the fleet from changing, its own among them.
+    "ApplyOutOfSyncOnly=true",
+    "PruneLast=true",
+)
 _IN_CLUSTER = "https://kubernetes.default.svc"
 
 
@@ -109,8 +118,7 @@ def _application(
         "syncPolicy": {
             "automated": {"prune": True, "selfHeal": True},
             "retry": _RETRY,
-            # With the second, what others write is left to them when Argo CD syncs, and not only when it compares.
-            "syncOptions": ["ServerSideApply=true", "RespectIgnoreDifferences=true", "PruneLast=true"],
+            "syncOptions": list(_SYNC_OPTIONS),
         },
     }
     if ignored:

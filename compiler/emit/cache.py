@@ -61,7 +61,8 @@ def filler(version: Version) -> tuple[str, ...]:
 def cached(model: Model, version: Version) -> Pool | None:
     """The pool that keeps the version's weights."""
     pool = model.pool
-    return pool if pool and pool.shm_cache.size and version.cold_start.preload and filler(version) else None
+    keeps = pool is not None and pool.shm_cache.size != 0 and version.cold_start.preload
+    return pool if keeps and filler(version) else None
 
 
 def as_loaded(model: Model, version: Version) -> Version:

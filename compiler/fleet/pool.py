@@ -73,8 +73,8 @@ class Sharing:
 
 @dataclass(frozen=True, slots=True)
 class ShmCache:
-    size: int
-    """Bytes of each node's memory; 0 is none."""
+    size: int | None
+    """Bytes of each node's memory at most; 0 is none. None: what the weights that are kept take."""
     path: str
     """On the node."""
 

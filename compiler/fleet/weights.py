@@ -29,6 +29,6 @@ def weights_on_disk(engine: Engine) -> int | None:
 
 def kept_memory(engine: Engine, cache: ShmCache) -> int:
     """Bytes of a node's memory that keeping the weights takes, who copies them included; of the whole cache where
-    their size is not known."""
+    their size is not known. Where that is not known either, it is an error (P411)."""
     size = weights_on_disk(engine)
-    return (cache.size if size is None else -(-size // GIB) * GIB) + _FILLER_MEMORY
+    return ((cache.size or 0) if size is None else -(-size // GIB) * GIB) + _FILLER_MEMORY

@@ -52,8 +52,9 @@ class SharingSpec(Part):
 
 
 class ShmCacheSpec(Part):
-    size: Bytes = 0
-    """Of each node's memory, for weights of models with `coldStart.preloadToShm`. 0 is none."""
+    size: Bytes | None = None
+    """Of each node's memory at most, for weights of models with `coldStart.preloadToShm`. 0 is none. Default: what
+    those weights take."""
     path: FolderPath = "/dev/shm/model_cache"
     """On the node; in its shared memory."""
 

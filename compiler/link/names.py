@@ -15,6 +15,10 @@ from compiler.kinds import Gateway, InferenceModel, ModelOrchestrator, Tenant
 STANDBYS = (Tier.HOT, Tier.WARM, Tier.COLD)
 LONGEST_OBJECT_NAME = 63
 """Of a Service, and of a pod's label."""
+_OWN = "turnout"
+"""Begins the names of what Turnout runs itself: `turnout-control`, `turnout-gateway-public`."""
+_EVERY_NAMESPACES = "default"
+"""Each namespace has a ServiceAccount of this name, and one in the mesh the PeerAuthentication of all its pods."""
 
 
 class Taken(NamedTuple):
@@ -32,6 +36,7 @@ def check_names(policies: Policies, kept: Kept, found: list[Diagnostic]) -> None
     if _all_differ(policies, kept):
         return
     _check_model_names(policies, found)
+    _check_reserved(policies, found)
     for kind in (InferenceModel, Gateway, Tenant):
         _check_slugs(policies, kind, found)
     _check_objects(policies, found)
@@ -70,6 +75,7 @@ def _taken(portion: Portion, kept: Kept) -> Taken:
         len(set(names)) == len(names)
         and len(slugs) == len(models)
         and len(set(services)) == len(services)
+        and not any(_reserved(each) for each in slugs)
         and not any(len(service) > longest or service.endswith(tiers) for service in services)
     )
     # Most edits leave them as they are.
@@ -94,6 +100,22 @@ def _client_names(policies: Policies) -> Iterator[tuple[str, Position]]:
     for model in policies.of(InferenceModel).values():
         for index, alias in enumerate(model.body.spec.aliases):
             yield alias, model.at("spec", "aliases", index)
+
+
+def _reserved(model: str) -> str:
+    """Whose name the model's slug would take; empty where it is free."""
+    if model == _EVERY_NAMESPACES:
+        return "every namespace has a ServiceAccount called so"
+    own = model == _OWN or model.startswith(f"{_OWN}-")
+    return "what Turnout runs itself is called so" if own else ""
+
+
+def _check_reserved(policies: Policies, found: list[Diagnostic]) -> None:
+    for model in policies.of(InferenceModel).values():
+        name = model.body.metadata.name
+        if why := _reserved(slug(name)):
+            said = f"metadata.name: '{name}' is no name: {why}"
+            found.append(error("P115", model.at("metadata", "name"), said, f"another name, and aliases: [{name}]"))
 
 
 def _check_slugs(policies: Policies, kind: type[InferenceModel | Gateway | Tenant], found: list[Diagnostic]) -> None:

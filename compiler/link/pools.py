@@ -15,6 +15,8 @@ from compiler.link.platform import Settings, catalogued
 from compiler.link.references import dangling
 
 _QUEUES_OF_VOLCANO = ("default", "root")
+_OF_OTHER_NODES = "default"
+"""What the device plugin's settings for nodes without the label are called."""
 _SLICE = "-MIG-"
 """Part of a slice's `nvidia.com/gpu.product`: NVIDIA-A100-SXM4-80GB-MIG-1g.10gb."""
 _CUT_BY_REPLICAS = (SharingMode.TIME_SLICING, SharingMode.MPS)
@@ -72,6 +74,9 @@ def _pool(policy: Policy[GPUPool], platform: Settings, found: list[Diagnostic]) 
     found.extend(_sharing_problems(pool, policy))
     if pool.queue is not None and slug(pool.name) in _QUEUES_OF_VOLCANO:
         said = f"'{pool.name}' is no name: Volcano has a queue of its own called so"
+        found.append(error("P115", pool.origin, said, "another name"))
+    if pool.sharing.mode in _CUT_BY_REPLICAS and slug(pool.name) == _OF_OTHER_NODES:
+        said = f"'{pool.name}' is no name: nodes of no such pool have the device plugin's settings called so"
         found.append(error("P115", pool.origin, said, "another name"))
     return pool
 

@@ -69,6 +69,7 @@ def _of_version(model: Model, version: Version) -> Needs:
         product=resources.gpu_product if resources.gpu_count else "",
         zones=zones.active,
         spot=False,
+        apart=version.has_standbys,
         origin=version.origin,
     )
     standby_zones = zones.active if zones.standby is None else (zones.standby,)
@@ -114,9 +115,10 @@ def steady(need: Needs, lost: str) -> Iterator[Demand]:
     running = sum(demand.count for demand in need.standbys)
     yield from need.standbys
     missing = max(0, need.active.count - running)
-    # A cold standby starts in its zone, another active instance in those that are left, if there are any.
+    # A cold standby starts in its zone, another active instance in those that are left, if there are any; each beside
+    # others of its own, which are counted in the other tier.
     zones = (*others, need.standby_zone) if need.active.zones else ()
     started = min(missing, need.cold)
-    yield replace(need.active, count=started, zones=zones)
+    yield replace(need.active, count=started, zones=zones, apart=False)
     if elsewhere:
-        yield replace(need.active, count=missing - started, zones=others)
+        yield replace(need.active, count=missing - started, zones=others, apart=False)

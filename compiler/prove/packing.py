@@ -47,6 +47,9 @@ class Demand:
     """Empty: any."""
     spot: bool
     """Whether they may be lost, and so may run on what may be taken away."""
+    apart: bool
+    """Whether no zone and no node may have more than one more of them than another that they may run on has. They wait
+    rather, as topologySpreadConstraints of maxSkew 1 and DoNotSchedule say."""
     origin: Position
 
 
@@ -72,7 +75,8 @@ class Packing(NamedTuple):
 
     def why(self, demand: Demand) -> str:
         """What each node lacks for one more: `2 nodes: other GPU, 1 node: 2 of 4 GPUs free`."""
-        counted = Counter(_misfit(room, demand) or _shortage(room, demand) for room in self.rooms)
+        apart = _Apart(self.rooms, demand, (node for what, node in self.placed if what == demand.what))
+        counted = Counter(_misfit(room, demand) or _shortage(room, demand) or apart.why(room) for room in self.rooms)
         if counted[""]:
             return f"{self.most} shares are left of all"
         return ", ".join(f"{n} {'node' if n == 1 else 'nodes'}: {why}" for why, n in sorted(counted.items()))
@@ -116,6 +120,12 @@ def _packed(rooms: Sequence[Room], demands: Sequence[Demand], most: int) -> Pack
     placed: list[tuple[str, str]] = []
     left: list[Left] = []
     for demand in demands:
+        if demand.apart:
+            nodes = _placed_apart(shelves, demand, most)
+            placed += ((demand.what, node) for node in nodes)
+            most, waiting = most - demand.gpus * len(nodes), demand.count - len(nodes)
+            left += [Left(demand, waiting)] if waiting else []
+            continue
         waiting = demand.count
         while waiting and demand.gpus <= most and (room := shelves.fullest(demand)) is not None:
             # What is filled only becomes fuller: it stays the first choice until it is full.
@@ -129,6 +139,46 @@ def _packed(rooms: Sequence[Room], demands: Sequence[Demand], most: int) -> Pack
     return Packing(tuple(placed), tuple(left), tuple(shelves.rooms.values()), most)
 
 
+def _placed_apart(shelves: _Shelves, demand: Demand, most: int) -> list[str]:
+    """The nodes of as many as find one."""
+    apart, nodes = _Apart(shelves.rooms.values(), demand), list[str]()
+    while len(nodes) < demand.count and demand.gpus * (len(nodes) + 1) <= most:
+        room = shelves.fullest(demand, apart.allows)
+        if room is None:
+            break
+        shelves.swap(room, _without(room, demand))
+        apart.add(room.name)
+        nodes.append(room.name)
+    return nodes
+
+
+class _Apart:
+    """How many of a demand's instances each zone and node has that may have one."""
+
+    def __init__(self, rooms: Iterable[Room], demand: Demand, nodes: Iterable[str] = ()) -> None:
+        may = [room for room in rooms if not _misfit(room, demand)] if demand.apart else []
+        self._zone_of = {room.name: room.zone for room in may}
+        self._of_node = dict.fromkeys(self._zone_of, 0)
+        self._of_zone = dict.fromkeys(self._zone_of.values(), 0)
+        for node in nodes if demand.apart else ():
+            self.add(node)
+
+    def add(self, node: str) -> None:
+        self._of_node[node] += 1
+        self._of_zone[self._zone_of[node]] += 1
+
+    def allows(self, room: Room) -> bool:
+        return not self.why(room)
+
+    def why(self, room: Room) -> str:
+        """Why one more may not be there; empty where it may."""
+        if room.name not in self._of_node:
+            return ""
+        if self._of_zone[room.zone] > min(self._of_zone.values()):
+            return "its zone has one more than another"
+        return "it has one more than another" if self._of_node[room.name] > min(self._of_node.values()) else ""
+
+
 class _Shelves:
     """Nodes that are alike by how many GPUs they have free, so that the fullest with enough is found at once."""
 
@@ -138,13 +188,14 @@ class _Shelves:
         for room in self.rooms.values():
             self._shelf(room).append(room.name)
 
-    def fullest(self, demand: Demand) -> Room | None:
-        """Spot first where that may be, then of the fewest free GPUs, then by name: the same every time."""
+    def fullest(self, demand: Demand, allows: Callable[[Room], bool] = lambda _: True) -> Room | None:
+        """Of those with room that `allows` allows: spot first where that may be, then of the fewest free GPUs, then by
+        name: the same every time."""
         for spot in (True, False):
             alike = [own for kind, own in self._alike.items() if kind.spot is spot and not _misfit(kind, demand)]
             for gpus in sorted({gpus for own in alike for gpus in own if gpus >= demand.gpus}):
                 for name in heapq.merge(*(own[gpus] for own in alike if gpus in own)):
-                    if not _shortage(self.rooms[name], demand):
+                    if not _shortage(self.rooms[name], demand) and allows(self.rooms[name]):
                         return self.rooms[name]
         return None
 

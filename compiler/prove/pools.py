@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from compiler.diagnostics import Diagnostic, error, info, warning
-from compiler.fleet import Fleet, Model, Pool, SharingMode, weights_on_disk
+from compiler.fleet import Fleet, Model, Pool, SharingMode, Version, weights_on_disk
 from compiler.kept import Kept
 from compiler.prove.needs import Needs, needs, steady
 from compiler.prove.packing import Packing, Room, fits_one_more, pack
@@ -36,10 +36,9 @@ def _of_model(model: Model) -> tuple[Diagnostic, ...]:
     for version in model.versions:
         if version.cold_start.preload and model.pool is None:
             said = f"{model.name}: no pool keeps its weights"
-            found.append(error("P411", version.origin, said, "a GPUPool with shmCache: {size: …}"))
-        elif version.cold_start.preload and weights_on_disk(version.engine) is None:
-            said = f"size of {model.name} unknown"
-            found.append(info("P405", version.origin, said, "config.parameters"))
+            found.append(error("P411", version.origin, said, "a GPUPool"))
+        elif version.cold_start.preload and model.pool and weights_on_disk(version.engine) is None:
+            found.append(_of_unknown_size(model.name, version, model.pool))
         mode = SharingMode.NONE if model.pool is None else model.pool.sharing.mode
         if mode not in (SharingMode.NONE, SharingMode.VGPU) and version.resources.gpu_count > 1:
             what = "slices" if mode is SharingMode.MIG else "shares"
@@ -48,12 +47,22 @@ def _of_model(model: Model) -> tuple[Diagnostic, ...]:
     return tuple(found)
 
 
+def _of_unknown_size(name: str, version: Version, pool: Pool) -> Diagnostic:
+    said = f"size of {name} unknown"
+    if pool.shm_cache.size is None:
+        said = f"{said}, and so what {pool.name} keeps"
+        return error("P411", version.origin, said, "config.parameters, or the pool's shmCache: {size: …}")
+    return info("P405", version.origin, said, "config.parameters")
+
+
 def _of_pool(pool: Pool, asked: tuple[Needs, ...]) -> tuple[Diagnostic, ...]:
     return (*_caches(pool, asked), *_memory_of_shares(pool, asked), *_labels(pool), *_room(pool, asked))
 
 
 def _caches(pool: Pool, asked: Sequence[Needs]) -> Iterator[Diagnostic]:
     """P411, once: of the node that would have to keep most."""
+    if pool.shm_cache.size is None:
+        return
     keepers = [need for need in asked if need.weights]
     kept = max(sum(need.weights for need in keepers if need.on(node)) for node in pool.nodes)
     if kept > pool.shm_cache.size:

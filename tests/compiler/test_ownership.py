@@ -223,6 +223,13 @@ def kinds(allowed: list[dict[str, str]]) -> list[tuple[str, str]]:
     return [(each["group"], each["kind"]) for each in allowed]
 
 
+def test_a_sync_waits_for_what_it_changes_and_leaves_to_others_what_is_theirs() -> None:
+    for made in argocd.objects(PLATFORM, "", (deployment(HPA),), Kept()):
+        if made.body["kind"] == "Application":
+            options = made.body["spec"]["syncPolicy"]["syncOptions"]
+            assert {"ServerSideApply=true", "RespectIgnoreDifferences=true", "ApplyOutOfSyncOnly=true"} <= {*options}
+
+
 def test_an_environment_has_applications_of_its_own() -> None:
     found = argocd.objects(PLATFORM, "staging", (deployment(),), Kept())
     applications = {o.body["metadata"]["name"]: o.body["spec"] for o in found if o.body["kind"] == "Application"}

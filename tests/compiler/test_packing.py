@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from hypothesis import given
@@ -42,6 +43,7 @@ def demands(draw: st.DrawFn) -> list[Demand]:
             product=draw(st.sampled_from(("", *PRODUCTS))),
             zones=draw(st.sampled_from(((), ("az-1",), ZONES))),
             spot=draw(st.booleans()),
+            apart=draw(st.booleans()),
             origin=Position("x", 1, 1),
         )
         for index in range(draw(st.integers(0, 5)))
@@ -86,7 +88,8 @@ def test_every_instance_is_placed_or_left_with_a_reason(nodes: list[Room], asked
 @given(rooms(), demands(), LIMIT)
 def test_none_is_left_that_would_still_fit(nodes: list[Room], asked: list[Demand], most: int) -> None:
     packing = pack(nodes, asked, most)
-    assert not any(fits_one_more(packing, replace(left.demand, count=1)) for left in packing.left)
+    free = [left.demand for left in packing.left if fits_one_more(packing, replace(left.demand, count=1))]
+    assert all(demand.apart and "has one more than another" in packing.why(demand) for demand in free)
 
 
 @given(rooms(), demands(), LIMIT, st.randoms(use_true_random=False))
@@ -106,7 +109,7 @@ def room(name: str, gpus: int, **fields: object) -> Room:
 
 
 def demand(what: str, count: int, gpus: int, **fields: object) -> Demand:
-    return replace(Demand(what, count, gpus, 1000, 1, "A100", (), False, Position("x", 1, 1)), **fields)  # type: ignore[arg-type]
+    return replace(Demand(what, count, gpus, 1000, 1, "A100", (), False, False, Position("x", 1, 1)), **fields)  # type: ignore[arg-type]
 
 
 def where(packing: Packing) -> dict[str, list[str]]:
@@ -157,3 +160,41 @@ def test_each_reason_is_told_with_its_nodes() -> None:
 def test_a_pool_that_may_be_shared_only_so_far_stops_there() -> None:
     packing = pack([room("a", 8)], [demand("m", 8, 1)], 6)
     assert [(left.waiting, packing.why(left.demand)) for left in packing.left] == [(2, "0 shares are left of all")]
+
+
+def difference(of_each: Iterable[str], over: Iterable[str]) -> int:
+    """Between the most and the fewest."""
+    counted = Counter(of_each)
+    found = [counted[each] for each in over]
+    return max(found) - min(found)
+
+
+@given(rooms(), demands(), LIMIT)
+def test_what_is_kept_apart_is_never_two_more_here_than_there(
+    nodes: list[Room], asked: list[Demand], most: int
+) -> None:
+    packing = pack(nodes, [replace(demand, apart=True) for demand in asked], most)
+    for one in asked:
+        zone_of = {
+            node.name: node.zone
+            for node in nodes
+            if one.product in ("", node.product)
+            and (not one.zones or node.zone in one.zones)
+            and (one.spot or not node.spot)
+        }
+        there = [node for what, node in packing.placed if what == one.what]
+        assert not zone_of or difference(there, zone_of) <= 1
+        assert not zone_of or difference([zone_of[node] for node in there], set(zone_of.values())) <= 1
+
+
+def test_instances_that_are_kept_apart_wait_for_the_zone_that_has_fewer() -> None:
+    nodes = [room("a", 8), room("b", 1, zone="az-2")]
+    asked = demand("m", 4, 1, apart=True)
+    packing = pack(nodes, [asked], 99)
+    assert where(packing) == {"a": ["m", "m"], "b": ["m"]}
+    assert [left.waiting for left in packing.left] == [1]
+    assert packing.why(asked) == "1 node: 0 of 1 GPUs free, 1 node: its zone has one more than another"
+    one_zone = [room("a", 8), room("b", 1)]
+    packing = pack(one_zone, [asked], 99)
+    assert packing.why(asked) == "1 node: 0 of 1 GPUs free, 1 node: it has one more than another"
+    assert pack(one_zone, [replace(asked, apart=False)], 99).left == ()

@@ -287,7 +287,7 @@ def test_spot_nodes_carry_no_active_and_no_hot_instance() -> None:
 
 def test_spot_nodes_carry_warm_standbys() -> None:
     recovery = document("DisasterRecovery", "recovery", "models: [{name: chat, warmStandby: 3}]")
-    assert told(model(), recovery, pool(nodes=nodes(node("a", gpus=2), node("b", more=", spot: true")))) == []
+    assert told(model(), recovery, pool(nodes=nodes(node("a", gpus=3), node("b", more=", spot: true")))) == []
 
 
 def test_labels_that_find_spot_nodes_too_are_refused() -> None:
@@ -310,9 +310,20 @@ def test_weights_that_are_kept_fit_into_the_cache() -> None:
     assert told(*two, pool(more="shmCache: {size: 37Gi}")) == [("P411", Severity.ERROR, said)]
 
 
+def test_a_cache_whose_size_is_not_said_is_as_large_as_what_is_kept_there() -> None:
+    spec = f"modelPath: host:///m\nconfig: {{parameters: 10B}}\n{PRELOAD}"
+    assert told(model(spec=spec), pool()) == []
+    small = "nodes: [{name: a, zone: az-1, gpuCount: 4, cpu: 64, memory: 60Gi}]"
+    said = "shared lacks 1 GPU: 1 of 1 × chat 1 (1 node: 39Gi of 40Gi memory free)"
+    assert told(model(spec=spec), pool(nodes=small)) == [("P404", Severity.ERROR, said)]
+    said = "size of chat unknown, and so what shared keeps"
+    assert told(model(spec=f"modelPath: host:///m\n{PRELOAD}"), pool()) == [("P411", Severity.ERROR, said)]
+
+
 def test_without_a_cache_or_a_pool_nothing_is_kept() -> None:
     spec = f"modelPath: host:///m\nconfig: {{parameters: 1B}}\n{PRELOAD}"
-    assert told(model(spec=spec), pool()) == [("P411", Severity.ERROR, "cache of shared: 1.9 of 0 GiB")]
+    none = pool(more="shmCache: {size: 0}")
+    assert told(model(spec=spec), none) == [("P411", Severity.ERROR, "cache of shared: 1.9 of 0 GiB")]
     assert told(model(spec=spec)) == [("P411", Severity.ERROR, "chat: no pool keeps its weights")]
 
 
@@ -359,3 +370,19 @@ def test_what_an_engine_quantizes_at_load_is_16_bits_on_disk() -> None:
     of, found = linked(model(spec="framework: tgi\nconfig: {parameters: 10B, quantization: int8}"))
     assert of is not None, found
     assert weights_on_disk(of.models[0].versions[0].engine) == 2 * 10**10
+
+
+# Apart
+
+
+def test_what_must_outlive_a_zone_is_counted_as_kept_apart() -> None:
+    two = [node("a", "az-1", 8), node("b", "az-2", 8)]
+    documents = [
+        model("chat", "replicas: 2\nresources: {gpuCount: 4}"),
+        model("large", "resources: {gpuCount: 8}"),
+        pool(nodes=nodes(*two)),
+    ]
+    assert [severity for _, severity, _ in told(*documents)] == [Severity.WARNING, Severity.WARNING]
+    standby = document("DisasterRecovery", "recovery", "models: [{name: chat, coldStandby: 1}]")
+    said = "shared lacks 4 GPUs: 1 of 2 × chat 1 (1 node: 0 of 4 GPUs free, 1 node: its zone has one more than another)"
+    assert told(*documents, standby) == [("P404", Severity.ERROR, said)]

@@ -34,6 +34,7 @@ def of_gateway(gateway: Gateway, hosts: list[str], own: tuple[Route, ...]) -> It
     if gateway.limit_origin != BUILT_IN:
         yield error("P301", gateway.limit_origin, _cannot("maxRequestBytes"), way_out)
     yield from _listeners(gateway, hosts)
+    yield from _addresses(gateway, hosts)
     for route in own:
         taking = sum(1 for share in route.shares if share.weight)
         if max(taking, len(route.mirrors)) > MOST_BACKENDS:
@@ -72,6 +73,17 @@ def _listeners(gateway: Gateway, hosts: list[str]) -> Iterator[Diagnostic]:
             yield error(
                 "P301", gateway.origin, _cannot(f"host {host}: its listener's name is too long"), "a shorter one"
             )
+
+
+def _addresses(gateway: Gateway, hosts: list[str]) -> Iterator[Diagnostic]:
+    """Its schema takes them, and says that they are not allowed.
+
+    https://gateway-api.sigs.k8s.io/reference/spec/#hostname
+    """
+    for host in hosts:
+        if all(part.isdecimal() for part in host.split(".")):
+            said = _cannot(f"host {host}: an address is no name of a host")
+            yield error("P301", gateway.origin, said, f"a domain, '*', or {_own_envoys([host])}")
 
 
 def _of_orchestrator(
