@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # The swarm and the floor of bench/xds.py.
 TOOLS ?= ../shared/tools
+# Policies and requests made of bytes at random; `make test` tries a hundred of each kind, `make soak` five thousand.
+FUZZ := tests/compiler/test_hostile_bytes.py tests/xds/stream/test_request_bytes.py
 # pip's progress is for a person who waits, not for a log.
 PIP := $(BIN)/pip $(shell [ -t 2 ] || echo --quiet)
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet \
@@ -56,7 +58,8 @@ else
 	@echo "bench/xds.py is left out: no xds_swarm.py in $(TOOLS); say where with TOOLS="
 endif
 
-soak: $(READY) ## a control server and 20 Envoys for 30 minutes of edits, kills and requests; ARGS='--minutes 5 --envoys 3'
+soak: $(READY) ## bytes at random, then a server and 20 Envoys for 30 minutes of edits and kills; ARGS='--minutes 5 --envoys 3'
+	@$(BIN)/pytest -q --hypothesis-profile=examples --timeout=0 $(FUZZ)
 	@$(BIN)/python -m bench.soak $(ARGS)
 
 examples: $(READY) ## the property tests with far more examples, until something breaks or it is late
