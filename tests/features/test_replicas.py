@@ -65,10 +65,10 @@ async def follow(envoy: Stream) -> list[bytes]:
     return said
 
 
-async def heard(envoy: Stream) -> list[Answer]:
+async def heard(envoy: Stream, layers: int = 2) -> list[Answer]:
     """What comes between two runtime layers, which go before everything else."""
     found = []
-    for _ in range(2):
+    for _ in range(layers):
         await envoy.drop(RUNTIME, "turnout")
         await envoy.ask(RUNTIME, "turnout")
         while (answer := await envoy.read()).type is not RUNTIME:
@@ -140,7 +140,8 @@ async def returned(envoy: Stream, before: dict[ResourceType, Answer]) -> list[An
     for type_ in (RUNTIME, CLUSTER, ENDPOINT, LISTENER, ResourceType.ROUTE):
         names = () if type_ in (CLUSTER, LISTENER) else sorted(before[type_].names)
         await envoy.ask(type_, *names, version=before[type_].version, versions=before[type_].versions)
-    return await heard(envoy)
+    # State of the world answers what is asked for by name, first of all the layer.
+    return await heard(envoy, 3 if envoy.variant is Variant.SOTW else 2)
 
 
 @asynchronous
