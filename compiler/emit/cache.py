@@ -12,7 +12,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from compiler.emit.names import model_labels, model_owner, service_name, version_annotations, weights_labels
+from compiler.emit.names import (
+    model_labels,
+    model_owner,
+    priority_class,
+    service_name,
+    version_annotations,
+    weights_labels,
+)
 from compiler.emit.object import Object, Wave, metadata
 from compiler.emit.placement import GPU, nodes_for, on_nodes, spot_tolerations
 from compiler.emit.volumes import volumes, weights_argument
@@ -119,6 +126,8 @@ def _pod_spec(model: Model, version: Version, pool: Pool) -> dict[str, Any]:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 60,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        # Without one it would be the first that makes room for the very instances that wait for its weights.
+        "priorityClassName": priority_class(model.priority),
         **_with_gpu(version),
         "tolerations": [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}, *spot_tolerations(pool, Tier)],
         "affinity": on_nodes({}, nodes_for(pool, model, version, Tier)),
