@@ -26,12 +26,13 @@ from compiler.emit.volumes import volumes, weights_argument
 from compiler.fleet import FILLER_CPU, Framework, Model, ModelPath, Pool, Scheme, Tier, Version, kept_memory, slug
 from compiler.quantity import bytes_text, cores_text
 
+# KILL, for a child of the shell that has just been forked loses a TERM: the shell would wait for its whole hour.
 _FILL = """\
 set -eu
 clear() { rm -rf /cache/weights /cache/partial; }
 clear
 mkdir -p /cache/partial
-"$@" & trap 'kill "$!" 2>/dev/null && wait "$!" || true; clear; exit 0' TERM INT
+"$@" & trap 'kill -KILL "$!" 2>/dev/null && wait "$!" || true; clear; exit 0' TERM INT
 wait "$!"
 mv /cache/partial /cache/weights
 while :; do sleep 3600 & wait "$!"; done
