@@ -53,7 +53,24 @@ def fleets(draw: st.DrawFn) -> list[Document]:
         of_all["dataPlane"] = {"default": "istio"}  # the only one that Flagger can move a model on
         of_all["prometheus"] = {"address": "http://prometheus.monitoring.svc:9090"}
         of_all["autoscaler"] = "hpa"
+    settle(documents)
     return documents
+
+
+def settle(documents: list[Document]) -> None:
+    """What one document asks of another, which two draws seldom have in common: metrics to scale by, and a cache to
+    load from."""
+    specs = [(each["kind"], each["metadata"]["name"], each["spec"]) for each in documents]
+    models = [spec for kind, _, spec in specs if kind == "InferenceModel"]
+    caches = {name: spec for kind, name, spec in specs if kind == "GPUPool"}
+    if any("autoscaling" in spec for spec in models):
+        documents[0]["spec"]["prometheus"] = {"address": "http://prometheus.monitoring.svc:9090"}
+    for spec in models:
+        if spec.get("coldStart", {}).get("preloadToShm"):
+            if "pool" in spec:
+                caches[spec["pool"]]["shmCache"] = {"size": "1Ti"}
+            else:
+                spec["coldStart"]["preloadToShm"] = False
 
 
 @st.composite
@@ -134,6 +151,8 @@ def pool(draw: st.DrawFn, name: str) -> Document:
          "gpuType": "a100-80g", "gpuCount": 8, "cpu": 256, "memory": "2Ti"}
         for zone in ZONES
     ]  # fmt: skip
+    if draw(st.booleans()):
+        nodes.append({**nodes[0], "name": f"{name.replace('.', '-')}-spot", "spot": True})
     spec = some(
         draw,
         {

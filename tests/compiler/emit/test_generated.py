@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, assume, event, given, settings
 
-from compiler.emit import EMITTERS, kubernetes
+from compiler.emit import EMITTERS, argocd, kubernetes
 from compiler.kept import Kept
 from compiler.ownership import conflicts
 from compiler.pipeline import compile_policies
@@ -35,6 +35,7 @@ def test_every_object_of_a_generated_fleet_is_valid(documents: list[Document], t
     assume(compiled.fleet is not None)
     assert compiled.fleet is not None
     objects = [made for emitter in EMITTERS for made in emitter.objects(compiled.fleet, Kept())]
+    objects += argocd.objects(compiled.fleet.platform, "", objects, Kept())
     for kind in {item.body["kind"] for item in objects}:
         event(f"renders {kind}")
     complaints = {item.key: validate(item.body) for item in objects}
@@ -44,4 +45,5 @@ def test_every_object_of_a_generated_fleet_is_valid(documents: list[Document], t
     assert looked_at == {item.key for item in objects if item.handovers}
     assert max(Counter(item.key for item in objects).values()) == 1
     again = [made for emitter in reversed(EMITTERS) for made in emitter.objects(compiled.fleet, compiled.kept)]
+    again += argocd.objects(compiled.fleet.platform, "", again, compiled.kept)
     assert rendered_files(again) == rendered_files(objects)
