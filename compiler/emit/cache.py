@@ -12,19 +12,27 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from compiler.emit.names import model_labels, model_owner, service_name, version_annotations, weights_labels
+from compiler.emit.names import (
+    model_labels,
+    model_owner,
+    priority_class,
+    service_name,
+    version_annotations,
+    weights_labels,
+)
 from compiler.emit.object import Object, Wave, metadata
 from compiler.emit.placement import GPU, nodes_for, on_nodes, spot_tolerations
 from compiler.emit.volumes import volumes, weights_argument
 from compiler.fleet import FILLER_CPU, Framework, Model, ModelPath, Pool, Scheme, Tier, Version, kept_memory, slug
 from compiler.quantity import bytes_text, cores_text
 
+# KILL, for a child of the shell that has just been forked loses a TERM: the shell would wait for its whole hour.
 _FILL = """\
 set -eu
 clear() { rm -rf /cache/weights /cache/partial; }
 clear
 mkdir -p /cache/partial
-"$@" & trap 'kill "$!" 2>/dev/null && wait "$!" || true; clear; exit 0' TERM INT
+"$@" & trap 'kill -KILL "$!" 2>/dev/null && wait "$!" || true; clear; exit 0' TERM INT
 wait "$!"
 mv /cache/partial /cache/weights
 while :; do sleep 3600 & wait "$!"; done
@@ -120,6 +128,8 @@ def _pod_spec(model: Model, version: Version, pool: Pool) -> dict[str, Any]:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 60,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        # Without one it would be the first that makes room for the very instances that wait for its weights.
+        "priorityClassName": priority_class(model.priority),
         **_with_gpu(version),
         "tolerations": [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}, *spot_tolerations(pool, Tier)],
         "affinity": on_nodes({}, nodes_for(pool, model, version, Tier)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from compiler.catalogue import SLEEPING_ENGINES
 from compiler.emit.cache import as_loaded
 from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
@@ -23,7 +24,7 @@ from compiler.emit.placement import GPU, gpu_request, in_pool, pool_annotations,
 from compiler.emit.scrape import scrape_annotations, scrape_labels
 from compiler.emit.spread import spread
 from compiler.emit.volumes import volume_mounts, volumes
-from compiler.fleet import Model, Tier, Version, slug
+from compiler.fleet import Model, Tier, Version, asleep_memory, slug
 from compiler.quantity import bytes_text, cores_text
 
 _STARTUP_PERIOD = timedelta(seconds=5)
@@ -108,7 +109,7 @@ def _container(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
     container |= {
         "args": list(started.args),
         "ports": [{"name": "http", "containerPort": CONTAINER_PORT}],
-        "resources": _resources(model, version),
+        "resources": _resources(model, version, tier),
         **_probes(version),
         # Endpoints are withdrawn while it sleeps; only then the engine is told to stop.
         "lifecycle": {"preStop": {"sleep": {"seconds": _PRE_STOP // timedelta(seconds=1)}}},
@@ -118,10 +119,10 @@ def _container(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
     return {**container, "volumeMounts": mounts} if mounts else container
 
 
-def _resources(model: Model, version: Version) -> dict[str, Any]:
-    resources = version.resources
-    # /dev/shm is charged to the container.
-    memory = bytes_text(resources.memory + resources.shm)
+def _resources(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
+    resources, sleeps = version.resources, tier is Tier.WARM and version.engine.framework in SLEEPING_ENGINES
+    # /dev/shm is charged to the container, and so are the weights of one that sleeps.
+    memory = bytes_text(resources.memory + resources.shm + (asleep_memory(version.engine) if sleeps else 0))
     gpus = gpu_request(model.pool, resources)
     # No CPU limit: a throttled engine leaves its GPUs idle between steps, and idle cores are nobody's gain.
     return {

@@ -22,6 +22,8 @@ _WHOSE = Owner("turnout", None, (), ())
 def objects(fleet: Fleet, kept: Kept) -> Iterator[Object]:
     """Of the priorities in use: a class is the whole cluster's, and nobody wants one there for nothing."""
     used = {model.priority for model in fleet.models}
+    if fleet.platform.control_server is not None:
+        used.add(Priority.CRITICAL)  # its own, and that of its Envoys
     platform = kept.same("platform of priorities", fleet.platform)
     return (
         kept.by(("class", priority), (platform,), _class, (priority, platform))
@@ -40,6 +42,6 @@ def _class(priority: Priority, platform: Platform) -> Object:
         "kind": "PriorityClass",
         "metadata": metadata(priority_class(priority), _WHOSE, platform.origin, Wave.FOUNDATION),
         "value": _VALUES[priority],
-        "description": f"Models of priority {priority}.",
+        "description": f"Pods of priority {priority}.",
     }
     return Object("platform/priorities.yaml", body, platform.origin)

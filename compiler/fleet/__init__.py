@@ -69,7 +69,7 @@ from compiler.fleet.traffic import (
     Strategy,
     Timeouts,
 )
-from compiler.fleet.weights import FILLER_CPU, kept_memory, weights_on_disk
+from compiler.fleet.weights import FILLER_CPU, asleep_memory, kept_memory, weights_on_disk
 
 __all__ = [
     "FILLER_CPU",
@@ -150,6 +150,7 @@ __all__ = [
     "Tracing",
     "Version",
     "Zones",
+    "asleep_memory",
     "cluster_name",
     "kept_memory",
     "longest_context",

@@ -32,3 +32,8 @@ def kept_memory(engine: Engine, cache: ShmCache) -> int:
     their size is not known. Where that is not known either, it is an error (P411)."""
     size = weights_on_disk(engine)
     return ((cache.size or 0) if size is None else -(-size // GIB) * GIB) + _FILLER_MEMORY
+
+
+def asleep_memory(engine: Engine) -> int:
+    """Bytes of a container's memory that the weights take while the instance sleeps, in whole GiB; 0 if not known."""
+    return -(-(weights_on_disk(engine) or 0) // GIB) * GIB

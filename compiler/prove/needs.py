@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from compiler.catalogue import SLEEPING_ENGINES
 from compiler.diagnostics import Position
-from compiler.fleet import FILLER_CPU, Model, Node, Tier, Version, kept_memory, weights_on_disk
+from compiler.fleet import FILLER_CPU, Model, Node, Tier, Version, asleep_memory, kept_memory, weights_on_disk
 from compiler.prove.packing import Demand
 
 
@@ -76,15 +76,23 @@ def _of_version(model: Model, version: Version) -> Needs:
     asleep = version.engine.framework in SLEEPING_ENGINES
     # One that sleeps keeps its GPU: Kubernetes knows no half. Of those that wait for one, half may be promoted at once.
     warm = version.warm if asleep else -(-version.warm // 2)
-    tiers = ((Tier.HOT, version.hot, False), (Tier.WARM, warm, True))
+    slept = asleep_memory(version.engine) if asleep else 0
+    tiers = ((Tier.HOT, version.hot, False, 0), (Tier.WARM, warm, True, slept))
     pool, size = model.pool, weights_on_disk(version.engine)
     keeps = pool is not None and version.cold_start.preload
     return Needs(
         what=what,
         active=active,
         standbys=tuple(
-            replace(active, what=f"{what} {tier}", count=count, zones=standby_zones, spot=spot)
-            for tier, count, spot in tiers
+            replace(
+                active,
+                what=f"{what} {tier}",
+                count=count,
+                memory=active.memory + memory,
+                zones=standby_zones,
+                spot=spot,
+            )
+            for tier, count, spot, memory in tiers
             if count
         ),
         most=version.most_active,

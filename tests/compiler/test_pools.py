@@ -209,6 +209,19 @@ def test_one_that_sleeps_keeps_its_gpu() -> None:
     assert [severity for _, severity, _ in tight(2, "warmStandby: 3")] == [Severity.ERROR]
 
 
+def test_the_weights_of_one_that_sleeps_are_in_its_nodes_memory() -> None:
+    """40 GiB each, and 14 for the weights of 7B: 94 with one active instance."""
+    chat = model(spec="modelPath: host:///m\nconfig: {parameters: 7B}")
+    recovery = document("DisasterRecovery", "recovery", "models: [{name: chat, warmStandby: 1}]")
+
+    def on(memory: str) -> list[Severity]:
+        there = pool(nodes=nodes(f"{{name: a, zone: az-1, gpuCount: 4, cpu: 64, memory: {memory}}}"))
+        return [severity for code, severity, _ in told(chat, recovery, there) if code == "P404"]
+
+    assert Severity.ERROR not in on("94Gi")
+    assert Severity.ERROR in on("93Gi")
+
+
 def test_of_those_that_wait_for_a_gpu_half_are_promoted_at_once() -> None:
     assert tight(1, "warmStandby: 4", "sglang") == []
     assert [severity for _, severity, _ in tight(2, "warmStandby: 5", "sglang")] == [Severity.ERROR]

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from compiler.diagnostics import Position
+from compiler.emit.names import priority_class
 from compiler.emit.object import Object, Owner, Wave, metadata
 from compiler.emit.spread import spread
-from compiler.fleet import PodResources
+from compiler.fleet import PodResources, Priority
 from compiler.quantity import bytes_text, cores_text
 
 Part = dict[str, Any]
@@ -86,6 +87,8 @@ class Maker:
             "serviceAccountName": self._name,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
+            # Without one, an instance that looks for room would take the place of what brings it its requests.
+            "priorityClassName": priority_class(Priority.CRITICAL),
             "topologySpreadConstraints": spread(self._selected, strictly=False),
             **pod,
         }

@@ -121,12 +121,19 @@ def _of_promises(watched: Watched) -> Iterator[Alert]:
                 "TurnoutOutageOverRto",
                 severity,
                 duration(rto * share),
-                # Also where there are no instances at all: those that have died are not listed for long.
-                f"max by (model) (envoy_cluster_membership_healthy{{{_among(models)}}}) == 0",
+                _nobody(_among(models)),
                 f"{{{{ $labels.model }}}} has had no healthy instance for {duration(rto * share)}",
                 f"Of {duration(rto)} that are promised (DisasterRecovery, rto). It is measured every {INTERVAL}.",
                 duration(rto),
             )
+
+
+def _nobody(among: str) -> str:
+    """Models that no Envoy of ours has a healthy instance of; of those that Istio alone carries, which tells nothing of
+    its own, those of which no instance tells its queue any more. Also where there are no instances at all."""
+    healthy, queues = f"envoy_cluster_membership_healthy{{{among}}}", f"turnout_queue_length{{{among}}}"
+    gone = f"group by (model) (max_over_time({queues}[1d])) unless group by (model) ({queues} or {healthy})"
+    return f"max by (model) ({healthy}) == 0 or ({gone})"
 
 
 _OF_VERSION = "by (model, version)"

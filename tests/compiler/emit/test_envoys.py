@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from compiler.diagnostics import BUILT_IN
-from compiler.emit import envoys, observability, tenancy
+from compiler.emit import envoys, observability, priorities, tenancy
 from compiler.emit.names import GATEWAY_METRICS, SIDECARS_LABEL
 from compiler.fleet import (
     Carrier,
@@ -388,3 +388,14 @@ def test_the_container_that_the_docs_put_beside_a_client_goes_with_the_bootstrap
     }
     assert SIDECAR_PORT not in taken
     assert f"http://127.0.0.1:{SIDECAR_PORT}" in page
+
+
+def test_no_instance_takes_the_place_of_what_brings_it_its_requests() -> None:
+    """The class is there even where no model has it."""
+    of = with_server()
+    classes = {item.body["metadata"]["name"]: item.body["value"] for item in priorities.objects(of, Kept())}
+    own = {pod(of, name)["spec"]["priorityClassName"] for name in ("turnout-gateway-edge", "turnout-control")}
+    assert own == {"turnout-critical"}
+    assert classes["turnout-critical"] == max(classes.values())
+    without = [item.body["metadata"]["name"] for item in priorities.objects(fleet(model()), Kept())]
+    assert without == ["turnout-normal"]

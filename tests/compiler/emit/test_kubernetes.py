@@ -65,6 +65,18 @@ def test_a_warm_standby_of_vllm_runs_and_may_sleep() -> None:
     assert sleepers == ["m-1-0-warm"]
 
 
+def test_a_warm_standby_of_vllm_has_room_for_the_weights_in_its_own_memory() -> None:
+    """7B at two bytes are 13.04 GiB, beside 40 that every instance has."""
+    own = tiered()
+    large = replace(own.versions[0], engine=replace(own.versions[0].engine, parameters=7 * 10**9))
+    made = deployments(replace(own, versions=(large,)))
+    memory = {
+        name: body["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
+        for name, body in made.items()
+    }
+    assert memory == {"m-1-0": "40Gi", "m-1-0-hot": "40Gi", "m-1-0-warm": "54Gi", "m-1-0-cold": "40Gi"}
+
+
 @pytest.mark.parametrize("framework", [f for f in Framework if f is not Framework.VLLM])
 def test_a_warm_standby_of_another_engine_waits(framework: Framework) -> None:
     warm = deployments(tiered(framework))["m-1-0-warm"]

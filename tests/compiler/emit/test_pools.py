@@ -23,6 +23,7 @@ from compiler.fleet import (
     Node,
     Pool,
     PoolStrategy,
+    Priority,
     Queue,
     Scheme,
     Sharing,
@@ -259,6 +260,13 @@ def test_the_daemon_runs_on_every_node_that_may_run_an_instance() -> None:
     pool = a_pool(node("a", "az-1"), node("b", "az-2", spot=True), node("c", "az-3"), shm_cache=CACHE)
     template = beside(in_pool(pool, replace(kept(S3), warm=1), zones))["DaemonSet/m-1-cache"].body["spec"]["template"]
     assert terms(template) == [{"kubernetes.io/hostname": ("a", "b")}]
+
+
+def test_the_cache_makes_room_for_no_instance_that_waits_for_it() -> None:
+    """Without a class it is the first whose place a scheduler gives to them."""
+    owned = replace(in_pool(a_pool(shm_cache=CACHE), kept(S3)), priority=Priority.HIGH)
+    filler = beside(owned)["DaemonSet/m-1-cache"].body["spec"]["template"]["spec"]
+    assert filler["priorityClassName"] == "turnout-high" == pods(owned)["m-1"]["spec"]["priorityClassName"]
 
 
 def test_no_service_takes_the_daemon_for_an_instance() -> None:

@@ -248,3 +248,27 @@ def test_an_outage_is_measured_against_what_is_promised(rules: Path, tmp_path: P
         firing("TurnoutOutageOverRto", "5m45s", {"severity": "warning", **late}, {"severity": "critical", **late}),
     ]
     run(rules, tmp_path, series, promql_expr_test=tests)
+
+
+def test_an_outage_of_a_model_that_istio_alone_carries_is_told_by_its_instances(rules: Path, tmp_path: Path) -> None:
+    """No Envoy of Turnout's knows it. Two minutes well, then one instance is left, then none."""
+    other = VLLM.replace('pod="a"', 'pod="b"')
+    series = {
+        f"vllm:num_requests_waiting{{{VLLM}}}": "0x8 stale",
+        f"vllm:num_requests_waiting{{{other}}}": "0x20 stale",
+    }
+    late = {"model": "llama-70b", "limit": "30s"}
+    tests = [
+        firing("TurnoutOutageOverRto", "5m"),
+        firing("TurnoutOutageOverRto", "5m30s", {"severity": "warning", **late}),
+        firing("TurnoutOutageOverRto", "5m45s", {"severity": "warning", **late}, {"severity": "critical", **late}),
+    ]
+    run(rules, tmp_path, series, promql_expr_test=tests)
+
+
+def test_instances_that_tell_nothing_are_no_outage_where_an_envoy_reaches_them(rules: Path, tmp_path: Path) -> None:
+    series = {
+        f"vllm:num_requests_waiting{{{VLLM}}}": "0x8 stale",
+        f"envoy_cluster_membership_healthy{{{CLUSTER}}}": "1x40",
+    }
+    run(rules, tmp_path, series, promql_expr_test=[firing("TurnoutOutageOverRto", "9m")])
