@@ -14,10 +14,11 @@ from compiler.fleet import Rollout
 from compiler.kept import Kept
 from compiler.kinds import InferenceModel
 from compiler.kinds import Rollout as RolloutKind
-from compiler.kinds.inference_model import VersionSpec
+from compiler.kinds.inference_model import InferenceModelSpec, VersionSpec
 from compiler.link import Settings
 from compiler.link.endpoints import endpoints_of
 from compiler.link.models import Alternative, effective_versions
+from compiler.link.pools import pool_of, pools
 from compiler.link.recovery import recoveries
 from compiler.nodes import Loc, Node, at, dotted
 from compiler.report import shown
@@ -40,7 +41,11 @@ def model_values(policy: Policy[InferenceModel], policies: Policies, settings: S
     """Every value of the model, in the schema's order; what versions may set for themselves under each version."""
     recovery = recoveries(policies, Kept(), []).get(policy.body.metadata.name)
     views = effective_versions(policy, policies, settings, recovery)
-    specs = [spec.model_dump(mode="json", by_alias=True, exclude_none=True) for _, spec in views]
+    pool = _pool(policy, views, policies, settings)
+    specs = [
+        spec.model_copy(update={"pool": pool}).model_dump(mode="json", by_alias=True, exclude_none=True)
+        for _, spec in views
+    ]
     metadata = policy.body.metadata.model_dump(by_alias=True, exclude_none=True)
     inherited = _Origins(policies, root)
     if policy.body.spec.versions is None:
@@ -52,6 +57,18 @@ def model_values(policy: Policy[InferenceModel], policies: Policies, settings: S
         alone = {key: value for key, value in spec.items() if key in own} | _beyond(spec, shared, own | {"version"})
         values += inherited.version(index, version, alone, policy)
     return values
+
+
+def _pool(
+    policy: Policy[InferenceModel],
+    views: Iterable[tuple[Alternative, InferenceModelSpec]],
+    policies: Policies,
+    settings: Settings,
+) -> str | None:
+    """The name of the one that the model is in, which is the only one where policy names none."""
+    has_gpus = any(spec.resources.gpu_count for _, spec in views)
+    found = pool_of(policy, has_gpus, pools(policies, settings, Kept(), []), [])
+    return policy.body.spec.pool if found is None else found.name
 
 
 def rollout_values(policy: Policy[RolloutKind], rollout: Rollout, policies: Policies, root: Path) -> list[Value]:

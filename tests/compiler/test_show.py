@@ -36,6 +36,22 @@ def test_an_effective_policy_is_the_golden_one(case: str, monkeypatch: pytest.Mo
         assert said == golden.read_text(encoding="utf-8")
 
 
+def test_the_only_pool_is_shown_as_a_default(tmp_path: Path) -> None:
+    only = document("GPUPool", "shared", "nodes: [{name: a, zone: az-1, gpuCount: 4, cpu: 64, memory: 512Gi}]")
+
+    def pool(*documents: str) -> list[tuple[object, str]]:
+        (tmp_path / "x.yaml").write_text("---\n".join(documents))
+        found = values(compile_policies(tmp_path))
+        return [(value.value, value.origin) for value in found if value.loc == ("spec", "pool")]
+
+    assert pool(model(), only) == [("shared", "default")]
+    assert pool(model(spec="resources: {gpuCount: 0}"), only) == []
+    assert pool(model()) == []
+    ((name, origin),) = pool(model(spec="pool: shared"), only)
+    assert name == "shared"
+    assert origin != "default"
+
+
 def test_what_is_shown_is_a_policy_that_means_the_same(tmp_path: Path) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     for folder in (before, after):
