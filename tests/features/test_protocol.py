@@ -263,6 +263,17 @@ async def what_does_not_exist_is_said_once(w: World) -> None:
     assert (await w.envoy.accepted()).removed == ("nobody",)
 
 
+async def a_layer_that_does_not_exist_is_answered(w: World) -> None:
+    """An Envoy asks for nothing else before it has been."""
+    await w.envoy.ask(RUNTIME, "nobody")
+    answer = await w.envoy.accepted()
+    assert answer.removed == (("nobody",) if w.variant is DELTA else ())
+    assert {name: len(layer.layer.fields) for name, layer in answer.resources.items()} == (
+        {"nobody": 0} if w.variant is SOTW else {}
+    )
+    await w.envoy.quiet()
+
+
 async def what_comes_into_existence_is_sent(w: World) -> None:
     await w.envoy.ask(ENDPOINT, CHAT, NEW)
     assert (await w.envoy.accepted()).names == {CHAT}
@@ -644,6 +655,7 @@ SENTENCES = (
     Sentence(
         EXIST, "a resource that does not exist is in removed_resources", what_does_not_exist_is_said_once, (DELTA,)
     ),
+    Sentence(EXIST, "a layer is empty rather than awaited", a_layer_that_does_not_exist_is_answered),
     Sentence(EXIST, "a resource that springs into existence is sent", what_comes_into_existence_is_sent),
     Sentence(
         "deleting-resources",

@@ -225,13 +225,13 @@ def _suspect_offer(state: StreamState, snapshot: Snapshot, type_: ResourceType, 
 def _unheard_of(state: StreamState, snapshot: Snapshot, type_: ResourceType, absent: frozenset[str]) -> frozenset[str]:
     """Of names that do not exist, those to be called so at once; what the client still has goes in its turn.
 
-    State of the world has no words for it but a whole list, and an empty load assignment for a cluster that waits for
-    one.
+    State of the world has no words for it but a whole list, an empty load assignment for a cluster that waits for one,
+    and an empty layer: an Envoy asks for nothing else before it has been answered about each of its layers.
     """
     if not absent:
         return absent
     awaited = _awaited(state) if type_ is ResourceType.ENDPOINT else NO_NAMES
-    if state.variant is Variant.SOTW and not state.whole(type_):
+    if state.variant is Variant.SOTW and not state.whole(type_) and type_ is not ResourceType.RUNTIME:
         absent = absent & awaited
     offered, wanted = state.subscriptions[type_].offered, snapshot[type_]
     # A cluster does not get warm by what the client says it has of an earlier stream.
