@@ -202,6 +202,16 @@ def test_policies_may_lie_anywhere_in_the_repository(repo: Path) -> None:
     assert "→ 90 % llama-70b 1.0" in run.stdout
 
 
+def test_policies_may_be_all_of_the_repository(tmp_path: Path) -> None:
+    put(BEFORE, tmp_path)
+    git(tmp_path, "init", "--quiet")
+    models = tmp_path / "models.yaml"
+    models.write_text(models.read_text().replace("weight: 100", "weight: 80"))
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "--message", "broken")
+    assert "\nHEAD:models.yaml:18:29: P202" in "\n" + turnout(tmp_path, "diff", "HEAD", "--policies", ".").stderr
+
+
 def test_a_commit_is_read_byte_by_byte_whatever_its_attributes(repo: Path) -> None:
     (repo / ".gitattributes").write_text("*.yaml export-ignore eol=crlf\n")
     git(repo, "add", "--all")

@@ -128,7 +128,8 @@ def _placed(read: _Read) -> tuple[list[Diagnostic], Sources]:
     prefix = read.root.name
 
     def named(file: str) -> str:
-        return f"{of.name}:{of.folder}{file.removeprefix(prefix)}"
+        within = file.removeprefix(prefix)
+        return f"{of.name}:{of.folder}{within}" if of.folder else f"{of.name}:{within.removeprefix('/')}"
 
     def told(found: Diagnostic) -> Diagnostic:
         message = found.message.replace(str(read.root), named(prefix))
