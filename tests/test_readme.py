@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.features.test_serve import turnout_serve, until_it_says
+from tests.test_diff_command import git
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -41,6 +42,9 @@ def run(arguments: list[str], where: Path) -> subprocess.CompletedProcess[str]:
 def repository(tmp_path: Path) -> Path:
     for folder in ("policies", "rendered"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
+    git(tmp_path, "init", "--quiet", "--initial-branch", "main")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "--message", "policies")
     return tmp_path
 
 
