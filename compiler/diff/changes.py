@@ -43,13 +43,14 @@ class Side:
 def changes(before: Side, after: Side, profile: Iterable[Recorded] | None = None) -> Changes:
     one, other = before.fleet, after.fleet
     classes, objects = request_classes(one, other), object_changes(before.objects, after.objects)
+    changed = settings(one, other)
     return Changes(
         classes=classes,
-        settings=settings(one, other),
+        settings=changed,
         instances_before=tuple(of for model in one.models for of in instances(model)),
         instances_after=tuple(of for model in other.models for of in instances(model)),
         gpus=gpu_counts(one, other),
         objects=objects,
-        steps=steps(one, other, classes.found, objects),
+        steps=steps(one, other, classes.found, objects, changed),
         weighed=None if profile is None else weighed(one, other, profile, classes.found),
     )

@@ -15,7 +15,8 @@ from operator import attrgetter
 from compiler.diff.effect import Effect
 from compiler.diff.objects import ObjectChange
 from compiler.diff.request_class import RequestClass
-from compiler.diff.settings import Change
+from compiler.diff.sent import is_envoys, is_sent
+from compiler.diff.settings import Change, Setting
 from compiler.emit.object import Wave
 from compiler.fleet import Carrier, Fleet, Version
 from compiler.kinds.measures import duration_text
@@ -37,30 +38,43 @@ class Step:
     why: str
 
 
+_CARRIERS = {
+    Carrier.ENVOY: "Turnout's own Envoys",
+    Carrier.ISTIO: "Istio's gateway",
+    Carrier.GATEWAY_API: "the Gateway API's gateway",
+}
 _MOST_NAMES = 6
 _Key = tuple[str, str]
 """A model and a version of it."""
 
 
 def steps(
-    before: Fleet, after: Fleet, classes: Sequence[RequestClass], objects: Sequence[ObjectChange]
+    before: Fleet,
+    after: Fleet,
+    classes: Sequence[RequestClass],
+    objects: Sequence[ObjectChange],
+    settings: Sequence[Setting],
 ) -> tuple[Step, ...]:
     """None where nothing changes."""
     case = _case(before, after, classes)
     first = tuple(_first(case))
     move = 2 if first else 1
-    last = tuple(_last(case))
+    come, go = (_hosts(classes, comes) for comes in (True, False))
+    # Clients need the new host before the old one goes.
+    last = (*_last(case), *(_hosts_that_go(go) if come else ()))
     stop = move + 1 if last else move
     go_on = Step(move, Hand.YOU, "commit the rest when that is ready", "requests move then")
     hold = Step(move, Hand.YOU, f"commit all but what stands under commit {stop}", "its requests have to go first")
     every = (
         *first,
+        *(() if come else (replace(step, commit=move) for step in _hosts_that_go(go))),
         *([go_on] if first else []),
         *([hold] if last else []),
         *_applied(objects, 1, below=Wave.CLUSTER_SETTINGS),
         *_restarted(objects),
-        *_hosts_that_go(classes, move),
-        *_moved(classes, objects, move),
+        *_moved(objects, is_sent(before, after, classes, settings), move),
+        *_hosts_that_come(come, move),
+        *_carried_by_others(before, after, move),
         *(replace(step, commit=stop) for step in last),
         *_pruned(objects, stop),
         *_nodes_that_go(before, after, stop),
@@ -89,7 +103,7 @@ def _case(before: Fleet, after: Fleet, classes: Iterable[RequestClass]) -> _Case
         more = {key for key, share in other.items() if one and share > one.get(key, 0)}
         less = {key for key, share in one.items() if share > other.get(key, 0)}
         shrinks |= less
-        if _is_envoys(found):
+        if is_envoys(found):
             grows |= more
             at_envoys |= less
         if one and found.after.effect["error"] and not found.naming.unknown:
@@ -136,14 +150,33 @@ def _last(case: _Case) -> Iterator[Step]:
             yield Step(1, Hand.YOU, what, why)
 
 
-def _hosts_that_go(classes: Iterable[RequestClass], commit: int) -> Iterator[Step]:
-    for found in classes:
-        hosts = ", ".join(found.place.hosts)
-        if found.place.after is None:
-            yield Step(commit, Hand.YOU, f"lead clients away from {hosts}", "nobody answers there any more")
-        elif found.place.before is None:
-            why = "before that, nobody answers there"
-            yield Step(commit, Hand.YOU, f"lead clients to {hosts} when its gateway is there", why)
+def _hosts(classes: Iterable[RequestClass], come: bool) -> tuple[str, ...]:
+    """Those that come, or those that go."""
+    found = (of.place for of in classes if (of.place.before if come else of.place.after) is None)
+    return tuple(host for place in found for host in place.hosts)
+
+
+def _hosts_that_go(hosts: Iterable[str]) -> Iterator[Step]:
+    for host in hosts:
+        yield Step(1, Hand.YOU, f"lead clients away from {host} before it goes", "nobody answers there any more")
+
+
+def _hosts_that_come(hosts: Iterable[str], commit: int) -> Iterator[Step]:
+    for host in hosts:
+        why = "before that, nobody answers there"
+        yield Step(commit, Hand.YOU, f"lead clients to {host} when its gateway is there", why)
+
+
+def _carried_by_others(before: Fleet, after: Fleet, commit: int) -> Iterator[Step]:
+    one, other = ({host.name: host.carrier for of in fleet.gateways for host in of.hosts} for fleet in (before, after))
+    for host in sorted(one.keys() & other.keys()):
+        if one[host] is not other[host]:
+            what = f"lead clients of {host} from {_CARRIERS[one[host]]} to {_CARRIERS[other[host]]} at once"
+            why = (
+                "that is another address, and as a host has one carrier nobody answers at the old one any more; with a "
+                "second host at the new carrier, in a commit before, nobody has to wait"
+            )
+            yield Step(commit, Hand.YOU, what, why)
 
 
 def _applied(objects: Iterable[ObjectChange], commit: int, below: int) -> Iterator[Step]:
@@ -164,11 +197,11 @@ def _restarted(objects: Iterable[ObjectChange]) -> Iterator[Step]:
         yield Step(1, Hand.KUBERNETES, f"restarts the pods of {_listed(names)}", why)
 
 
-def _moved(classes: Sequence[RequestClass], objects: Iterable[ObjectChange], commit: int) -> Iterator[Step]:
+def _moved(objects: Iterable[ObjectChange], sent: bool, commit: int) -> Iterator[Step]:
     late = [c for c in objects if c.change is not Change.REMOVED and c.wave >= Wave.CLUSTER_SETTINGS]
     for wave, of_wave in groupby(sorted(late, key=attrgetter("wave")), key=attrgetter("wave")):
         yield Step(commit, Hand.ARGO_CD, f"applies {_counted(list(of_wave))}", f"wave {wave}, after the workloads")
-    if any(_is_envoys(found) for found in classes):
+    if sent:
         why = "an Envoy gets a cluster and its endpoints before the routes to it, and loses it after them"
         yield Step(commit, Hand.CONTROL_SERVER, "sends the change to Turnout's own Envoys", why)
 
@@ -200,12 +233,6 @@ def _shares(effect: Effect) -> dict[_Key, float]:
         key = (target["model"], target["version"])
         shares[key] = shares.get(key, 0) + target["share"]
     return shares
-
-
-def _is_envoys(found: RequestClass) -> bool:
-    gateways = (gateway for gateway in (found.place.before, found.place.after) if gateway is not None)
-    hosts = (host for gateway in gateways for host in gateway.hosts if host.name in found.place.hosts)
-    return any(host.carrier is Carrier.ENVOY for host in hosts)
 
 
 def _versions(fleet: Fleet) -> dict[_Key, Version]:

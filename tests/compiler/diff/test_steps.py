@@ -95,8 +95,65 @@ def test_pods_that_are_made_anew_are_told(tmp_path: Path) -> None:
     assert "restarts the pods of chat-1" in [step.what for step in found]
 
 
-def test_hosts_come_last_and_go_first(tmp_path: Path) -> None:
-    old, new = (document("Gateway", "public", f"hosts: [{host}.example.com]") for host in ("old", "new"))
-    what = [step.what for step in steps(tmp_path, (ONE, old), (ONE, new))]
-    assert "lead clients away from old.example.com" in what
-    assert "lead clients to new.example.com when its gateway is there" in what
+def at(*hosts: str) -> str:
+    return document("Gateway", "public", f"hosts: [{', '.join(f'{host}.example.com' for host in hosts)}]")
+
+
+def test_a_host_that_takes_the_place_of_another_is_there_before_that_goes(tmp_path: Path) -> None:
+    found = [(step.commit, step.what) for step in steps(tmp_path, (ONE, at("old")), (ONE, at("new")))]
+    assert found == [
+        (1, "commit all but what stands under commit 2"),
+        (1, "sends the change to Turnout's own Envoys"),
+        (1, "lead clients to new.example.com when its gateway is there"),
+        (2, "lead clients away from old.example.com before it goes"),
+    ]
+
+
+def test_clients_leave_a_host_before_anything_is_applied(tmp_path: Path) -> None:
+    found = steps(tmp_path, (ISTIO, ONE, at("old", "other")), (ISTIO, ONE, at("other")))
+    assert {step.commit for step in found} == {1}
+    assert found[0].what == "lead clients away from old.example.com before it goes"
+    assert len(found) > 1
+
+
+def test_clients_of_a_host_that_another_carries_have_to_move(tmp_path: Path) -> None:
+    found = steps(tmp_path, (ISTIO, ONE, at("old")), (ONE, at("old")))
+    what = [step.what for step in found]
+    moved = what.index("lead clients of old.example.com from Istio's gateway to Turnout's own Envoys at once")
+    assert what.index("sends the change to Turnout's own Envoys") < moved
+    assert moved < next(n for n, words in enumerate(what) if words.startswith("removes "))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "traffic: {loadBalancing: {strategy: round_robin}}",
+        "traffic: {outlierDetection: {baseEjectionTime: 77s}}",
+        "traffic: {healthCheck: {interval: 7s}}",
+        "endpoints: [{address: 10.0.0.1, port: 8000}]",
+    ],
+)
+@pytest.mark.parametrize("platform", [ENVOY, ISTIO])
+def test_what_only_the_clusters_of_envoys_have_is_sent_too(setting: str, platform: str, tmp_path: Path) -> None:
+    found = changes(
+        side(tmp_path / "before", (platform, model("chat"))),
+        side(tmp_path / "after", (platform, model("chat", setting))),
+    )
+    assert found.classes.found == ()
+    assert ("the control server" in [step.by for step in found.steps]) == (platform == ENVOY)
+
+
+def test_what_is_the_clusters_alone_is_not_sent(tmp_path: Path) -> None:
+    found = steps(tmp_path, (ONE,), (ONE.replace("spec:\n", "spec:\n  modelPath: s3://models/other\n"),))
+    assert "the control server" not in [step.by for step in found]
+
+
+def test_more_envoys_are_pods_and_nothing_to_send(tmp_path: Path) -> None:
+    server = document(
+        "Platform",
+        "platform",
+        "controlServer: {image: registry.example.com/turnout:0.1.0, repository: {url: https://git.example.com/p.git}}",
+    )
+    more = at("old").rstrip() + "\n  replicas: 5\n"
+    found = steps(tmp_path, (server, ONE, at("old")), (server, ONE, more))
+    assert [step.by for step in found] == ["Argo CD"]
