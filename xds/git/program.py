@@ -29,7 +29,8 @@ SETTINGS = (
 OWN_SETTINGS = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 """For what is about objects alone: no setting of a user or of the machine has a say in whom to believe."""
 
-_SECRET = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_SECRET = re.compile(r"(?<=://)(?:[^/\s]+|[^/@\s:]+:(?!\d*/)[^@\s]*)(?=@)")
+"""User and password, also of those who have not written `@` and `/` in a password as `%40` and `%2F`."""
 
 
 class GitError(Exception):

@@ -410,6 +410,9 @@ async def test_a_repository_that_hangs_is_given_up_and_no_command_waits_for_it(
             "fatal: unable to access 'https://ada:s3cret@git.example.com/': no\n",
             "unable to access 'https://***@git.example.com/': no",
         ),
+        ("fatal: no 'https://ada:s3@cr@t@git.example.com/a'", "no 'https://***@git.example.com/a'"),
+        ("fatal: no 'https://ada:s3/cret@git.example.com/a'", "no 'https://***@git.example.com/a'"),
+        ("fatal: no 'https://git.example.com:80/a@b'", "no 'https://git.example.com:80/a@b'"),
         ("warning: w\nerror: e\nfatal: f\n", "e; f"),
         (
             "git@example.com: Permission denied (publickey).\nfatal: Could not read\n",
