@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from compiler.diagnostics import Severity
 from xds.git.bell import Answer, Bell, Command, Turned, TurnRefused
@@ -139,13 +140,15 @@ class Following:
         wanted = self._memory.pinned or self.standing.head
         if not wanted or wanted == self._done:
             return None
-        before = self._memory.served
+        # After a rollback what is served is older than what the branch has to have.
+        before = self._memory.judged or self._memory.served
         try:
             rewritten = not self._memory.pinned and before and not await self._repository.descends(wanted, before)
         except GitError as problem:
             return self._refused(wanted, str(problem), since)
         if rewritten:
-            why = f"{before[:SHOWN]}, which is served, is not in its history: the branch has been rewritten"
+            stands = "is" if before == self._memory.served else "was"
+            why = f"{before[:SHOWN]}, which {stands} served, is not in its history: the branch has been rewritten"
             self._done = wanted
             short = wanted[:SHOWN]
             meant = f"push what it was before; where it is meant: turnout rollback {short}, turnout rollback --release"
@@ -159,7 +162,9 @@ class Following:
     async def _read(self, commit: str, since: float) -> PoliciesRead:
         found = await self._reader.read(commit, since, self._judge(commit))
         if found.read.fleet is not None:
-            of_branch = {} if commit == self._memory.pinned else {"judged": commit, "signers": found.signers}
+            # What was served before is read again at a restart; after a rollback it is not the newest of the branch.
+            again = commit in (self._memory.pinned, self._memory.served) and bool(self._memory.judged)
+            of_branch = {} if again else {"judged": commit, "signers": found.signers}
             self._accepted(commit, found.signed_by, **of_branch)
         else:
             self._stand(refused=commit, reason=found.refusal or _first_error(found.read))
@@ -216,7 +221,9 @@ class Following:
             return TurnRefused(f"commit {commit[:SHOWN]} cannot be served: {why}", "another one"), None
         # What comes after a release is judged as before: by the newest of the branch, not by what it was once.
         earlier = await self._descends(self._memory.judged, commit)
-        more = {} if earlier else {"judged": commit, "signers": found.signers}
+        more: dict[str, Any] = {} if earlier else {"judged": commit, "signers": found.signers}
+        if earlier and commit == self.standing.head:
+            more = {"judged": commit}  # the branch was set back to it, and that is meant
         self._stand(pinned=commit)
         unkept = self._accepted(commit, found.signed_by, pinned=commit, **more)
         log.warning("rolled back until it is released commit=%s", commit[:SHOWN])

@@ -194,6 +194,45 @@ async def test_a_rewritten_branch_that_is_meant_is_taken_by_a_rollback_to_it(ori
 
 
 @asynchronous
+async def test_a_branch_that_is_rewritten_while_a_rollback_holds_is_refused_at_its_release(
+    origin: Origin, state: Path
+) -> None:
+    first = origin.pushed(CHAT)
+    newest = origin.pushed(EMBED)
+    why = f"{newest[:12]}, which was served, is not in its history: the branch has been rewritten"
+    async with followed(origin, state) as heard:
+        await heard.next()
+        await heard.with_command(first)
+        origin.git("reset", "--quiet", "--hard", first)
+        origin.commit({"policies/other.yaml": model("other")})
+        origin.push("--force")
+        turned, read = await heard.with_command("")
+        assert (turned, read.fleet) == (Turned(first, pinned=False, problem=why), None)
+    for _ in range(2):  # nor does a restart forget what the branch has to have
+        async with followed(origin, state) as heard:
+            assert models(await heard.next()) == ["chat"]
+            assert (await heard.next()).fleet is None
+            assert heard.of.standing.reason == why
+
+
+@asynchronous
+async def test_a_branch_that_is_set_back_is_taken_by_a_rollback_to_its_head(origin: Origin, state: Path) -> None:
+    first = origin.pushed(CHAT)
+    origin.pushed(EMBED)
+    async with followed(origin, state) as heard:
+        await heard.next()
+        origin.git("reset", "--quiet", "--hard", first)
+        origin.push("--force")
+        assert "has been rewritten" in await heard.refused()
+        await heard.with_command(first)
+        listening = asyncio.create_task(heard.next())
+        assert await heard.of.release() == Turned(first, pinned=False)
+        last = origin.pushed({"policies/other.yaml": model("other")})
+        heard.of.knock()
+        assert (await listening).commit == last[:12]
+
+
+@asynchronous
 async def test_what_is_pinned_stays_over_commits_and_a_restart_until_it_is_released(
     origin: Origin, state: Path
 ) -> None:
