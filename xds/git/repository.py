@@ -89,9 +89,11 @@ class Repository:
     async def entries(self, commit: str, path: str) -> tuple[Entry, ...]:
         """All that is below `path`, which may be `.`, with their ways from there. Raises GitError."""
         tree = f"{commit}:" if path == "." else f"{commit}:{path}"
-        *_, code = await tried(self._folder, "cat-file", "-e", tree, seconds=ASK_SECONDS)
+        kind, _, code = await tried(self._folder, "cat-file", "-t", tree, seconds=ASK_SECONDS)
         if code:
             raise GitError(f"it has no folder {path}")
+        if kind.strip() != b"tree":
+            raise GitError(f"{path} is no folder there, but a file or a link")
         said = await self._ask("ls-tree", "-r", "-l", "-z", "--end-of-options", tree)
         return tuple(map(_entry, filter(None, said.split(b"\0"))))
 

@@ -372,6 +372,17 @@ async def test_a_commit_without_the_folder_is_refused(origin: Origin, state: Pat
 
 
 @asynchronous
+async def test_a_commit_in_which_the_folder_is_a_link_is_refused(origin: Origin, state: Path) -> None:
+    origin.pushed(CHAT)
+    async with followed(origin, state) as heard:
+        await heard.next()
+        origin.git("mv", "policies", "elsewhere")
+        (origin.tree / "policies").symlink_to("elsewhere")
+        origin.pushed()
+        assert "refused: policies is no folder there, but a file or a link" in await heard.refused()
+
+
+@asynchronous
 async def test_what_was_refused_is_told_once(origin: Origin, state: Path) -> None:
     origin.pushed(CHAT)
     async with followed(origin, state) as heard:
