@@ -56,12 +56,26 @@ class Repository:
         if await self._is_clone():
             self._cloned = True
             return
-        shutil.rmtree(self._folder)
-        self._folder.mkdir(mode=0o700)
-        await git(self._folder, "init", "--bare", "--quiet", "--template=", seconds=ASK_SECONDS)
+        await self._begin()
 
     async def fetch(self) -> str:
-        """The commit that the branch is at now. Raises GitError."""
+        """The commit that the branch is at now. Raises GitError.
+
+        A clone that a disk or a loss of power has damaged is thrown away once the remote is there to make it anew from.
+        """
+        try:
+            try:
+                return await self._fetched()
+            except GitError:
+                if await self._is_whole() or not await self._is_remote_there():
+                    raise
+            await self._begin()
+            return await self._fetched()
+        except OSError as problem:
+            raise GitError(f"the clone cannot be written to: {problem.strerror}") from None
+
+    async def _fetched(self) -> str:
+        """Raises GitError."""
         self._tidy()
         # The user's own settings hold here: who the server is asked as, by which proxy, with which certificates.
         words = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--force")
@@ -110,6 +124,30 @@ class Repository:
 
     async def _ask(self, *words: str) -> bytes:
         return await git(self._folder, *words, seconds=ASK_SECONDS)
+
+    async def _begin(self) -> None:
+        """An empty clone. Raises GitError, OSError."""
+        self._cloned = False
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        await git(self._folder, "init", "--bare", "--quiet", "--template=", seconds=ASK_SECONDS)
+
+    async def _is_whole(self) -> bool:
+        """Whether all of what was fetched is there, and nothing has been fetched that is not. Raises GitError."""
+        if not await self._is_clone():
+            return False
+        known, _, unknown = await tried(self._folder, "for-each-ref", HEAD, seconds=ASK_SECONDS)
+        if not known and not unknown:
+            return not (self._folder / HEAD).exists()
+        words = ("rev-list", "--objects", "--quiet", HEAD)
+        *_, code = await tried(self._folder, *words, seconds=ASK_SECONDS)
+        return code == 0
+
+    async def _is_remote_there(self) -> bool:
+        words = ("ls-remote", "--quiet", "--exit-code", "--", self.remote.url, self.remote.ref)
+        # The clone itself may be what is missing.
+        *_, code = await tried(self._folder.parent, *words, seconds=FETCH_SECONDS, environment={})
+        return code == 0
 
     async def _is_clone(self) -> bool:
         said, _, code = await tried(self._folder, "rev-parse", "--git-dir", seconds=ASK_SECONDS)

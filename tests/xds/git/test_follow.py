@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -419,6 +420,28 @@ async def test_what_a_killed_git_leaves_does_not_stop_the_next(origin: Origin, s
         (clone / "packed-refs.lock").touch()
         origin.pushed(EMBED)
         assert models(await heard.after_a_knock()) == ["chat", "embed"]
+
+
+@pytest.mark.parametrize("what", ["objects/{0}/{1}", "refs/turnout/head", "."])
+@asynchronous
+async def test_a_damaged_clone_is_made_anew_once_the_repository_is_there(
+    origin: Origin, state: Path, what: str
+) -> None:
+    served = origin.pushed(CHAT)
+    async with followed(origin, state) as heard:
+        await heard.next()
+        damaged = state / "git" / "clone.git" / what.format(served[:2], served[2:])
+        if what == ".":
+            shutil.rmtree(damaged)
+        else:
+            damaged.chmod(0o600)
+            damaged.write_bytes(b"")
+        away = origin.bare.rename(origin.bare.with_name("away"))
+        assert not await heard.of._fetch()
+        away.rename(origin.bare)
+        origin.pushed(EMBED)
+        assert models(await heard.after_a_knock()) == ["chat", "embed"]
+        assert heard.of.standing.problem == ""
 
 
 @asynchronous
