@@ -68,7 +68,8 @@ def git_options(options: argparse.Namespace) -> GitOptions | None:
     if options.allowed_signers is not None:
         options.allowed_signers.read_text(encoding="utf-8")
     return GitOptions(
-        remote=Remote(url, branch),
+        # Git runs in the clone, and would look for a path there.
+        remote=Remote(str(Path(url).absolute()) if Path(url).exists() else url, branch),
         path=_path(options.git_path or "policies") or ".",
         poll=options.git_poll or POLL,
         allowed_signers=options.allowed_signers,

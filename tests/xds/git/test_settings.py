@@ -50,6 +50,14 @@ def test_a_url_is_told_without_its_password() -> None:
     assert "s3cret" not in repr(found.remote)
 
 
+def test_a_path_is_from_where_the_server_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy.git").mkdir()
+    found = git_options(_parser().parse_args(["serve", "--git", "policy.git#main", *STATE]))
+    assert found is not None
+    assert found.remote == Remote(str(tmp_path / "policy.git"), "main")
+
+
 def test_what_was_followed_is_that_of_the_same_remote(tmp_path: Path) -> None:
     file, kept = tmp_path / "git" / "followed.json", Memory("a" * 40, "b" * 40, "c" * 40, ("ada@example.com",))
     assert load(file, "here") == Memory()
