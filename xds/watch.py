@@ -16,7 +16,8 @@ from xds.observe.policies import policies
 async def watch(root: Path, output: Path, colour: bool, environment: str = "") -> None:
     """Never ends. Raises OSError where `output` cannot be written."""
     kept, told = Kept(), ""
-    async for read in policies(root, colour, environment):
+    # A server spares its Envoys pushes; here nobody is pushed to, and somebody waits for the files.
+    async for read in policies(root, colour, environment, burst=0.0):
         began = time.monotonic()
         if read.report != told:  # warnings are read once
             print(read.report, end="", file=sys.stderr, flush=True)

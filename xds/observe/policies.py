@@ -43,17 +43,22 @@ Fingerprint = frozenset[Look]
 log = logging.getLogger(__name__)
 
 
-async def policies(root: Path, colour: bool = False, environment: str = "") -> AsyncIterator[PoliciesRead]:
-    """Compiles in a thread, so that streams are served meanwhile. Never ends."""
+async def policies(
+    root: Path, colour: bool = False, environment: str = "", burst: float = BURST
+) -> AsyncIterator[PoliciesRead]:
+    """Compiles in a thread, so that streams are served meanwhile. Never ends.
+
+    Edits within `burst` seconds of the one before are waited for; with 0 each is taken at once.
+    """
     previous: Compiled | None = None
     seen: Fingerprint | None = None
-    told = -BURST
+    told = -burst
     async for _ in _occasions(root):
         found = await asyncio.to_thread(fingerprint, root)
         if found == seen:
             continue
         before = seen
-        found = await _calm(root, found, told + BURST)
+        found = await _calm(root, found, told + burst)
         if found == seen:
             continue
         settled, at = await asyncio.gather(_settled(root, found, previous, environment), commit(root))
