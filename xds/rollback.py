@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from compiler import report
@@ -36,6 +36,8 @@ class Confirmed:
     """Envoys that have not confirmed, each with what it waits for; `None` while nothing is known."""
     envoys: frozenset[str] = frozenset()
     """All that have been seen since the command."""
+    departed: Mapping[str, str] = field(default_factory=dict)
+    """Those that had left before it and have not come back, each with the moment."""
 
     @property
     def over(self) -> bool:
@@ -70,6 +72,8 @@ def run(options: argparse.Namespace) -> int:
     confirmed = _confirmed(options, headers, found["commit"])
     if not confirmed.over:
         print("\n".join(_unconfirmed(confirmed, options.timeout)), file=sys.stderr)
+    if confirmed.departed:
+        print("\n".join(_not_asked(confirmed.departed)), file=sys.stderr)
     return 0 if confirmed.over and not found["problem"] else 1
 
 
@@ -78,7 +82,8 @@ def after(confirmed: Confirmed, status: Document, commit: str) -> Confirmed:
     stand = {envoy["node"]: "" if envoy["synced"] else envoy["state"] for envoy in overview(status)["envoys"]}
     envoys = confirmed.envoys | stand.keys()
     waiting = {node: why for node in sorted(envoys) if (why := stand.get(node, GONE))}
-    return Confirmed(status["policy"]["commit"] == commit[:SHOWN], waiting, envoys)
+    departed = {found["node"]: found["left_at"] for found in status.get("departed", ()) if found["node"] not in envoys}
+    return Confirmed(status["policy"]["commit"] == commit[:SHOWN], waiting, envoys, departed)
 
 
 def _answer(options: argparse.Namespace, headers: Mapping[str, str]) -> Answer:
@@ -126,6 +131,11 @@ def _unconfirmed(found: Confirmed, seconds: float) -> Iterator[str]:
         return
     yield f"turnout: not confirmed within {seconds:.0f} s by {_envoys(len(found.waiting))}:"
     yield from _named(found.waiting.items())
+
+
+def _not_asked(departed: Mapping[str, str]) -> Iterator[str]:
+    yield f"warning: not asked, as it has left before: {_envoys(len(departed))}; where it runs, it serves what it had:"
+    yield from _named((node, f"without a stream since {since}") for node, since in departed.items())
 
 
 def _named(waiting: Iterable[tuple[str, str]]) -> Iterator[str]:

@@ -264,17 +264,26 @@ def test_a_hundred_pushes_under_load_lose_no_request_and_serve_every_good_commit
     assert world.good[:12] in shown
 
 
-def test_a_rollback_under_load_ends_with_the_last_envoy_or_names_whom_it_cannot_reach(tmp_path: Path) -> None:
+def test_a_rollback_under_load_ends_with_the_last_envoy_or_names_whom_it_cannot_reach(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with world_of(tmp_path) as world, ExitStack() as envoys:
         first = world.good
         one, two = (envoys.enter_context(ready(world, tmp_path / node, node)) for node in ("edge-1", "edge-2"))
         load = envoys.enter_context(Load(one.port))
         world.serve_next(load)
+        began = time.monotonic()
         done = world.server.rollback(first[:12])
+        seconds = time.monotonic() - began
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(f"pinned to {first[:12]}, until turnout rollback --release\n")
         assert done.stdout.endswith("confirmed by 2 Envoys\n")
         load.first("one", time.monotonic())
+        back = next(at for at, who in load.answers if at > began and who == "one") - began
+        with capsys.disabled():
+            print(
+                f"\nturnout rollback: first request back after {back * 1000:.0f} ms, over after {seconds * 1000:.0f} ms"
+            )
         os.kill(two.envoy.pid, signal.SIGSTOP)
         try:
             some = world.server.rollback("--release", "--timeout", "2s")
@@ -286,4 +295,10 @@ def test_a_rollback_under_load_ends_with_the_last_envoy_or_names_whom_it_cannot_
         load.first("two", time.monotonic())
         wait_until(lambda: synced(world.server.status()) == {"edge-1", "edge-2"}, what="both in sync again")
         assert world.server.rollback(first).returncode == 0
+        two.envoy.process.kill()
+        world.server.until(lambda s: [found["node"] for found in s["departed"]] == ["edge-2"], "one has left")
+        rest = world.server.rollback("--release")
+        assert (rest.returncode, rest.stdout.splitlines()[-1]) == (0, "confirmed by 1 Envoy")
+        assert rest.stderr.startswith("warning: not asked, as it has left before: 1 Envoy; ")
+        assert "\n  edge-2: without a stream since 20" in rest.stderr
         assert not load.failed, f"{len(load.failed)} of {len(load.answers)}: {load.failed[:5]}"

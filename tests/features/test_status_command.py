@@ -102,6 +102,27 @@ def test_wrong_usage_exits_2(words: tuple[str, ...]) -> None:
 
 @both
 @asynchronous
+async def test_an_envoy_that_was_served_and_has_left_is_known_until_it_is_back(
+    folder: Folder, variant: Variant
+) -> None:
+    def departed(status: dict[str, Any]) -> list[tuple[str, str]]:
+        return [(found["node"], found["group"]) for found in status["departed"]]
+
+    async with served(folder.path) as server:
+        for _ in range(2):
+            async with stream(server.xds, variant, "gw-7") as envoy:
+                await envoy.synced()
+                assert departed(await server.status()) == []
+            await server.until(lambda s: departed(s) == [("gw-7", "default")])
+        async with stream(server.xds, variant, "gw-9", cluster="edge") as stranger:
+            await stranger.ask(CLUSTER)
+            await stranger.ended()
+        await server.until(lambda s: bool(s["turned_away"]))
+        assert departed(await server.status()) == [("gw-7", "default")]
+
+
+@both
+@asynchronous
 async def test_an_envoy_that_is_turned_away_is_told_until_it_is_served(folder: Folder, variant: Variant) -> None:
     async with served(folder.path) as server:
         await server.until(lambda s: s["policy"]["state"] == "ok")

@@ -11,7 +11,8 @@ from tests.xds.stream.client import Client
 from tests.xds.stream.snapshots import snapshot
 from xds.admin.status import status
 from xds.control import Health, Policy
-from xds.rollback import GONE, Confirmed, after, wrong_use
+from xds.rollback import GONE, Confirmed, _not_asked, after, wrong_use
+from xds.stream.departed import Departed
 from xds.stream.node import Node
 from xds.stream.peer import Peer
 from xds.stream.state import Variant
@@ -21,9 +22,9 @@ AB, AC = snapshot({"a": 1, "b": 1}), snapshot({"a": 1, "c": 1})
 COMMIT = "a" * 40
 
 
-def seen(commit: str, **envoys: Client) -> dict[str, Any]:
+def seen(commit: str, left: tuple[Departed, ...] = (), **envoys: Client) -> dict[str, Any]:
     peers = [Peer(Node(name, Group("public"), "az-1"), client.state) for name, client in envoys.items()]
-    return status(Policy(Health.OK, "d1", commit=commit), None, peers, lambda _: AC)
+    return status(Policy(Health.OK, "d1", commit=commit), None, peers, lambda _: AC, departed=left)
 
 
 def having(what: Any) -> Client:
@@ -45,6 +46,20 @@ def test_an_envoy_that_leaves_meanwhile_has_not_confirmed_and_is_named() -> None
     gone = after(first, seen("a" * 12, one=having(AC)), COMMIT)
     assert (gone.over, gone.waiting) == (False, {"two": GONE})
     assert after(gone, seen("a" * 12, one=having(AC), two=having(AC)), COMMIT).over
+
+
+def test_an_envoy_that_had_left_before_is_not_waited_for_and_is_named() -> None:
+    left = (Departed("two", "public", 0.0),)
+    found = after(Confirmed(), seen("a" * 12, left, one=having(AC)), COMMIT)
+    assert (found.over, found.departed) == (True, {"two": "1970-01-01T00:00:00.000+00:00"})
+    assert list(_not_asked(found.departed)) == [
+        "warning: not asked, as it has left before: 1 Envoy; where it runs, it serves what it had:",
+        "  two: without a stream since 1970-01-01T00:00:00.000+00:00",
+    ]
+    back = after(found, seen("a" * 12, one=having(AC), two=having(AB)), COMMIT)
+    assert (back.over, back.departed) == (False, {})
+    gone = after(back, seen("a" * 12, left, one=having(AC)), COMMIT)
+    assert (gone.over, gone.waiting, gone.departed) == (False, {"two": GONE}, {})
 
 
 def test_an_envoy_that_refuses_has_not_confirmed() -> None:

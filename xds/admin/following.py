@@ -21,6 +21,8 @@ MOST_ASKED = 4096
 """Bytes of a command."""
 SIGNATURE = "X-Hub-Signature-256"
 """https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries"""
+TOKEN = "X-Gitlab-Token"
+"""GitLab sends the secret itself. https://docs.gitlab.com/user/project/integrations/webhooks"""
 
 Document = dict[str, Any]
 
@@ -41,6 +43,10 @@ class FollowingRoutes:
     async def _knocked(self, request: web.Request) -> web.Response:
         """The signature is the proof, so there is no token. To hear it again does no harm: the branch is looked at."""
         assert self._secret is not None
+        token = request.headers.get(TOKEN)
+        if token is not None and SIGNATURE not in request.headers:
+            right = hmac.compare_digest(token.encode(errors="surrogateescape"), self._secret)
+            return self._heard("" if right else f"{TOKEN} is not this server's secret")
         signed, size = hmac.new(self._secret, digestmod=hashlib.sha256), 0
         while part := await request.content.readany():
             size += len(part)
@@ -49,8 +55,15 @@ class FollowingRoutes:
             signed.update(part)
         given = request.headers.get(SIGNATURE, "").encode(errors="surrogateescape")
         if not hmac.compare_digest(given, f"sha256={signed.hexdigest()}".encode()):
-            said = f"{SIGNATURE} is not the body's with this server's secret" if given else f"{SIGNATURE} is missing"
-            return json_answer({"error": said}, 401)
+            return self._heard(
+                f"{SIGNATURE} is not the body's with this server's secret" if given else f"{SIGNATURE} is missing"
+            )
+        return self._heard("")
+
+    def _heard(self, wrong: str) -> web.Response:
+        """`wrong` is why not; empty where it is."""
+        if wrong:
+            return json_answer({"error": wrong}, 401)
         self._following.knock()
         return json_answer({"heard": True}, 202)
 

@@ -123,6 +123,7 @@ class Admin:
                 self._control.kept,
                 self._certificates,
                 None if self._following is None else standing_document(self._following.standing),
+                self._server.departed(),
             )
         )
 

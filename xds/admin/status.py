@@ -14,6 +14,7 @@ from xds.control import LastGood, Policy
 from xds.keeping import Kept
 from xds.live.state import NOTHING_LIVE, LiveState, Override
 from xds.snapshot import HeldBack, ResourceSet, ResourceType, Snapshot
+from xds.stream.departed import Departed
 from xds.stream.peer import Peer
 from xds.stream.refusals import blamed, today
 from xds.stream.subscription import Refusal, Subscription
@@ -36,6 +37,7 @@ def status(
     kept: Kept | None = None,
     certificates: Iterable[Certificates] = (),
     git: Document | None = None,
+    departed: Iterable[Departed] = (),
 ) -> Document:
     """`fleet` is as policy has it. `current` gives the snapshot that a group is to have; `None` where it has none.
     `kept` is `None` where nothing is to be kept, `git` where no branch is followed."""
@@ -56,6 +58,7 @@ def status(
         "overrides": overrides(live, fleet),
         "held_back": [_held_back(held, groups) for held, groups in held_back.items()],
         "envoys": [_envoy(peer, current(peer.node.group)) for peer in peers],
+        "departed": [_departed(envoy) for envoy in departed],
         "turned_away": [_turned_away(client) for client in turned_away],
         "certificates": [_certificate(found) for found in certificates],
     }
@@ -83,9 +86,18 @@ def _certificate(found: Certificates) -> Document:
     return {"of": found.of, "expires_at": found.loaded.not_after.isoformat(), "problem": found.problem}
 
 
+def _departed(envoy: Departed) -> Document:
+    return {"node": envoy.node, "group": envoy.group, "left_at": _moment(envoy.at)}
+
+
 def _turned_away(client: TurnedAway) -> Document:
-    last = datetime.fromtimestamp(client.last, UTC).isoformat(timespec="milliseconds")
+    last = _moment(client.last)
     return {"client": client.client, "reason": client.reason, "times": client.times, "last_at": last}
+
+
+def _moment(seconds: float) -> str:
+    """Of seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _diagnostic(found: Diagnostic) -> Document:

@@ -101,6 +101,9 @@ class Nodes:
     def __iter__(self) -> Iterator[tuple[Node, Connection]]:
         return ((node, stream) for node, those in self._nodes.items() for stream in those.streams)
 
+    def __contains__(self, node: Node) -> bool:
+        return node in self._nodes
+
     def join(self, node: Node, stream: Connection) -> OfNode:
         """All streams of `node`, those too that are opened later. Raises Refused when they are too many."""
         found = self._nodes.setdefault(node, OfNode())

@@ -21,6 +21,7 @@ from xds.stream import delta, sotw
 from xds.stream.admission import MOST_SILENT, Admission, FullError
 from xds.stream.connection import Connection, Nodes, Surroundings
 from xds.stream.csds import ClientStatus
+from xds.stream.departed import Departed, Departures
 from xds.stream.node import Node
 from xds.stream.peer import Peer
 from xds.stream.services import SERVICES, Service
@@ -81,7 +82,7 @@ class Server:
         """`trace` is told of each change when it is over."""
         self._metrics, self._clock, self._trace = metrics, clock, trace
         self._connections: set[Connection] = set()
-        self._doorkeeper = Doorkeeper()
+        self._doorkeeper, self._departures = Doorkeeper(), Departures()
         self._admission = Admission[Connection]()
         self._unknown_types: set[str] = set()
         self._progress: Progress[Connection] = Progress.among((), Cause("start", clock()), clock())
@@ -190,6 +191,16 @@ class Server:
             self._admission.close(connection, identity)
             self._metrics.stream_closed(framing.variant)
             self._settled(connection)
+            self._left(connection)
+
+    def departed(self) -> tuple[Departed, ...]:
+        """Envoys that had something and have no stream any more."""
+        return self._departures.listed({node.id for node, _ in self._around.nodes}, self._clock())
+
+    def _left(self, connection: Connection) -> None:
+        node, had = connection.node, any(sub.acknowledged for sub in connection.state.subscriptions.values())
+        if node is not None and had and node not in self._around.nodes:
+            self._departures.left(node, self._clock())
 
     def turned_away(self) -> tuple[TurnedAway, ...]:
         """Clients that are not served, and why."""

@@ -51,6 +51,7 @@ def test_before_a_policy_is_loaded_there_is_a_document_too() -> None:
         "overrides": [],
         "held_back": [],
         "envoys": [],
+        "departed": [],
         "turned_away": [],
         "certificates": [],
     }

@@ -14,6 +14,7 @@ import pytest
 from tests.features.served import asynchronous
 from xds.admin.access import Access
 from xds.admin.following import SIGNATURE
+from xds.admin.following import TOKEN as GITLAB
 from xds.admin.http import Admin
 from xds.admin.metrics import Metrics
 from xds.cache import Snapshots
@@ -92,6 +93,19 @@ async def test_a_webhook_is_heard_by_its_signature_alone() -> None:
             assert await ask("POST", "/webhook", BODY, headers) == 401
         assert await ask("GET", "/webhook", headers=WRITE) == 405
         assert following.knocks == 1
+
+
+@asynchronous
+async def test_gitlab_is_heard_by_the_secret_itself_and_not_in_place_of_a_signature() -> None:
+    secret, wrong = {GITLAB: SECRET.decode()}, {GITLAB: "another"}
+    async with port() as (following, ask):
+        assert await ask("POST", "/webhook", BODY, secret) == 202
+        assert following.knocks == 1
+        for headers in (wrong, {GITLAB: ""}, {GITLAB: "é"}, secret | {SIGNATURE: "sha256=0"}, {GITLAB: TOKEN.decode()}):
+            assert await ask("POST", "/webhook", BODY, headers) == 401
+        assert await ask("POST", "/webhook", BODY, wrong | signed(BODY)) == 202
+        assert following.knocks == 2
+        assert await ask("POST", "/rollback", b'{"commit": "0c5d91a"}', secret) == 401
 
 
 @asynchronous
