@@ -12,7 +12,7 @@ from tests.features.ads import ENDPOINT, stream
 from tests.features.served import asynchronous, model, served
 from tests.git_repository import Origin
 from xds.git.follow import Following
-from xds.git.repository import Remote
+from xds.git.remote import Remote
 from xds.git.settings import GitOptions, following
 from xds.stream.state import Variant
 

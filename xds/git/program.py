@@ -59,9 +59,11 @@ async def tried(
     given: bytes = b"",
     most: int = MOST,
     environment: Mapping[str, str] = OWN_SETTINGS,
+    largest: int = 0,
 ) -> tuple[bytes, str, int]:
-    """Its answer, what it says beside it, and its exit status. Raises GitError when it cannot run, or takes longer."""
-    command = ("git", *SETTINGS, "-C", os.fspath(folder), *words)
+    """Its answer, what it says beside it, and its exit status. `largest` is how many bytes a file may have that it
+    writes, without end where it is 0. Raises GitError when it cannot run, or takes longer."""
+    command = (*_limited(largest), "git", *SETTINGS, "-C", os.fspath(folder), *words)
     try:
         # In a session of its own there is no terminal that ssh could ask, and all that it starts ends with it.
         process = await asyncio.create_subprocess_exec(
@@ -87,6 +89,14 @@ async def tried(
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+
+
+def _limited(largest: int) -> tuple[str, ...]:
+    """What runs the words behind it under that limit, which holds for all that they start. Without the trap they would
+    end by a signal, and could not say why."""
+    if not largest:
+        return ()
+    return ("sh", "-c", f"trap '' XFSZ; ulimit -f {largest // 512}; exec \"$@\"", "sh")
 
 
 def reason(problem: str) -> str:

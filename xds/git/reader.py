@@ -109,6 +109,7 @@ class Reader:
 
     async def _checked(self, commit: str, judge: Judge) -> tuple[Signed, Plan, Path] | str:
         """Or why it must not be served. Raises GitError, OSError."""
+        await self._repository.check(commit)
         signed = await self._signed(commit, judge)
         if signed.problem:
             return signed.problem

@@ -12,7 +12,8 @@ from xds.client import token_in
 from xds.git.follow import POLL, Following
 from xds.git.program import without_secrets
 from xds.git.reader import Reader
-from xds.git.repository import Remote, Repository
+from xds.git.remote import Remote
+from xds.git.repository import Repository
 from xds.git.signatures import Signers
 
 FOLDER = "git"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -21,7 +20,8 @@ from xds.git import checkout
 from xds.git.bell import Turned, TurnRefused
 from xds.git.follow import Following
 from xds.git.program import reason
-from xds.git.repository import Remote, Repository
+from xds.git.remote import Remote
+from xds.git.repository import Repository
 from xds.git.settings import GitOptions, following
 from xds.observe.events import PoliciesRead
 
@@ -422,26 +422,22 @@ async def test_what_a_killed_git_leaves_does_not_stop_the_next(origin: Origin, s
         assert models(await heard.after_a_knock()) == ["chat", "embed"]
 
 
-@pytest.mark.parametrize("what", ["objects/{0}/{1}", "refs/turnout/head", "."])
 @asynchronous
-async def test_a_damaged_clone_is_made_anew_once_the_repository_is_there(
-    origin: Origin, state: Path, what: str
+async def test_a_clone_that_is_damaged_while_the_repository_is_away_is_told_and_got_over(
+    origin: Origin, state: Path
 ) -> None:
     served = origin.pushed(CHAT)
     async with followed(origin, state) as heard:
         await heard.next()
-        damaged = state / "git" / "clone.git" / what.format(served[:2], served[2:])
-        if what == ".":
-            shutil.rmtree(damaged)
-        else:
-            damaged.chmod(0o600)
-            damaged.write_bytes(b"")
-        away = origin.bare.rename(origin.bare.with_name("away"))
-        assert not await heard.of._fetch()
+    for pack in (state / "git" / "clone.git" / "objects" / "pack").iterdir():
+        pack.unlink()
+    away = origin.bare.rename(origin.bare.with_name("away"))
+    async with followed(origin, state) as heard:
+        assert [found.code for found in (await heard.next()).diagnostics] == ["X110"]
+        assert (heard.of.standing.served, heard.of.standing.refused) == (served, served)
         away.rename(origin.bare)
-        origin.pushed(EMBED)
-        assert models(await heard.after_a_knock()) == ["chat", "embed"]
-        assert heard.of.standing.problem == ""
+        assert models(await heard.after_a_knock()) == ["chat"]
+        assert (heard.of.standing.problem, heard.of.standing.refused) == ("", "")
 
 
 @asynchronous

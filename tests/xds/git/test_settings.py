@@ -8,7 +8,7 @@ import pytest
 
 from xds.cli import _parser
 from xds.git.memory import Memory, load, save
-from xds.git.repository import Remote
+from xds.git.remote import Remote
 from xds.git.settings import git_options, wrong_use
 
 STATE = ("--state", "state")

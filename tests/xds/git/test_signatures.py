@@ -14,7 +14,8 @@ from tests.features.served import asynchronous, model, until
 from tests.git_repository import Key, Origin, end_agent, gpg_key, ssh_key
 from tests.xds.git.test_follow import CHAT, EMBED, Heard, models
 from xds.git.bell import Turned, TurnRefused
-from xds.git.repository import Remote
+from xds.git.reader import Judge
+from xds.git.remote import Remote
 from xds.git.settings import GitOptions, following
 from xds.git.signatures import Signed, Signers
 
@@ -223,4 +224,26 @@ async def test_a_server_without_a_file_serves_nothing_that_is_to_be_signed(origi
     assert read.fleet is None
     assert "Platform has signedCommits, and this server no --allowed-signers to know them by" in read.report
     assert follower.standing.served == ""
+    await heard.close()
+
+
+@asynchronous
+async def test_a_commit_that_cannot_be_read_is_not_told_as_one_that_is_not_signed(
+    origin: Origin, tmp_path: Path
+) -> None:
+    ada = ssh_key(tmp_path, "ada")
+    file = tmp_path / "allowed"
+    file.write_text(ada.public)
+    served = origin.pushed(CHAT, ada)
+    options = GitOptions(Remote(origin.url, origin.branch), poll=3600.0, allowed_signers=file)
+    follower = following(options, tmp_path / "state", "", colour=False)
+    await follower.prepare()
+    heard = Heard(follower)
+    assert models(await heard.next()) == ["chat"]
+    for pack in (tmp_path / "state" / "git" / "clone.git" / "objects" / "pack").iterdir():
+        pack.unlink()
+    found = await follower._reader.read(served, 0.0, Judge())
+    assert found.read.fleet is None
+    assert served in found.refusal  # in git's words
+    assert "sign" not in found.refusal
     await heard.close()
