@@ -35,7 +35,7 @@ class Confirmed:
     waiting: Mapping[str, str] | None = None
     """Envoys that have not confirmed, each with what it waits for; `None` while nothing is known."""
     envoys: frozenset[str] = frozenset()
-    """All that have been seen since the command."""
+    """All that have been seen since before the command, but for those that were turned away."""
     departed: Mapping[str, str] = field(default_factory=dict)
     """Those that had left before it and have not come back, each with the moment."""
 
@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     """Exit status: 0 every Envoy has confirmed, 1 not so. Raises OSError when the token's file cannot be read."""
     try:
         headers = authorization(options.token_file)
+        before = _before(options, headers)
         answer = _answer(options, headers)
     except (ValueError, NotAnsweredError) as problem:
         print(f"turnout: {problem}", file=sys.stderr)
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         print("\n".join(_stands(found)))
         return 0
     print(_turned(found), flush=True)
-    confirmed = _confirmed(options, headers, found["commit"])
+    confirmed = _confirmed(options, headers, found["commit"], before)
     if not confirmed.over:
         print("\n".join(_unconfirmed(confirmed, options.timeout)), file=sys.stderr)
     if confirmed.departed:
@@ -80,10 +81,18 @@ def run(options: argparse.Namespace) -> int:
 def after(confirmed: Confirmed, status: Document, commit: str) -> Confirmed:
     """`status` is the answer of `/status`. Whoever was there once is waited for."""
     stand = {envoy["node"]: "" if envoy["synced"] else envoy["state"] for envoy in overview(status)["envoys"]}
+    turned_away = {_node(found["client"]): f"turned away: {found['reason']}" for found in status["turned_away"]}
     envoys = confirmed.envoys | stand.keys()
-    waiting = {node: why for node in sorted(envoys) if (why := stand.get(node, GONE))}
-    departed = {found["node"]: found["left_at"] for found in status.get("departed", ()) if found["node"] not in envoys}
-    return Confirmed(status["policy"]["commit"] == commit[:SHOWN], waiting, envoys, departed)
+    waiting = {node: why for node in envoys if (why := stand.get(node, GONE))} | turned_away
+    known = envoys | turned_away.keys()
+    departed = {found["node"]: found["left_at"] for found in status.get("departed", ()) if found["node"] not in known}
+    served = status["policy"]["commit"] == commit[:SHOWN]
+    return Confirmed(served, dict(sorted(waiting.items())), envoys, departed)
+
+
+def _node(client: str) -> str:
+    """Of a client that was turned away, which is told with what its certificate proves."""
+    return client.partition(" (")[0]
 
 
 def _answer(options: argparse.Namespace, headers: Mapping[str, str]) -> Answer:
@@ -96,9 +105,21 @@ def _answer(options: argparse.Namespace, headers: Mapping[str, str]) -> Answer:
     return ask(options.admin, "/rollback", asked, headers=headers, timeout=LOOKING)
 
 
-def _confirmed(options: argparse.Namespace, headers: Mapping[str, str], commit: str) -> Confirmed:
+def _before(options: argparse.Namespace, headers: Mapping[str, str]) -> frozenset[str]:
+    """The Envoys that are there: one that leaves while the commit is compiled has not confirmed it. Raises
+    NotAnsweredError."""
+    if not options.release and options.commit is None:
+        return frozenset()
+    return frozenset(
+        envoy["node"] for envoy in ask(options.admin, "/status", headers=headers).document.get("envoys", ())
+    )
+
+
+def _confirmed(
+    options: argparse.Namespace, headers: Mapping[str, str], commit: str, before: frozenset[str]
+) -> Confirmed:
     """Once all have, or when the time is up."""
-    found, until, told = Confirmed(), time.monotonic() + options.timeout, ""
+    found, until, told = Confirmed(envoys=before), time.monotonic() + options.timeout, ""
     while True:
         try:
             answer = ask(options.admin, "/status", headers=headers)
@@ -119,7 +140,8 @@ def _progress(found: Confirmed) -> str:
         return "it is not served yet"
     if found.over:
         return f"confirmed by {_envoys(len(found.envoys))}" if found.envoys else "no Envoy is connected"
-    return f"confirmed by {len(found.envoys) - len(found.waiting):,} of {_envoys(len(found.envoys))}"
+    every = found.envoys | found.waiting.keys()
+    return f"confirmed by {len(every) - len(found.waiting):,} of {_envoys(len(every))}"
 
 
 def _unconfirmed(found: Confirmed, seconds: float) -> Iterator[str]:
@@ -151,7 +173,10 @@ def _envoys(number: int) -> str:
 
 def _turned(found: Document) -> str:
     commit = found["commit"][:SHOWN]
-    said = f"pinned to {commit}, until turnout rollback --release" if found["pinned"] else f"the branch again: {commit}"
+    if found["pinned"]:
+        said = f"pinned to {commit}, until turnout rollback --release"
+    else:
+        said = f"released: serving {commit}" if found["problem"] else f"the branch again: {commit}"
     return said + (f"\nwarning: {found['problem']}" if found["problem"] else "")
 
 

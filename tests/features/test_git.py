@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.features.ads import ENDPOINT, stream
-from tests.features.served import asynchronous, model, served
+from tests.features.ads import CLUSTER, ENDPOINT, stream
+from tests.features.served import DEADLINE, TOKEN, Served, asynchronous, model, served
 from tests.git_repository import Origin
 from xds.git.follow import Following
 from xds.git.remote import Remote
 from xds.git.settings import GitOptions, following
 from xds.stream.state import Variant
 
+ROOT = Path(__file__).parents[2]
 both = pytest.mark.parametrize("variant", list(Variant))
 CHAT = {"policies/chat.yaml": model("chat")}
 EMBED = {"policies/embed.yaml": model("embed")}
@@ -76,6 +82,45 @@ async def test_a_commit_sends_what_it_changes_and_nothing_else(
         assert commit[:12].encode() in answer.raw
         await envoy.accept(answer)
         await envoy.quiet()
+
+
+async def rolled_back(server: Served, *words: str) -> subprocess.CompletedProcess[str]:
+    """The server runs in this very process."""
+    command = (sys.executable, "-m", "xds.cli", "rollback", *words, "--admin", server.url)
+    more: dict[str, Any] = {"cwd": ROOT, "env": os.environ | {"TURNOUT_ADMIN_TOKEN": TOKEN}, "timeout": DEADLINE}
+    return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False, **more)
+
+
+@both
+@asynchronous
+async def test_a_rollback_names_envoys_that_are_turned_away(origin: Origin, tmp_path: Path, variant: Variant) -> None:
+    """And does not say that there is none."""
+    first = origin.pushed(CHAT)
+    branch = of(origin, tmp_path / "state")
+    async with served(branch) as server:
+        await server.until(lambda s: s["policy"]["commit"] == first[:12])
+        alone = await rolled_back(server, first)
+        assert (alone.returncode, alone.stdout.splitlines()[-1], alone.stderr) == (0, "no Envoy is connected", "")
+        async with stream(server.xds, variant, "gw-9", cluster="edge") as stranger:
+            await stranger.ask(CLUSTER)
+            await stranger.ended()
+        await server.until(lambda s: bool(s["turned_away"]))
+        away = await rolled_back(server, "--release", "--timeout", "1s")
+        assert (away.returncode, away.stdout.splitlines()[-1]) == (1, "confirmed by 0 of 1 Envoy")
+        assert away.stderr.startswith(
+            "turnout: not confirmed within 1 s by 1 Envoy:\n  gw-9: turned away: X105 node gw-9: "
+        )
+        bad = origin.pushed({"policies/late.yaml": "kind: ["})
+        branch.knock()
+        await server.until(lambda s: s["policy"]["state"] == "broken")
+        nothing = await rolled_back(server, "--release")
+        assert nothing.returncode == 1
+        assert nothing.stderr.startswith(
+            f"turnout: nothing is pinned: commit {bad[:12]} is refused: policies/late.yaml:"
+        )
+        await rolled_back(server, first, "--timeout", "1s")
+        released = await rolled_back(server, "--release", "--timeout", "1s")
+        assert released.stdout.startswith(f"released: serving {first[:12]}\nwarning: policies/late.yaml:")
 
 
 @asynchronous

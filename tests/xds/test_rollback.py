@@ -10,12 +10,14 @@ import pytest
 from tests.xds.stream.client import Client
 from tests.xds.stream.snapshots import snapshot
 from xds.admin.status import status
+from xds.client import Answer
 from xds.control import Health, Policy
-from xds.rollback import GONE, Confirmed, _not_asked, after, wrong_use
+from xds.rollback import GONE, Confirmed, _not_asked, _progress, after, run, wrong_use
 from xds.stream.departed import Departed
 from xds.stream.node import Node
 from xds.stream.peer import Peer
 from xds.stream.state import Variant
+from xds.stream.turned_away import TurnedAway
 from xds.translate.group import Group
 
 AB, AC = snapshot({"a": 1, "b": 1}), snapshot({"a": 1, "c": 1})
@@ -25,6 +27,11 @@ COMMIT = "a" * 40
 def seen(commit: str, left: tuple[Departed, ...] = (), **envoys: Client) -> dict[str, Any]:
     peers = [Peer(Node(name, Group("public"), "az-1"), client.state) for name, client in envoys.items()]
     return status(Policy(Health.OK, "d1", commit=commit), None, peers, lambda _: AC, departed=left)
+
+
+def turning_away(*clients: str) -> dict[str, Any]:
+    turned_away = [TurnedAway(client, "X105 group 'edge' is not for it", 2, 0.0) for client in clients]
+    return status(Policy(Health.OK, "d1", commit="a" * 12), None, (), lambda _: AC, turned_away=turned_away)
 
 
 def having(what: Any) -> Client:
@@ -60,6 +67,34 @@ def test_an_envoy_that_had_left_before_is_not_waited_for_and_is_named() -> None:
     assert (back.over, back.departed) == (False, {})
     gone = after(back, seen("a" * 12, left, one=having(AC)), COMMIT)
     assert (gone.over, gone.waiting, gone.departed) == (False, {"two": GONE}, {})
+
+
+def test_an_envoy_that_leaves_while_the_commit_is_compiled_has_not_confirmed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is connected when the command comes, and gone when the server has carried it out."""
+    gone = seen("a" * 12, (Departed("two", "public", 0.0),), one=having(AC))
+    turned = {"commit": COMMIT, "pinned": True, "problem": ""}
+    answers = iter([seen("b" * 12, one=having(AC), two=having(AC)), turned, gone])
+    monkeypatch.setattr("xds.rollback.ask", lambda *_, **__: Answer(200, next(answers)))
+    monkeypatch.delenv("TURNOUT_ADMIN_TOKEN", raising=False)
+    options = argparse.Namespace(commit=COMMIT, release=False, admin="", token_file=None, timeout=0.0)
+    assert run(options) == 1
+    assert f"  two: {GONE}\n" in capsys.readouterr().err
+
+
+def test_envoys_that_are_turned_away_have_not_confirmed_and_are_named() -> None:
+    """Each once, also where its certificate is told with it, or where it was served before the command."""
+    found = after(Confirmed(envoys=frozenset({"two"})), turning_away("one", "two (spiffe://a/b)"), COMMIT)
+    why = "turned away: X105 group 'edge' is not for it"
+    assert (found.over, found.waiting) == (False, {"one": why, "two": why})
+    assert _progress(found) == "confirmed by 0 of 2 Envoys"
+    assert after(found, seen("a" * 12, two=having(AC)), COMMIT).over
+
+
+def test_no_envoy_is_said_to_be_connected_only_where_none_is_turned_away() -> None:
+    assert _progress(after(Confirmed(), seen("a" * 12), COMMIT)) == "no Envoy is connected"
+    assert _progress(after(Confirmed(), turning_away("one"), COMMIT)) == "confirmed by 0 of 1 Envoy"
 
 
 def test_an_envoy_that_refuses_has_not_confirmed() -> None:

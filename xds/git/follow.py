@@ -232,7 +232,7 @@ class Following:
 
     async def _released(self) -> tuple[Answer, PoliciesRead | None]:
         if not self._memory.pinned:
-            return TurnRefused("nothing is pinned: the branch is served as it is"), None
+            return TurnRefused(f"nothing is pinned: {self._stands}"), None
         self._stand(pinned="")
         self._remember(replace(self._memory, pinned=""))
         log.info("released remote=%s", self._remote)
@@ -241,6 +241,17 @@ class Following:
             return Turned(self._memory.served, pinned=False, problem=self.standing.problem), None
         read = await self._next(since)
         return Turned(self._memory.served, pinned=False, problem=self.standing.reason or self.standing.problem), read
+
+    @property
+    def _stands(self) -> str:
+        """How the branch does, where it is followed."""
+        standing = self.standing
+        if standing.refused:
+            stays = f"{standing.served[:SHOWN]} stays" if standing.served else "nothing is served"
+            return f"commit {standing.refused[:SHOWN]} is refused: {standing.reason}; {stays}"
+        if standing.problem:
+            return f"the branch cannot be read: {standing.problem}"
+        return "the branch is served as it is"
 
     async def _descends(self, commit: str, base: str) -> bool:
         try:

@@ -33,6 +33,10 @@ _SECRET = re.compile(r"(?<=://)(?:[^/\s]+|[^/@\s:]+:(?!\d*/)[^@\s]*)(?=@)")
 """User and password, also of those who have not written `@` and `/` in a password as `%40` and `%2F`."""
 
 
+_QUERY = re.compile(r"(://[^\s?'\"]*\?)[^\s'\"]+")
+"""Behind a URL's path, where some servers take a token."""
+
+
 class GitError(Exception):
     """What git could not do, in its own words, without secrets."""
 
@@ -111,8 +115,8 @@ def reason(problem: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Of a URL, or of a text with URLs, without user and password: a token stands in either."""
-    return _SECRET.sub("***", text)
+    """Of a URL, or of a text with URLs, without user, password and query: a token stands in any of them."""
+    return _QUERY.sub(r"\1***", _SECRET.sub("***", text))
 
 
 def _verb(words: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.pipeline import Compiled
@@ -144,6 +144,7 @@ class Reader:
         before = self._good
         began, stages = time.monotonic(), Stages(time.time)
         made = await asyncio.to_thread(compiled, folder, before.compiled if before else None, self._environment, stages)
+        made = None if made is None else _as_in_repository(made, folder, self._path)
         read = policies_read(
             folder,
             made,
@@ -170,6 +171,12 @@ class Reader:
     def _name(self) -> str:
         """Of the policy folder, which is what places in it begin with."""
         return "policies" if self._path == "." else Path(self._path).name
+
+
+def _as_in_repository(made: Compiled, folder: Path, path: str) -> Compiled:
+    """Where the policies are in the repository is known to those who push, and where they were written to is not."""
+    found = (replace(d, message=d.message.replace(str(folder), path)) for d in made.diagnostics)
+    return replace(made, diagnostics=tuple(found))
 
 
 def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:

@@ -372,6 +372,40 @@ async def test_a_commit_without_the_folder_is_refused(origin: Origin, state: Pat
         assert "it has no folder policies; " in await heard.refused()
 
 
+@pytest.mark.parametrize("path", ["deploy/policies", "."])
+@asynchronous
+async def test_a_folder_without_policies_is_named_as_it_is_in_the_repository(
+    origin: Origin, state: Path, path: str
+) -> None:
+    origin.pushed({"deploy/policies/chat.yaml": model("chat")})
+    async with followed(origin, state, path) as heard:
+        await heard.next()
+        origin.pushed({"deploy/policies/chat.yaml": None, "deploy/policies/empty.yaml": "# nothing\n"})
+        read = await heard.after_a_knock()
+        assert read.diagnostics[0].message == f"no policies under {path}"
+        assert str(state) not in read.report + heard.of.standing.reason
+
+
+@asynchronous
+async def test_a_release_where_nothing_is_pinned_says_how_the_branch_does(origin: Origin, state: Path) -> None:
+    served = origin.pushed(CHAT)
+    async with followed(origin, state) as heard:
+        await heard.next()
+        refused = origin.pushed({"policies/late.yaml": "kind: ["})
+        await heard.after_a_knock()
+        listening = asyncio.create_task(heard.next())
+        why = heard.of.standing.reason
+        stands = f"nothing is pinned: commit {refused[:12]} is refused: {why}; {served[:12]} stays"
+        assert await heard.of.release() == TurnRefused(stands)
+        origin.pushed({"policies/late.yaml": None})
+        heard.of.knock()
+        assert models(await listening) == ["chat"]
+        listening = asyncio.create_task(heard.next())
+        assert await heard.of.release() == TurnRefused("nothing is pinned: the branch is served as it is")
+        listening.cancel()
+        await asyncio.wait({listening})
+
+
 @asynchronous
 async def test_a_commit_in_which_the_folder_is_a_link_is_refused(origin: Origin, state: Path) -> None:
     origin.pushed(CHAT)
@@ -481,6 +515,8 @@ async def test_a_repository_that_hangs_is_given_up_and_no_command_waits_for_it(
         ),
         ("fatal: no 'https://ada:s3@cr@t@git.example.com/a'", "no 'https://***@git.example.com/a'"),
         ("fatal: no 'https://ada:s3/cret@git.example.com/a'", "no 'https://***@git.example.com/a'"),
+        ("fatal: no 'https://git.example.com/a.git?private_token=s3cret/'", "no 'https://git.example.com/a.git?***'"),
+        ("fatal: no https://ada:s?3@git.example.com/a?t=s3cr@t now", "no https://***@git.example.com/a?*** now"),
         ("fatal: no 'https://git.example.com:80/a@b'", "no 'https://git.example.com:80/a@b'"),
         ("warning: w\nerror: e\nfatal: f\n", "e; f"),
         (

@@ -48,6 +48,7 @@ def test_a_url_is_told_without_its_password() -> None:
     assert (found.remote, found.path, found.poll) == (Remote(URL, "main"), "a/b", 30.0)
     assert str(found.remote) == "https://***@git.example.com/policy.git#main"
     assert "s3cret" not in repr(found.remote)
+    assert str(Remote("https://git.example.com/a.git?token=s3cret", "main")) == "https://git.example.com/a.git?***#main"
 
 
 def test_a_path_is_from_where_the_server_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
