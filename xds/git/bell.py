@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -40,8 +41,16 @@ class Command:
             self.answer.set_result(answer)
 
 
+AT_ONCE, APART = 60, 1.0
+"""Knocks that are heard one after the other, and seconds until there is one more of them: a webhook that somebody sends
+again and again costs the repository no more than that."""
+
+
 class Bell:
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        """`now` is in seconds, and never goes back."""
+        self._now, self._full = now, now()
+        """When as many knocks as ever can be heard again."""
         self._rung = asyncio.Event()
         self._heard = 0.0
         """When somebody knocked first, in seconds since 1970; 0 while nobody has."""
@@ -62,15 +71,27 @@ class Bell:
 
     def heard(self) -> float:
         """When somebody knocked, or now; from then on nobody has."""
+        if self._heard:
+            self._full = max(self._full, self._now()) + APART
         since, self._heard = self._heard or time.time(), 0.0
         return since
 
+    @property
+    def early(self) -> float:
+        """Seconds until a knock is heard."""
+        return max(0.0, self._full - self._now() - (AT_ONCE - 1) * APART)
+
     async def rings(self, seconds: float) -> None:
         """Until it does, at most so long. What has come meanwhile counts."""
-        if not (self._heard or self._commands):
+        until = self._now() + seconds
+        while not self._commands:
+            left = until - self._now()
+            left = min(left, self.early) if self._heard else left
+            if left <= 0:
+                return
             self._rung.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._rung.wait(), seconds)
+                await asyncio.wait_for(self._rung.wait(), left)
 
     async def commanded(self) -> None:
         """Until there is a command."""
