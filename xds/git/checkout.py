@@ -15,8 +15,13 @@ MOST_BYTES = 64 << 20
 """Of all of them together."""
 MOST_OF_LINK = 4096
 """Bytes of where a link leads to."""
-FILES, LINK = ("100644", "100755", "100664"), "120000"
+FILES, LINK, SUBMODULE = ("100644", "100755", "100664"), "120000", "160000"
 """Modes of git's trees."""
+POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+"""How what stands in place of a file begins that Git LFS keeps.
+
+https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,9 @@ def planned(entries: Iterable[Entry], path: str) -> Plan:
     seen = [entry for entry in entries if not _is_hidden(entry.path)]
     files = tuple(entry for entry in seen if entry.mode in FILES and is_policy(entry.path))
     links = tuple(entry for entry in seen if entry.mode == LINK)
-    problem = _problem(files, links, path)
+    # What was a folder of policies before would be gone without a word.
+    submodule = next((entry.path for entry in seen if entry.mode == SUBMODULE), None)
+    problem = f"{submodule} is a submodule, and none is fetched" if submodule else _problem(files, links, path)
     return Plan(problem=problem) if problem else Plan(files, links)
 
 
@@ -61,6 +68,12 @@ def leading_out(links: Mapping[str, bytes]) -> str:
         if isabs(to) or _is_outside(normpath(join(dirname(path), to))):
             return f"{path} is a link that leads out of the policy folder, to {to}"
     return ""
+
+
+def left_out(plan: Plan, contents: Mapping[str, bytes]) -> str:
+    """What is wrong with files by what is in them, which is by blob; empty where all of it is here."""
+    pointer = next((entry.path for entry in plan.files if contents[entry.blob].startswith(POINTER)), None)
+    return f"{pointer} is kept by Git LFS, and only a pointer to it is here" if pointer else ""
 
 
 def write(plan: Plan, contents: Mapping[str, bytes], folder: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.pipeline import Compiled
-from xds.git.checkout import Plan, leading_out, planned, write
+from xds.git.checkout import Plan, leading_out, left_out, planned, write
 from xds.git.program import GitError
 from xds.git.repository import Repository
 from xds.git.signatures import Signed, Signers
@@ -118,6 +118,8 @@ class Reader:
             return plan.problem
         contents = await self._repository.contents(plan.blobs.values())
         if out := leading_out({link.path: contents[link.blob] for link in plan.links}):
+            return out
+        if out := left_out(plan, contents):
             return out
         folder = self._trees / commit / self._name
         await asyncio.to_thread(write, plan, contents, folder)

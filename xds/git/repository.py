@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from xds.git.checkout import Entry
+from xds.git.checkout import SUBMODULE, Entry
 from xds.git.program import GitError, git, reason, tried
 from xds.git.remote import HEAD, Remote, TooLargeError, fetch, remote_head
 
@@ -170,6 +170,8 @@ class Repository:
         kind, problem, code = await tried(self._folder, "cat-file", "-t", tree, seconds=ASK_SECONDS)
         if code and NO_PATH.search(problem):
             raise GitError(f"it has no folder {path}")
+        if kind.strip() != b"tree" and await self._is_submodule(commit, path):
+            raise GitError(f"{path} is a submodule, and none is fetched")
         if code:
             self._doubted = True
             raise GitError(reason(problem))
@@ -177,6 +179,10 @@ class Repository:
             raise GitError(f"{path} is no folder there, but a file or a link")
         said = await self._ask("ls-tree", "-r", "-l", "-z", "--end-of-options", tree)
         return tuple(map(_entry, filter(None, said.split(b"\0"))))
+
+    async def _is_submodule(self, commit: str, path: str) -> bool:
+        """Raises GitError."""
+        return (await self._ask("ls-tree", commit, "--", path)).startswith(f"{SUBMODULE} ".encode())
 
     async def contents(self, blobs: Iterable[str]) -> dict[str, bytes]:
         """By their names. Whoever asks knows that they are not too large. Raises GitError."""

@@ -62,10 +62,11 @@ def policies_read(
 def policies_refused(
     path: str, commit: str, why: str, hint: str, stays: str, since: float, colour: bool
 ) -> PoliciesRead:
-    """Of a commit that is not even compiled. `path` is the policy folder, `stays` the commit that is served."""
-    kept = f"{stays} stays" if stays else "nothing is served in its place"
+    """Of a commit that is not even compiled. `path` is the policy folder, `stays` the commit that is served; empty
+    where none has been read yet, and then the last good may be, from the disk."""
+    kept = f"; {stays} stays" if stays else ""
     place = Position(path, 0, 0)
-    found = (error("X109", place, f"commit {commit} refused: {why}; {kept}", hint),)
+    found = (error("X109", place, f"commit {commit} refused: {why}{kept}", hint),)
     said = report.text(found, Sources((), ()), Path(path), colour)
     return PoliciesRead(place, None, found, said, "", since, 0.0, commit=commit)
 

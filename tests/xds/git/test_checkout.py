@@ -28,7 +28,7 @@ def test_a_path_that_leads_elsewhere_is_a_problem_whatever_it_is(path: str, mode
 
 def test_only_policy_files_are_planned_and_what_is_hidden_is_not() -> None:
     entries = [file("a.yaml"), file("b/c.yml"), file("README.md"), file(".d.yaml"), file(".e/f.yaml")]
-    entries += [file("module", "160000"), file("run.yaml", "100755")]
+    entries += [file(".e/module", "160000"), file("run.yaml", "100755")]
     found = planned(entries, "policies")
     assert [entry.path for entry in found.files] == ["a.yaml", "b/c.yml", "run.yaml"]
     assert found.problem == ""

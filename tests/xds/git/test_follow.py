@@ -372,6 +372,37 @@ async def test_a_commit_without_the_folder_is_refused(origin: Origin, state: Pat
         assert "it has no folder policies; " in await heard.refused()
 
 
+@pytest.mark.parametrize("path", ["policies", "policies/team"])
+@asynchronous
+async def test_policies_in_a_submodule_are_not_taken_for_none(origin: Origin, state: Path, path: str) -> None:
+    """They would be gone without a word; anywhere else a submodule is nobody's business."""
+    origin.pushed({"policies/team/chat.yaml": model("chat"), "policies/embed.yaml": model("embed")})
+    async with followed(origin, state, path) as heard:
+        served = models(await heard.next())
+        origin.git("update-index", "--add", "--cacheinfo", f"160000,{origin.head},elsewhere")
+        origin.git("commit", "--quiet", "--message", "policies")
+        origin.push()
+        assert models(await heard.after_a_knock()) == served
+        origin.git("rm", "--quiet", "policies/team/chat.yaml")
+        origin.git("update-index", "--add", "--cacheinfo", f"160000,{origin.head},policies/team")
+        origin.git("commit", "--quiet", "--message", "policies")
+        origin.push()
+        name = "team" if path == "policies" else path
+        assert f" refused: {name} is a submodule, and none is fetched; " in await heard.refused()
+        assert not heard.repository._doubted
+
+
+@asynchronous
+async def test_a_pointer_of_git_lfs_is_told_as_one(origin: Origin, state: Path) -> None:
+    origin.pushed(CHAT)
+    async with followed(origin, state) as heard:
+        await heard.next()
+        origin.pushed(
+            {"policies/chat.yaml": f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 7\n"}
+        )
+        assert "chat.yaml is kept by Git LFS, and only a pointer to it is here; " in await heard.refused()
+
+
 @pytest.mark.parametrize("path", ["deploy/policies", "."])
 @asynchronous
 async def test_a_folder_without_policies_is_named_as_it_is_in_the_repository(

@@ -222,7 +222,7 @@ async def test_a_server_without_a_file_serves_nothing_that_is_to_be_signed(origi
     heard = Heard(follower)
     read = await heard.next()
     assert read.fleet is None
-    assert "Platform has signedCommits, and this server no --allowed-signers to know them by" in read.report
+    assert "refused: Platform has signedCommits, and this server no --allowed-signers to know them by\n" in read.report
     assert follower.standing.served == ""
     await heard.close()
 
