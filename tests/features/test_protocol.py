@@ -211,6 +211,24 @@ async def what_the_client_has_already_is_sent_again_when_it_asks(w: World) -> No
     assert [(answer.type, answer.names) for answer in found] == [(CLUSTER, {CHAT}), (ENDPOINT, {CHAT})]
 
 
+async def all_that_the_client_has_is_sent_again_when_it_asks_for_all_again(w: World) -> None:
+    await w.envoy.ask(CLUSTER, "*")
+    first = await w.envoy.accepted()
+    for unsubscribed in ([], ["*"]):  # a client may have dropped it and taken it up again between two requests
+        await w.envoy.request(CLUSTER, resource_names_subscribe=["*"], resource_names_unsubscribe=unsubscribed)
+        assert (await w.envoy.accepted()).versions == first.versions
+    await w.envoy.quiet()
+
+
+async def the_old_wildcard_goes_on_when_it_is_named(w: World) -> None:
+    await w.envoy.ask(CLUSTER)
+    await w.envoy.accepted()
+    await w.envoy.request(CLUSTER, resource_names_subscribe=["*"])
+    await w.envoy.quiet()
+    await w.models("chat", "embed", "new")
+    assert (await w.envoy.accepted()).names == {NEW}
+
+
 async def one_request_may_both_subscribe_and_unsubscribe(w: World) -> None:
     await w.envoy.ask(ENDPOINT, CHAT)
     await w.envoy.accepted()
@@ -638,6 +656,18 @@ SENTENCES = (
         "xds-protocol-delta-subscribe",
         "what the client has already must be provided still",
         what_the_client_has_already_is_sent_again_when_it_asks,
+        (DELTA,),
+    ),
+    Sentence(
+        "xds-protocol-delta-subscribe",
+        "what the client has already must be provided still: * too",
+        all_that_the_client_has_is_sent_again_when_it_asks_for_all_again,
+        (DELTA,),
+    ),
+    Sentence(
+        HINTS,
+        "* after the old wildcard continues the subscription",
+        the_old_wildcard_goes_on_when_it_is_named,
         (DELTA,),
     ),
     Sentence(

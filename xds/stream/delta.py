@@ -89,8 +89,7 @@ def _asking(sub: Subscription, asked: frozenset[str]) -> Subscription:
         return sub
     if WILDCARD not in asked:
         return sub.asking(asked)
-    if not sub.wildcard:
-        sub = sub.asking_for_all()
+    sub = replace(sub.asking_for_all_again() if sub.wildcard else sub.asking_for_all(), legacy=False)
     return sub.asking(asked - {WILDCARD})
 
 

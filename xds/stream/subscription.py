@@ -199,6 +199,16 @@ class Subscription:
         offered = moved(NOTHING, self.offered, self.names)
         return replace(self, wildcard=True, unanswered=True, offered=offered, claimed="")
 
+    def asking_for_all_again(self) -> Subscription:
+        """It may have forgotten what it was sent, as with a name that is asked for again. Not where it only says in
+        the new way what it has said in the old one: that goes on with the same subscription.
+
+        https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#xds-protocol-delta-subscribe
+        """
+        if self.legacy:
+            return self
+        return replace(self, unanswered=True, owed=self.owed.union(self.offered), refused={})
+
     def only(self, names: frozenset[str]) -> Subscription:
         """No longer subscribed to other names than these."""
         kept = shared_names(self.names & names)

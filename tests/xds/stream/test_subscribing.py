@@ -106,6 +106,11 @@ class Client:
                 self.held[type_].pop(name, None)
         self.requests.append(Request(type_, update.nonce, names=self.names[type_] if sotw else frozenset()))
 
+    def forgets(self, type_: ResourceType) -> None:
+        """All that it has, and asks for it again at once: delta has words for that."""
+        self.held[type_], self.absent[type_] = {}, set()
+        self.ask(type_, self.names[type_])
+
 
 class Subscribing(RuleBasedStateMachine):
     variant = Variant.DELTA
@@ -135,6 +140,12 @@ class Subscribing(RuleBasedStateMachine):
     def the_client_asks_again_for_what_it_has(self, type_: ResourceType) -> None:
         if type_ in self.client.names:
             self.client.ask(type_, frozenset(self.client.held[type_].keys() & self.client.names[type_]))
+
+    @rule(rounds=st.sampled_from([0, 1, 10]))
+    def the_client_forgets_what_it_has(self, rounds: int) -> None:
+        for type_ in sorted(self.client.names.keys() - self.client.legacy) if self.variant is Variant.DELTA else ():
+            self.client.forgets(type_)
+            self.they_talk_for_a_while(rounds)
 
     @rule()
     def the_server_sends(self) -> None:
