@@ -181,7 +181,8 @@ class Subscription:
         )
         if len(batch.names) > 1:
             return replace(rolled, suspects=(*self.suspects, *apart(names)))
-        found = {name: Refusal(batch.after[name], detail, batch.before.get(name)) for name in names}
+        # What it no longer asks for is not offered again, at whatever version.
+        found = {name: Refusal(batch.after[name], detail, batch.before.get(name)) for name in self.select(names)}
         return replace(rolled, refused={**self.refused, **found})
 
     def asking(self, names: frozenset[str]) -> Subscription:

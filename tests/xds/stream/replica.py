@@ -7,6 +7,7 @@ from collections import deque
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
 from xds.stream import delta, sotw
 from xds.stream.state import Request, StreamState, Variant
+from xds.stream.subscription import WILDCARD
 from xds.stream.update import Update, next_update
 
 RECEIVED = {Variant.SOTW: sotw.received, Variant.DELTA: delta.received}
@@ -39,13 +40,17 @@ class Stream:
         self.sent: list[Update] = []
         self._asked: dict[ResourceType, frozenset[str]] = {}
         self._refused: dict[tuple[ResourceType, str], str] = {}
+        self._anew: list[tuple[int, ResourceType, str]] = []
+        """Names that were asked for anew, and how many responses had been sent by then."""
 
     def receive(self, request: Request) -> None:
         type_ = ResourceType(request.type_url)
         if request.error is not None:
             self._note_refusal(type_, request.nonce)
-        for name in self._asked_anew(type_, request):
-            self._refused.pop((type_, name), None)
+        anew = self._asked_anew(type_, request)
+        for key in [key for key in self._refused if key[0] is type_ and {key[1], WILDCARD} & anew]:
+            del self._refused[key]
+        self._anew += ((len(self.sent), type_, name) for name in anew)
         self.state = RECEIVED[self.state.variant](self.state, type_, request)
 
     def _asked_anew(self, type_: ResourceType, request: Request) -> frozenset[str]:
@@ -87,10 +92,11 @@ class Stream:
         self.state = self.state.opened()
 
     def _note_refusal(self, type_: ResourceType, nonce: str) -> None:
-        """Of a resource that came alone, and not again since."""
+        """Of a resource that came alone, and was neither sent nor asked for again since."""
         at = max(at for at, update in enumerate(self.sent) if (update.type, update.nonce) == (type_, nonce))
         later = {
             resource.name for update in self.sent[at + 1 :] if update.type is type_ for resource in update.resources
         }
-        if len(self.sent[at].resources) == 1 and self.sent[at].resources[0].name not in later:
+        later |= {name for sent, asked, name in self._anew if asked is type_ and sent > at}
+        if len(self.sent[at].resources) == 1 and not later & {self.sent[at].resources[0].name, WILDCARD}:
             self._refused[type_, self.sent[at].resources[0].name] = self.sent[at].resources[0].version

@@ -1,4 +1,4 @@
-"""A client that asks for anything, in any order, ends with exactly that."""
+"""A client that asks for anything, in any order, and refuses anything, ends with exactly what it asks for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.xds.stream.replica import Replica, Stream
-from tests.xds.stream.snapshots import CLUSTER, ENDPOINT, INGRESS, LAYER, LISTENER, ROUTE, RUNTIME, TABLE, snapshot
+from tests.xds.stream.snapshots import (
+    CLUSTER,
+    ENDPOINT,
+    INGRESS,
+    LAYER,
+    LISTENER,
+    ROUTE,
+    RUNTIME,
+    TABLE,
+    routed_clusters,
+    snapshot,
+)
 from xds.snapshot import ResourceType, Snapshot
 from xds.stream.state import WHOLE_LISTS, Request, Variant
 from xds.stream.subscription import WILDCARD
@@ -63,6 +74,14 @@ class Client:
         self.requests: deque[Request] = deque()
         self.astonished = False
         """By what it has not asked for."""
+        self.refuses = False
+        """The next response with something new; what has gone nobody refuses."""
+        self.refused: set[tuple[ResourceType, str, str]] = set()
+        """What it has refused and not taken since, by type, name and version; on this stream."""
+        self.routed: set[str] = set()
+        """Clusters that its route table leads to, where it has asked for all clusters before it asked for routes, and
+        has neither refused nor forgotten any."""
+        self.careful = not self.is_back
         self._nonces: dict[ResourceType, str] = {}
 
     def wants(self, type_: ResourceType, name: str) -> bool:
@@ -73,6 +92,10 @@ class Client:
 
     def ask(self, type_: ResourceType, more: frozenset[str], less: frozenset[str] = frozenset()) -> None:
         first = type_ not in self.names
+        if type_ is CLUSTER and (not first or more):
+            self.careful = False
+        if type_ is ROUTE and CLUSTER not in self.names:
+            self.careful = False
         self.names[type_] = (self.names.get(type_, frozenset()) - less) | more
         said = more | less if self.variant is Variant.DELTA else self.names[type_]
         if first and not said and type_ in WHOLE_LISTS:
@@ -94,6 +117,14 @@ class Client:
         self._nonces[type_] = update.nonce
         sent = {resource.name: resource.version for resource in update.resources}
         assert not self.astonished or all(self.wants(type_, name) for name in sent), f"{type_} {sent}"
+        names = self.names[type_] if sotw else frozenset[str]()
+        fresh = sent.items() - self.held[type_].items()
+        if self.refuses and fresh:
+            self.refuses = self.careful = False
+            self.refused |= {(type_, name, version) for name, version in fresh}
+            self.requests.append(Request(type_, update.nonce, "no", names=names))
+            return
+        self.refused -= {(type_, name, version) for name, version in sent.items()}
         if sotw and type_ in WHOLE_LISTS:
             self.held[type_] = sent
             self.lists[type_] = update.version if self.wants_all_and_nothing_else(type_) else ""
@@ -104,11 +135,14 @@ class Client:
             self.absent[type_] = (self.absent[type_] - sent.keys()) | set(update.removed)
             for name in update.removed:
                 self.held[type_].pop(name, None)
-        self.requests.append(Request(type_, update.nonce, names=self.names[type_] if sotw else frozenset()))
+        if type_ is ROUTE:
+            self.routed = set().union(*map(routed_clusters, update.resources))
+        assert not self.careful or self.routed <= self.held[CLUSTER].keys(), "a route leads nowhere"
+        self.requests.append(Request(type_, update.nonce, names=names))
 
     def forgets(self, type_: ResourceType) -> None:
         """All that it has, and asks for it again at once: delta has words for that."""
-        self.held[type_], self.absent[type_] = {}, set()
+        self.held[type_], self.absent[type_], self.careful = {}, set(), False
         self.ask(type_, self.names[type_])
 
 
@@ -116,10 +150,13 @@ class Subscribing(RuleBasedStateMachine):
     variant = Variant.DELTA
     client: Client
 
-    @initialize(models=MODELS)
-    def start(self, models: Models) -> None:
+    @initialize(models=MODELS, everything=st.booleans())
+    def start(self, models: Models, everything: bool) -> None:
         self.replicas = [Replica(_snapshot(models)) for _ in range(2)]
         self._connect({type_: {} for type_ in ResourceType}, {})
+        if everything:
+            for type_, names in ((CLUSTER, ()), (LISTENER, ()), (ROUTE, (TABLE,))):
+                self.client.ask(type_, frozenset(names))
 
     @rule(models=MODELS, late=st.booleans())
     def edit(self, models: Models, late: bool) -> None:
@@ -148,6 +185,10 @@ class Subscribing(RuleBasedStateMachine):
             self.they_talk_for_a_while(rounds)
 
     @rule()
+    def the_client_refuses_what_comes_next(self) -> None:
+        self.client.refuses = True
+
+    @rule()
     def the_server_sends(self) -> None:
         self.stream.send()
 
@@ -172,7 +213,7 @@ class Subscribing(RuleBasedStateMachine):
         if elsewhere:
             self.replicas.reverse()
         before = self.client
-        self._connect(before.held, before.lists)
+        self._connect(before.held, before.lists, believed=not self.stream.doubtful)
         for type_, names in before.names.items():
             if _asks_again(before, type_):
                 star = self.variant is Variant.DELTA and type_ in before.legacy and bool(names)
@@ -183,11 +224,12 @@ class Subscribing(RuleBasedStateMachine):
             return
         for replica in self.replicas:
             replica.publish(self.replicas[0].snapshot)
+        self.client.refuses = False
         self.stream.opened()
         self._come_to_rest()
         # Now the server knows what the client wants, so it sends nothing else.
         self.client.astonished = True
-        self.replicas[0].publish(_snapshot(dict.fromkeys(NAMES, (7, 7))))
+        self.replicas[0].publish(_snapshot(dict.fromkeys(NAMES, (7, 7)), 7))
         self._come_to_rest()
 
     def _come_to_rest(self) -> None:
@@ -211,12 +253,27 @@ class Subscribing(RuleBasedStateMachine):
         if self.variant is Variant.SOTW and type_ not in WHOLE_LISTS:
             # There are no words for what does not exist.
             held = {name: version for name, version in held.items() if name in wanted}
-        assert held == wanted, type_
-        if self.variant is Variant.DELTA:
+        refused = self._refused(type_)
+        lacking = self._refused(CLUSTER) - client.held[CLUSTER].keys()
+        if lacking and type_ in (LISTENER, ROUTE):
+            return  # routes may lead to what the client lacks
+        keeps = bool(lacking or self._refused(LISTENER) or self._refused(ROUTE))
+        if keeps:
+            # Its routes are not the snapshot's, so they may need what has gone.
+            held = {name: version for name, version in held.items() if name in wanted}
+        assert _without(held, refused) == _without(wanted, refused), type_
+        if self.variant is Variant.DELTA and not keeps:
             assert client.names[type_] - wanted.keys() - {WILDCARD} <= client.absent[type_], type_
 
-    def _connect(self, held: dict[ResourceType, dict[str, str]], lists: dict[ResourceType, str]) -> None:
-        self.stream = Stream(self.variant, self.replicas[0])
+    def _refused(self, type_: ResourceType) -> set[str]:
+        """What the client refuses as it is."""
+        wanted = self.replicas[0].snapshot[type_].items()
+        return {name for name, resource in wanted if (type_, name, resource.version) in self.client.refused}
+
+    def _connect(
+        self, held: dict[ResourceType, dict[str, str]], lists: dict[ResourceType, str], *, believed: bool = True
+    ) -> None:
+        self.stream = Stream(self.variant, self.replicas[0], believed=believed)
         self.client = Client(self.variant, held, lists)
 
 
@@ -230,8 +287,14 @@ def _asks_again(before: Client, type_: ResourceType) -> bool:
     return bool(before.names.get(type_)) or type_ in before.legacy
 
 
-def _snapshot(models: Models) -> Snapshot:
-    return snapshot({name: model[0] for name, model in models.items()}, {name: m[1] for name, m in models.items()})
+def _without(versions: dict[str, str], names: set[str]) -> dict[str, str]:
+    return {name: version for name, version in versions.items() if name not in names}
+
+
+def _snapshot(models: Models, others: int = 1) -> Snapshot:
+    """`others` is the version of all that is no model's."""
+    clusters, assignments = ({name: model[at] for name, model in models.items()} for at in (0, 1))
+    return snapshot(clusters, assignments, listener=others, layer=others)
 
 
 TestDelta = Subscribing.TestCase
