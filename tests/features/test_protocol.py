@@ -455,7 +455,8 @@ async def the_node_comes_with_the_first_request_only(w: World) -> None:
 async def another_node_in_a_later_request_changes_nothing(w: World) -> None:
     await w.envoy.ask(LISTENER)
     first = await w.envoy.accepted()
-    await w.envoy.request(ROUTE, node={"id": "other", "cluster": "sidecar"}, **wanted(w, *route_names(first)))
+    other = {"id": "other", "cluster": "sidecar", "metadata": {"turnout": {"port": "many"}}}
+    await w.envoy.request(ROUTE, node=other, **wanted(w, *route_names(first)))
     assert (await w.envoy.accepted()).names == {"default"}
     status = await w.server.status()
     assert [(envoy["node"], envoy["group"]) for envoy in status["envoys"]] == [("gw-1", "default")]

@@ -338,7 +338,7 @@ class Connection:
         framing, transitions = self._framing, self._around.transitions
         try:
             if self.node is None:
-                request = framing.decoded(raw)
+                request = framing.decoded(raw, True)
                 node = self._introduced(request)
                 self._of_node = self._around.nodes.join(node, self)
                 self.node = node

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import chain
 from typing import Any
 
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
@@ -134,6 +135,15 @@ def reason(message: Any) -> str | None:
         if message.HasField("error_detail")
         else None
     )
+
+
+def named(names: Iterable[str], locators: Iterable[Any]) -> frozenset[str]:
+    """What a request names, by a name or by a ResourceLocator. Its dynamic parameters choose between variants of a
+    resource, and of ours there is one of each.
+
+    https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto
+    """
+    return frozenset(chain(names, (locator.name for locator in locators)))
 
 
 def subscribed(type_: ResourceType, request: Request) -> Subscription:

@@ -41,7 +41,8 @@ class Framing:
     """How a variant writes requests and responses."""
 
     variant: Variant
-    decoded: Callable[[bytes], Request]
+    decoded: Callable[[bytes, bool], Request]
+    """And whether it is the stream's first."""
     received: Callable[[StreamState, ResourceType, Request], StreamState]
     encoded: Callable[[Update, str], bytes]
     """With the identifier of the control plane."""
@@ -96,16 +97,16 @@ class Transitions:
         return self._states.put(state, state, 1 + state.named // TOGETHER) if found is None else found
 
     def received(self, framing: Framing, state: StreamState, raw: bytes) -> Received | Request:
-        """The request itself if it is of a type that the stream does not carry.
+        """Of a stream's request that is not its first; the request itself if the stream does not carry its type.
 
-        Raises google.protobuf.message.DecodeError, ExcessError, or ValueError for a node that makes no sense.
+        Raises google.protobuf.message.DecodeError, or ExcessError.
         """
         key = (id(state), raw)
         found: tuple[StreamState, Received] | None = self._requests.get(key)
         if found is not None:
             return found[1]
-        made = self.asked(framing, state, framing.decoded(raw))
-        if isinstance(made, Received) and made.request.node is None and len(raw) <= SMALL:
+        made = self.asked(framing, state, framing.decoded(raw, False))
+        if isinstance(made, Received) and len(raw) <= SMALL:
             self._requests.put(key, (state, made), len(raw) + NAME * made.state.named)
         return made
 

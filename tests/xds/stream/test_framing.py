@@ -45,6 +45,18 @@ def test_a_delta_request_says_what_has_changed_in_what_is_wanted() -> None:
     assert request.error is None
 
 
+def test_resources_may_be_named_by_locators() -> None:
+    """Of a request that names none otherwise it would be read that it wants everything."""
+    changed = discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER)
+    changed.resource_locators_subscribe.add(name="a").dynamic_parameters["env"] = "prod"
+    changed.resource_locators_unsubscribe.add(name="b")
+    request = delta.decoded(changed.SerializeToString())
+    assert (request.names, request.dropped) == (frozenset("a"), frozenset("b"))
+    wanted = discovery_pb2.DiscoveryRequest(type_url=CLUSTER, resource_names=["a"])
+    wanted.resource_locators.add(name="b")
+    assert sotw.decoded(wanted.SerializeToString()).names == {"a", "b"}
+
+
 def test_a_refusal_without_words_is_still_a_refusal() -> None:
     message = discovery_pb2.DiscoveryRequest(type_url=CLUSTER, response_nonce="n")
     message.error_detail.SetInParent()
@@ -66,6 +78,7 @@ def test_a_node_whose_metadata_make_no_sense_is_an_error() -> None:
     message.node.metadata.update({"turnout": {"port": "many"}})
     with pytest.raises(ValueError, match="port"):
         delta.decoded(message.SerializeToString())
+    assert delta.decoded(message.SerializeToString(), first=False).node is None
 
 
 def test_a_sotw_response_carries_bodies_and_one_version() -> None:
