@@ -90,7 +90,8 @@ class _Run:
                 continue
             if is_possible:
                 shown = None if example is None else _shown(example, place, naming, name)
-                yield RequestClass(place, naming, pairs.before[i], pairs.after[j], above, stream, shown)
+                taken = tuple(of for of in pairs.above_once(i, j) if regions.meet(i, j, of))
+                yield RequestClass(place, naming, pairs.before[i], pairs.after[j], above, stream, shown, taken)
 
 
 def _stations(fleet: Fleet, gateway: Gateway, by: By, name: str | None, bodiless: bool) -> Sequence[Station]:
@@ -127,6 +128,11 @@ class _Pairs:
         """Stations that are asked before `i` or `j`, each once."""
         both = (*self.before[:i], *self.after[:j])
         return tuple({station.key: station for station in both}.values())
+
+    def above_once(self, i: int, j: int) -> tuple[Station, ...]:
+        """Rules that are asked before `i` or `j`, on one side alone."""
+        one, other = ({s.key: s for s in side if s.conditions} for side in (self.before[:i], self.after[:j]))
+        return tuple(station for key, station in {**one, **other}.items() if (key in one) is not (key in other))
 
     def _is_taken_above(self, i: int, j: int) -> bool:
         """Whether some station above asks for nothing that the two do not."""
@@ -178,6 +184,11 @@ class _Regions:
                 if left is not None:
                     return (space.request(left) if bounds else None), True
         return None, False
+
+    def meet(self, i: int, j: int, above: Station) -> bool:
+        """Whether a request of both stations of the pair may be one of `above`, too."""
+        stations = (self._pairs.before[i], self._pairs.after[j], above)
+        return intersection(*map(self._box, stations)) is not None
 
     def _box(self, station: Station) -> Box:
         if station.key not in self._boxes:
