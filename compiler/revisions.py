@@ -36,9 +36,16 @@ def revision(name: str, policies: Path) -> Revision:
     try:
         commit = _git(here, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     except RevisionError as problem:
-        raise RevisionError(f"'{name}' is neither a folder nor a revision of {top}") from problem
+        raise RevisionError(f"'{name}' is neither a folder nor a revision of {top}{_shallow(top)}") from problem
     folder = policies.resolve().relative_to(top.resolve()).as_posix()
     return Revision(name, commit.decode().strip(), "" if folder == "." else folder, top)
+
+
+def _shallow(top: Path) -> str:
+    """What most machines of a CI have, where a revision that is there for everybody else is not."""
+    if _git(top, "rev-parse", "--is-shallow-repository").strip() != b"true":
+        return ""
+    return ", a shallow clone: git fetch --unshallow, or fetch what it is compared with"
 
 
 def write_out(of: Revision, target: Path) -> Path:

@@ -185,6 +185,16 @@ def test_a_clone_that_lacks_the_files_says_so(repo: Path) -> None:
     assert run.stderr == f"turnout diff: 'main' is not all there: this clone has left out {name}\n"
 
 
+def test_a_shallow_clone_is_told_as_the_reason(repo: Path, tmp_path: Path) -> None:
+    commit(repo, CANARY)
+    git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{repo}", "shallow")
+    assert turnout(tmp_path / "shallow", "diff", "HEAD").returncode == 0
+    run = turnout(tmp_path / "shallow", "diff", "HEAD~1")
+    assert (run.returncode, len(run.stderr.splitlines())) == (2, 1)
+    assert "a shallow clone: git fetch --unshallow" in run.stderr
+    assert "shallow clone" not in turnout(repo, "diff", "HEAD~9").stderr
+
+
 def test_a_folder_outside_of_any_repository_has_no_revisions(tmp_path: Path) -> None:
     put(BEFORE, tmp_path / "policies")
     run = turnout(tmp_path, "diff", "main", GIT_CEILING_DIRECTORIES=str(tmp_path.parent))

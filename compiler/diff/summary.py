@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 from compiler.diff.changes import Changes
@@ -141,7 +142,8 @@ def changed_instances(changes: Changes) -> tuple[tuple[str, Instances | None, In
 
 def leaf_text(leaf: Leaf) -> str:
     """`versions.1.0.weight: 90 → 75`."""
-    return f"{_path(leaf.path)}: {_value(leaf.before)} → {_value(leaf.after)}"
+    before, after = _differing(leaf.before, leaf.after)
+    return f"{_path(leaf.path)}: {before} → {after}"
 
 
 def leaf_texts(leaves: tuple[Leaf, ...], most: int = MOST_LEAVES) -> Iterator[str]:
@@ -161,10 +163,38 @@ def _path(path: tuple[str, ...]) -> str:
     return whole if len(whole) <= MOST_OF_A_VALUE else ".".join((*path[:2], "…", *path[-4:]))
 
 
+def _differing(before: Any, after: Any) -> tuple[str, str]:
+    """Of two long lists what they do not have in common: their beginnings would say nothing."""
+    if (
+        not (isinstance(before, list) and isinstance(after, list))
+        or max(len(_json(before)), len(_json(after))) <= MOST_OF_A_VALUE
+    ):
+        return _value(before), _value(after)
+    start = _alike(before, after)
+    end = _alike(before[start:][::-1], after[start:][::-1])
+    one, other = (
+        ", ".join([*(["…"] if start else []), *map(_json, of[start : len(of) - end]), *(["…"] if end else [])])
+        for of in (before, after)
+    )
+    return _cut(f"[{one}]"), _cut(f"[{other}]")
+
+
+def _alike(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """How many items from the first on."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
 def _value(value: Any) -> str:
     if value is None:
         return "–"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _cut(value if isinstance(value, str) else _json(value))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= MOST_OF_A_VALUE else f"{text[: MOST_OF_A_VALUE - 1]}…"
 
 

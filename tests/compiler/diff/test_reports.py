@@ -10,7 +10,9 @@ from markdown_it import MarkdownIt
 
 from compiler.diff.changes import Changes, Side, changes
 from compiler.diff.document import as_json
+from compiler.diff.leaves import Leaf
 from compiler.diff.markdown import MARK, MOST_CHARACTERS, as_markdown, failed
+from compiler.diff.summary import leaf_text
 from compiler.diff.text import as_text
 from compiler.pipeline import compile_policies, objects
 from tests.compiler.policies import document, model
@@ -88,3 +90,19 @@ def test_colours_are_for_terminals_only(tmp_path: Path) -> None:
     found = moved(tmp_path, ("x",))
     assert "\033" not in as_text(found, "", colour=False)
     assert "\033[1m" in as_text(found, "", colour=True)
+
+
+LONG = [f"--argument-{n}" for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (["a"], ["a", "b"], '["a"] → ["a", "b"]'),
+        (LONG, [*LONG[:5], "new", *LONG[5:]], '[…, …] → […, "new", …]'),
+        (LONG, [*LONG, "new"], '[…] → […, "new"]'),
+        ([*LONG, "old"], [*LONG, "new", "newer"], '[…, "old"] → […, "new", "newer"]'),
+    ],
+)
+def test_of_long_lists_the_difference_is_told(before: list[str], after: list[str], said: str) -> None:
+    assert leaf_text(Leaf(("args",), before, after)) == f"args: {said}"
