@@ -27,6 +27,7 @@ from compiler.diff.summary import (
     portion,
     rest,
     setting_text,
+    several_commits,
     units,
 )
 from compiler.diff.text import other_effects, weight
@@ -59,8 +60,11 @@ def as_markdown(changes: Changes, title: str) -> str:
 def failed(title: str, said: str) -> str:
     """In place of a comment, where the policies on a side have errors."""
     lines = [MARK, "### What this does to traffic", "", "**Not known: policies have errors.**", "", "```text"]
-    shown = said.replace("```", "'''")
-    return "\n".join([*lines, shown[:MOST_CHARACTERS].rstrip("\n"), "```", "", f"<sub>{_code(title)}</sub>"]) + "\n"
+    shown = said.replace("```", "'''").rstrip("\n")
+    if len(shown) > MOST_CHARACTERS:
+        whole, _, _ = shown[:MOST_CHARACTERS].rpartition("\n")
+        shown = f"{whole}\n… and more: run turnout check"
+    return "\n".join([*lines, shown, "```", "", f"<sub>{_code(title)}</sub>"]) + "\n"
 
 
 def _fitting(parts: Iterable[Sequence[str]], foot: Sequence[str]) -> str:
@@ -115,8 +119,11 @@ def _requests(changes: Changes) -> Iterator[str]:
 
 
 def _row(changes: Changes, group: Group) -> str:
-    titles = [*map(_title, group.titles[:MOST_TITLES]), *rest(len(group.titles) - MOST_TITLES)]
-    cells = ["<br>".join(titles)]
+    titles = [_title(title, group) for title in group.titles[:MOST_TITLES]]
+    # Several lines of code in a cell run into one another.
+    listed = titles if len(titles) == 1 else [f"• {said}" for said in titles]
+    where = [f"all at {_hosts(group.hosts)}"] if group.hosts else []
+    cells = ["<br>".join([*listed, *rest(len(group.titles) - MOST_TITLES), *where])]
     if changes.weighed is not None:
         cells.append(_unbroken(weight(changes.weighed, group)))
     for before in (True, False):
@@ -125,8 +132,13 @@ def _row(changes: Changes, group: Group) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _title(title: Title) -> str:
-    return f"{_cell(title.said)}<br>at {', '.join(map(_cell, title.hosts))}" if title.hosts else _cell(title.said)
+def _title(title: Title, group: Group) -> str:
+    said = _cell(title.said)
+    return f"{said}<br>at {_hosts(title.hosts)}" if title.hosts and not group.hosts else said
+
+
+def _hosts(hosts: Iterable[str]) -> str:
+    return ", ".join(map(_cell, hosts))
 
 
 def _aspect(aspect: str, words: str) -> str:
@@ -138,9 +150,7 @@ def _unbroken(words: str) -> str:
 
 
 def _order(changes: Changes) -> Iterator[str]:
-    several = changes.steps[-1].commit > 1 if changes.steps else False
-    if several:
-        yield from ("**Not safe in one commit.**", "")
+    several = several_commits(changes)
     for commit, steps in groupby(changes.steps, key=lambda step: step.commit):
         if several:
             yield from (f"Commit {commit}:", "")
@@ -213,5 +223,8 @@ def _cell(words: str) -> str:
 
 
 def _plain(words: str) -> str:
-    """Text of ours with names in it, which have no sign that Markdown would take for its own but these."""
-    return re.sub(r"([*_`<>|\[\]@#])", r"\\\1", printable(words))
+    """Text of ours with names in it, which have no sign that Markdown would take for its own but these.
+
+    A host that begins with www would be a link: https://github.github.com/gfm/#autolinks-extension-
+    """
+    return re.sub(r"([*_`<>|\[\]@#]|(?<=\bwww)\.)", r"\\\1", printable(words))

@@ -26,6 +26,7 @@ from compiler.diff.summary import (
     portion,
     rest,
     setting_text,
+    several_commits,
 )
 from compiler.diff.weighing import Weighed
 from compiler.diff.words import Group, Title, groups
@@ -80,8 +81,10 @@ def other_effects(weighed: Weighed) -> Iterator[str]:
 def _requests(changes: Changes) -> Iterator[str]:
     found = groups(changes.classes)
     for group in found[:MOST_GROUPS]:
-        yield from (f"  {printable(_title(title))}" for title in group.titles[:MOST_TITLES])
+        yield from (f"  {printable(_title(title, group))}" for title in group.titles[:MOST_TITLES])
         yield from (f"  {line}" for line in rest(len(group.titles) - MOST_TITLES))
+        if group.hosts:
+            yield f"      all at {', '.join(group.hosts)}"
         yield from _difference_lines(group)
         if changes.weighed is not None:
             yield f"      {weight(changes.weighed, group)} of the recorded requests"
@@ -90,8 +93,8 @@ def _requests(changes: Changes) -> Iterator[str]:
         yield f"  {left_out_text(changes.classes.left_out)}"
 
 
-def _title(title: Title) -> str:
-    return f"{title.said}, at {', '.join(title.hosts)}" if title.hosts else title.said
+def _title(title: Title, group: Group) -> str:
+    return f"{title.said}, at {', '.join(title.hosts)}" if title.hosts and not group.hosts else title.said
 
 
 def weight(weighed: Weighed, group: Group) -> str:
@@ -140,7 +143,7 @@ def _objects(changes: Changes, paint: Paint) -> Iterator[str]:
 
 
 def _order(changes: Changes) -> Iterator[str]:
-    several = changes.steps[-1].commit > 1 if changes.steps else False
+    several = several_commits(changes)
     if several:
         yield "  not safe in one commit:"
     for commit, steps in groupby(changes.steps, key=lambda step: step.commit):

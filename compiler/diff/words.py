@@ -42,6 +42,11 @@ class Group:
     titles: tuple[Title, ...]
     differences: tuple[Difference, ...]
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Of several titles, where all are of the same: those; else empty."""
+        return self.titles[0].hosts if len(self.titles) > 1 and len({title.hosts for title in self.titles}) == 1 else ()
+
 
 def groups(classes: Classes) -> tuple[Group, ...]:
     """In the order of their first classes."""
