@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from compiler.diff.classes import request_classes
+from compiler.diff.profile import Recorded
 from compiler.diff.request_class import Classes, RequestClass
+from compiler.diff.weighing import weighed
 from compiler.diff.words import differences, groups, title
 from compiler.fleet import (
     Carrier,
@@ -249,6 +253,28 @@ def test_the_classes_are_those_of_which_requests_are_decided_otherwise(seed: int
     for request in (*sampled(chance), *shown, *(near for one in shown[:10] for near in around(one, chance))):
         of = [each for each in found.found if each.matches(request)]
         assert len(of) == (decides(before, request) != decides(after, request)), (request, of)
+
+
+@pytest.mark.parametrize("seed", range(0, 200, 5))
+def test_a_profile_counts_each_request_as_it_is_decided(seed: int) -> None:
+    chance = Chance(seed)
+    before = chance.fleet(1, 2)
+    after = edited(chance, before, seed)
+    found = request_classes(before, after).found
+    requests: list[tuple[Recorded, Request]] = []
+    for _ in range(4 * SAMPLES):
+        sent = chance.request()
+        others = (header for header in sent.headers if header[0] != "host")
+        sent = replace(sent, headers=(*others, ("host", chance.random.choice(SAMPLED_HOSTS))))
+        with suppress(MalformedRequestError):
+            requests.append((Recorded(sent, None, 1), read_request(sent, before.gateways[0].length_unit)))
+    changed = [decides(before, request) != decides(after, request) for _, request in requests]
+    together = weighed(before, after, (recorded for recorded, _ in requests), found)
+    alone = [weighed(before, after, [recorded], found) for recorded, _ in requests]
+    assert [one.changed for one in alone] == changed
+    assert (together.changed, together.lose) == (sum(changed), sum(one.lose for one in alone))
+    assert together.aspects == dict(sorted(sum((Counter(one.aspects) for one in alone), Counter[str]()).items()))
+    assert sum(together.by_class.values()) == together.changed
 
 
 @pytest.mark.parametrize("seed", range(0, 200, 10))
