@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import accumulate, groupby, islice
 
 from compiler.diff.changes import Changes
 from compiler.diff.gpus import costs
@@ -20,7 +20,9 @@ from compiler.diff.summary import (
     changed_gpus,
     changed_instances,
     count_text,
+    cut_title,
     headline,
+    hosts_text,
     leaf_texts,
     left_out_text,
     moves,
@@ -38,6 +40,8 @@ MARK = "<!-- turnout diff -->"
 """The first line: by it the workflow finds the comment that it has made before."""
 MOST_CHARACTERS = 60_000
 """GitHub takes comments of 65,536."""
+MOST_OF_REQUESTS = 30_000
+"""Characters of the rows about requests: the other parts need room, too."""
 _COLOURED = {**SIGNS, Change.CHANGED: "!"}
 """What GitHub colours in a fence of `diff`."""
 
@@ -112,9 +116,11 @@ def _requests(changes: Changes) -> Iterator[str]:
         yield from ("| Requests | Before | After |", "|-|-|-|") if not weighed else (
             "| Requests | Share | Before | After |", "|-|-:|-|-|",
         )  # fmt: skip
-    for group in found[:MOST_GROUPS]:
-        yield _row(changes, group)
-    for line in (*rest(len(found) - MOST_GROUPS), *filter(None, [left_out_text(changes.classes.left_out)])):
+    rows = [_row(changes, group) for group in found[:MOST_GROUPS]]
+    sizes = accumulate(map(len, rows))
+    shown = rows[: max(1, sum(size <= MOST_OF_REQUESTS for size in sizes))]
+    yield from shown
+    for line in (*rest(len(found) - len(shown)), *filter(None, [left_out_text(changes.classes.left_out)])):
         yield from ("", line)
 
 
@@ -122,7 +128,7 @@ def _row(changes: Changes, group: Group) -> str:
     titles = [_title(title, group) for title in group.titles[:MOST_TITLES]]
     # Several lines of code in a cell run into one another.
     listed = titles if len(titles) == 1 else [f"• {said}" for said in titles]
-    where = [f"all at {_hosts(group.hosts)}"] if group.hosts else []
+    where = [f"all at {hosts_text(group.hosts, _cell)}"] if group.hosts else []
     cells = ["<br>".join([*listed, *rest(len(group.titles) - MOST_TITLES), *where])]
     if changes.weighed is not None:
         cells.append(_unbroken(weight(changes.weighed, group)))
@@ -133,16 +139,13 @@ def _row(changes: Changes, group: Group) -> str:
 
 
 def _title(title: Title, group: Group) -> str:
-    said = _cell(title.said)
-    return f"{said}<br>at {_hosts(title.hosts)}" if title.hosts and not group.hosts else said
-
-
-def _hosts(hosts: Iterable[str]) -> str:
-    return ", ".join(map(_cell, hosts))
+    said = _cell(cut_title(title.said))
+    return f"{said}<br>at {hosts_text(title.hosts, _cell)}" if title.hosts and not group.hosts else said
 
 
 def _aspect(aspect: str, words: str) -> str:
-    return _cell(words) if aspect == "answer" else f"{_plain(aspect)}: {_cell(words)}"
+    said = _cell(cut_title(words))
+    return said if aspect == "answer" else f"{_plain(aspect)}: {said}"
 
 
 def _unbroken(words: str) -> str:

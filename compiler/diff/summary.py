@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import takewhile
 from typing import Any
@@ -22,8 +22,11 @@ MOST_LEAVES = 6
 MOST_OBJECTS = 40
 MOST_MOVES = 10
 """Of a report that people read; JSON has all."""
+MOST_HOSTS = 6
 MOST_OF_A_VALUE = 80
 """Characters."""
+MOST_OF_A_TITLE = 400
+"""Characters: a condition may list a hundred values."""
 MOST_COMPARED = 200
 """Items of a list that are looked at one by one, which takes their square."""
 MOST_NAMED = 3
@@ -263,8 +266,19 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MOST_OF_A_VALUE else f"{text[: MOST_OF_A_VALUE - 1]}…"
+def _cut(text: str, most: int = MOST_OF_A_VALUE) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def cut_title(text: str) -> str:
+    """Of a class, or of what happens to it."""
+    return _cut(text, MOST_OF_A_TITLE)
+
+
+def hosts_text(hosts: Sequence[str], shown: Callable[[str], str] = str) -> str:
+    """`a.example.com, b.example.com`; of many the first, and how many more."""
+    more = f" and {len(hosts) - MOST_HOSTS:,} more" if len(hosts) > MOST_HOSTS else ""
+    return ", ".join(map(shown, hosts[:MOST_HOSTS])) + more
 
 
 def gpu_text(gpus: Gpus) -> str:

@@ -18,8 +18,10 @@ from compiler.diff.summary import (
     changed_instances,
     cost_text,
     count_text,
+    cut_title,
     gpu_text,
     headline,
+    hosts_text,
     leaf_texts,
     left_out_text,
     moves,
@@ -84,7 +86,7 @@ def _requests(changes: Changes) -> Iterator[str]:
         yield from (f"  {printable(_title(title, group))}" for title in group.titles[:MOST_TITLES])
         yield from (f"  {line}" for line in rest(len(group.titles) - MOST_TITLES))
         if group.hosts:
-            yield f"      all at {', '.join(group.hosts)}"
+            yield f"      all at {hosts_text(group.hosts)}"
         yield from _difference_lines(group)
         if changes.weighed is not None:
             yield f"      {weight(changes.weighed, group)} of the recorded requests"
@@ -94,7 +96,8 @@ def _requests(changes: Changes) -> Iterator[str]:
 
 
 def _title(title: Title, group: Group) -> str:
-    return f"{title.said}, at {', '.join(title.hosts)}" if title.hosts and not group.hosts else title.said
+    said = cut_title(title.said)
+    return f"{said}, at {hosts_text(title.hosts)}" if title.hosts and not group.hosts else said
 
 
 def weight(weighed: Weighed, group: Group) -> str:
@@ -105,8 +108,8 @@ def weight(weighed: Weighed, group: Group) -> str:
 def _difference_lines(group: Group) -> Iterator[str]:
     for difference in group.differences:
         indent = " " * (6 + len(difference.aspect))
-        yield f"      {difference.aspect}: {printable(difference.before)}"
-        yield f"{indent}→ {printable(difference.after)}"
+        yield f"      {difference.aspect}: {printable(cut_title(difference.before))}"
+        yield f"{indent}→ {printable(cut_title(difference.after))}"
 
 
 def _settings(changes: Changes, paint: Paint) -> Iterator[str]:

@@ -121,6 +121,59 @@ def test_a_host_in_the_order_is_no_link(tmp_path: Path) -> None:
     assert "lead clients to www\\.example.com when" in as_markdown(found, "")
 
 
+def test_many_long_rows_leave_room_for_the_rest_of_a_comment(tmp_path: Path) -> None:
+    """Each rule lists a hundred values and goes another way than the others."""
+    names = tuple(f"m{n}" for n in range(25))
+    asked = [json.dumps([f"team-{n}-{k}-{'x' * 30}" for k in range(100)]) for n in range(24)]
+
+    def routed(by: int) -> str:
+        listed = "".join(
+            f"\n    - {{name: r{n}, priority: {n}, target: {names[n + by]}, "
+            f"conditions: [{{field: metadata.team, operator: in, value: {values}}}]}}"
+            for n, values in enumerate(asked)
+        )
+        members = ", ".join(f"{{name: {name}}}" for name in names)
+        return document(
+            "ModelOrchestrator", "auto", f"models: [{members}]\nrouting:\n  defaultModel: m0\n  rules:{listed}"
+        )
+
+    models = tuple(map(model, names))
+    found = ends(tmp_path, (*models, routed(0)), (*models, routed(1)))
+    comment = as_markdown(found, "")
+    assert len(comment) < MOST_CHARACTERS
+    assert comment.count("| `rule r") == 20
+    assert "… and 4 more" in comment
+    assert "#### Order" in comment
+    assert "too long" not in comment
+    longest = max(map(len, comment.splitlines()))
+    assert longest < 600
+    assert max(map(len, as_text(found, "", colour=False).splitlines())) < 450
+
+
+def test_rows_end_before_the_comment_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compiler.diff.markdown.MOST_OF_REQUESTS", 150)
+    models = (model("a"), model("b"), model("c"))
+    found = ends(
+        tmp_path,
+        models,
+        (model("a", "traffic: {retries: {attempts: 1}}"), model("b", "traffic: {retries: {attempts: 2}}"), models[2]),
+    )
+    comment = as_markdown(found, "")
+    assert comment.count("| `model ") == 1
+    assert "… and 1 more" in comment
+
+
+def test_of_many_hosts_the_first_are_told(tmp_path: Path) -> None:
+    hosts = ", ".join(f"h{n}.example.com" for n in range(10))
+    gateways = (
+        document("Gateway", "one", f"hosts: [{hosts}]"),
+        document("Gateway", "two", "hosts: [b.example.com]\nmodels: [b]"),
+    )
+    slow = model("a", "traffic: {timeouts: {unary: {total: 9s}}}")
+    text = as_text(ends(tmp_path, (model("a"), model("b"), *gateways), (slow, model("b"), *gateways)), "", colour=False)
+    assert "h4.example.com, h5.example.com and 4 more\n" in text
+
+
 def test_parts_that_do_not_fit_are_left_out_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compiler.diff.markdown.MOST_CHARACTERS", 150)
     text = as_markdown(moved(tmp_path, ("x",)), "")
