@@ -163,6 +163,13 @@ def test_rows_end_before_the_comment_does(tmp_path: Path, monkeypatch: pytest.Mo
     assert "… and 1 more" in comment
 
 
+def test_settings_have_the_words_of_policy(tmp_path: Path) -> None:
+    slow = model("a", "traffic: {timeouts: {stream: {firstByte: 7s, idle: 8s}, unary: {total: 9s}}}")
+    text = as_text(ends(tmp_path, (model("a"),), (slow,)), "", colour=False)
+    for said in ("stream.firstByte: 1m → 7s", "stream.idle: 5m → 8s", "unary.total: 5m → 9s"):
+        assert f"      timeouts.{said}\n" in text
+
+
 def test_of_many_hosts_the_first_are_told(tmp_path: Path) -> None:
     hosts = ", ".join(f"h{n}.example.com" for n in range(10))
     gateways = (
