@@ -50,6 +50,7 @@ compile: $(READY) ## render policies/ into rendered/
 
 bench: $(READY) ## measure, as ratios against peers in the same run
 	@$(BIN)/python -m bench.compile
+	@$(BIN)/python -m bench.diff --models 100,1000 --rounds 1
 	@$(BIN)/python -m bench.body_pass
 	@$(BIN)/python -m bench.change --models 10,100 --changes 5
 ifneq ($(wildcard $(TOOLS)/xds_swarm.py),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path, PurePosixPath
 
 _LINK, _FILES = "120000", ("100644", "100755")
 """Modes of git's trees."""
+_RANGE = re.compile(r"(.*?[^/.])?(\.{2,3})([^/.].*)?")
+"""`main..topic`, as git diff takes it, and no path such as `../before`."""
 
 
 class RevisionError(ValueError):
@@ -36,9 +39,22 @@ def revision(name: str, policies: Path) -> Revision:
     try:
         commit = _git(here, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     except RevisionError as problem:
-        raise RevisionError(f"'{name}' is neither a folder nor a revision of {top}") from problem
+        raise RevisionError(f"'{name}' is neither a folder nor a revision of {top}{_why(name, top)}") from problem
     folder = policies.resolve().relative_to(top.resolve()).as_posix()
     return Revision(name, commit.decode().strip(), "" if folder == "." else folder, top)
+
+
+def _why(name: str, top: Path) -> str:
+    """What may be the reason; empty for none that is known."""
+    span = _RANGE.fullmatch(name)
+    if span:
+        base, dots, head = (part or "HEAD" for part in span.groups())
+        since = base if dots == ".." else f"$(git merge-base {base} {head})"
+        return f": a range is told by its ends, turnout diff {since} {head}"
+    # What most machines of a CI have, where a revision that is there for everybody else is not.
+    if _git(top, "rev-parse", "--is-shallow-repository").strip() == b"true":
+        return ", a shallow clone: git fetch --unshallow, or fetch what it is compared with"
+    return ""
 
 
 def write_out(of: Revision, target: Path) -> Path:

@@ -185,6 +185,49 @@ def test_a_clone_that_lacks_the_files_says_so(repo: Path) -> None:
     assert run.stderr == f"turnout diff: 'main' is not all there: this clone has left out {name}\n"
 
 
+def test_a_shallow_clone_is_told_as_the_reason(repo: Path, tmp_path: Path) -> None:
+    commit(repo, CANARY)
+    git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{repo}", "shallow")
+    assert turnout(tmp_path / "shallow", "diff", "HEAD").returncode == 0
+    run = turnout(tmp_path / "shallow", "diff", "HEAD~1")
+    assert (run.returncode, len(run.stderr.splitlines())) == (2, 1)
+    assert "a shallow clone: git fetch --unshallow" in run.stderr
+    assert "shallow clone" not in turnout(repo, "diff", "HEAD~9").stderr
+
+
+@pytest.mark.parametrize(
+    ("span", "instead"),
+    [
+        ("main..HEAD", "turnout diff main HEAD"),
+        ("main..", "turnout diff main HEAD"),
+        ("main...topic", "turnout diff $(git merge-base main topic) topic"),
+    ],
+)
+def test_a_range_is_told_what_to_ask_instead(span: str, instead: str, repo: Path) -> None:
+    run = turnout(repo, "diff", span)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.endswith(f": a range is told by its ends, {instead}\n")
+    for path in ("../nosuch", "policies/../nosuch", "a.."):
+        assert ("a range is told" in turnout(repo, "diff", path).stderr) is (path == "a..")
+
+
+def test_a_profile_may_begin_with_a_byte_order_mark(repo: Path) -> None:
+    (repo / "windows.jsonl").write_bytes(b'\xef\xbb\xbf{"tier": "pro"}\r\n{"tier": "free"}\r\n')
+    run = turnout(repo, "diff", "main", "--profile", "windows.jsonl", "--format", "json")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert json.loads(run.stdout)["profile"]["requests"] == 2
+
+
+def test_a_comment_tells_errors_before_warnings(repo: Path) -> None:
+    models = (repo / "policies" / "models.yaml").read_text()
+    (repo / "policies" / "models.yaml").write_text(models.replace("weight: 100", "weight: 80"))
+    tenant = "apiVersion: turnout.dev/v1\nkind: Tenant\nmetadata: {name: a}\nspec: {allowedModels: [llama-7b]}\n"
+    (repo / "policies" / "a.yaml").write_text(tenant)
+    comment, text = (turnout(repo, "diff", "main", "--format", form) for form in ("markdown", "text"))
+    assert comment.stdout.index("P202") < comment.stdout.index("P116 warning")
+    assert text.stderr.index("P116 warning") < text.stderr.index("P202")
+
+
 def test_a_folder_outside_of_any_repository_has_no_revisions(tmp_path: Path) -> None:
     put(BEFORE, tmp_path / "policies")
     run = turnout(tmp_path, "diff", "main", GIT_CEILING_DIRECTORIES=str(tmp_path.parent))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler import report
-from compiler.diagnostics import Diagnostic
+from compiler.diagnostics import Diagnostic, Severity
 from compiler.diff.changes import Changes, Side, changes
 from compiler.diff.document import as_json, error_json
 from compiler.diff.markdown import as_markdown, failed
@@ -76,7 +76,7 @@ def _said(found: Changes, form: str, base: str, head: str, colour: bool) -> str:
 def _profile(path: Path) -> tuple[Recorded, ...]:
     """Raises ProfileError."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
+        with path.open(encoding="utf-8-sig", errors="replace") as lines:
             return read_profile(lines, str(path))
     except OSError as problem:
         raise ProfileError(f"{path}: {problem.strerror}") from problem
@@ -107,6 +107,9 @@ def _side(read: _Read) -> Side | None:
 def _report(broken: Iterable[_Read], options: argparse.Namespace, title: str) -> None:
     """As `turnout check` tells it, places in a revision as git writes them: `main:policies/models.yaml:3:1`."""
     told = [(read, *_placed(read)) for read in broken]
+    if options.format == "markdown":
+        # A comment has an end, so what has to be mended comes first.
+        told = [(read, sorted(found, key=_is_no_error), sources) for read, found, sources in told]
     if options.format == "json":
         documents = [report.document(d, read.root) for read, found, _ in told for d in found]
         print(report.json_text(documents), end="")
@@ -119,6 +122,10 @@ def _report(broken: Iterable[_Read], options: argparse.Namespace, title: str) ->
         print(failed(title, text), end="")
     else:
         print(text, end="", file=sys.stderr)
+
+
+def _is_no_error(found: Diagnostic) -> bool:
+    return found.severity is not Severity.ERROR
 
 
 def _placed(read: _Read) -> tuple[list[Diagnostic], Sources]:

@@ -16,7 +16,7 @@ from compiler.diff.effect import of_kind
 from compiler.diff.naming import By, Naming, namings
 from compiler.diff.places import Place, places
 from compiler.diff.request_class import Classes, RequestClass
-from compiler.diff.stations import Station, bodiless_stations, list_station, of_host, stations
+from compiler.diff.stations import Key, Station, bodiless_stations, list_station, of_host, stations
 from compiler.diff.twice import named_twice
 from compiler.fleet import Condition, Field, Fleet, Gateway, Operator
 from compiler.prove.cover import Steps, TooLargeError, uncovered
@@ -90,7 +90,8 @@ class _Run:
                 continue
             if is_possible:
                 shown = None if example is None else _shown(example, place, naming, name)
-                yield RequestClass(place, naming, pairs.before[i], pairs.after[j], above, stream, shown)
+                taken = tuple(of for of in pairs.above_once(i, j) if regions.meet(i, j, of))
+                yield RequestClass(place, naming, pairs.before[i], pairs.after[j], above, stream, shown, taken)
 
 
 def _stations(fleet: Fleet, gateway: Gateway, by: By, name: str | None, bodiless: bool) -> Sequence[Station]:
@@ -111,6 +112,11 @@ def _shown(example: Request, place: Place, naming: Naming, name: str | None) -> 
 class _Pairs:
     before: Sequence[Station]
     after: Sequence[Station]
+    _keys: tuple[Sequence[Key], Sequence[Key]] = field(init=False)
+    """Of the stations of either side, made once: each is compared with each pair."""
+
+    def __post_init__(self) -> None:
+        self._keys = tuple(s.key for s in self.before), tuple(s.key for s in self.after)
 
     def changed(self) -> list[tuple[int, int, bool | None]]:
         """Those whose effects differ, with the kind of requests for which they do, and that may have requests."""
@@ -125,13 +131,22 @@ class _Pairs:
 
     def above(self, i: int, j: int) -> tuple[Station, ...]:
         """Stations that are asked before `i` or `j`, each once."""
-        both = (*self.before[:i], *self.after[:j])
-        return tuple({station.key: station for station in both}.values())
+        return tuple({**self._by_key(0, i), **self._by_key(1, j)}.values())
+
+    def above_once(self, i: int, j: int) -> tuple[Station, ...]:
+        """Rules that are asked before `i` or `j`, on one side alone."""
+        one, other = self._by_key(0, i), self._by_key(1, j)
+        once = (s for key, s in {**one, **other}.items() if (key in one) is not (key in other))
+        return tuple(station for station in once if station.conditions)
+
+    def _by_key(self, side: int, end: int) -> dict[Key, Station]:
+        return dict(zip(self._keys[side][:end], (self.before, self.after)[side], strict=False))
 
     def _is_taken_above(self, i: int, j: int) -> bool:
         """Whether some station above asks for nothing that the two do not."""
-        asked = self.before[i].key | self.after[j].key
-        return any(station.key <= asked for station in (*self.before[:i], *self.after[:j]))
+        one, other = self._keys
+        asked = one[i] | other[j]
+        return any(key <= asked for key in one[:i]) or any(key <= asked for key in other[:j])
 
     def _kind(self, i: int, j: int) -> bool | None:
         one, other = self.before[i].effect, self.after[j].effect
@@ -159,7 +174,8 @@ class _Regions:
         lists = (space.only(METHOD, lambda method: method == "GET"), space.only(PATH, lambda path: path == MODELS_PATH))
         # Who reads no bodies answers it as any other path.
         self._models_list = None if all(naming.reading.bodiless) else intersection(*lists)
-        self._boxes: dict[object, Box] = {}
+        self._boxes: dict[int, Box] = {}
+        """By the identity of their stations, which the pairs keep: what a station asks takes long to compare."""
 
     def witness(
         self, i: int, j: int, above: Iterable[Station], stream: bool | None, steps: Steps
@@ -179,15 +195,21 @@ class _Regions:
                     return (space.request(left) if bounds else None), True
         return None, False
 
+    def meet(self, i: int, j: int, above: Station) -> bool:
+        """Whether a request of both stations of the pair may be one of `above`, too."""
+        stations = (self._pairs.before[i], self._pairs.after[j], above)
+        return intersection(*map(self._box, stations)) is not None
+
     def _box(self, station: Station) -> Box:
-        if station.key not in self._boxes:
+        known = self._boxes.get(id(station))
+        if known is None:
             box = self._space.box(station.conditions)
             within = station.within
             if within is not None:
                 asking = self._space.only((Field.CAPABILITY, ""), lambda asked: bool(asked) and asked <= within)
                 box = tuple(mine & its for mine, its in zip(box, asking, strict=True))
-            self._boxes[station.key] = box
-        return self._boxes[station.key]
+            self._boxes[id(station)] = known = box
+        return known
 
 
 def _where_read(space: Space, naming: Naming, name: str | None) -> tuple[Box, ...]:

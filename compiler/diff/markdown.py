@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import accumulate, groupby, islice
 
 from compiler.diff.changes import Changes
 from compiler.diff.gpus import costs
@@ -20,13 +20,16 @@ from compiler.diff.summary import (
     changed_gpus,
     changed_instances,
     count_text,
+    cut_title,
     headline,
+    hosts_text,
     leaf_texts,
     left_out_text,
     moves,
     portion,
     rest,
     setting_text,
+    several_commits,
     units,
 )
 from compiler.diff.text import other_effects, weight
@@ -37,6 +40,8 @@ MARK = "<!-- turnout diff -->"
 """The first line: by it the workflow finds the comment that it has made before."""
 MOST_CHARACTERS = 60_000
 """GitHub takes comments of 65,536."""
+MOST_OF_REQUESTS = 30_000
+"""Characters of the rows about requests: the other parts need room, too."""
 _COLOURED = {**SIGNS, Change.CHANGED: "!"}
 """What GitHub colours in a fence of `diff`."""
 
@@ -59,8 +64,11 @@ def as_markdown(changes: Changes, title: str) -> str:
 def failed(title: str, said: str) -> str:
     """In place of a comment, where the policies on a side have errors."""
     lines = [MARK, "### What this does to traffic", "", "**Not known: policies have errors.**", "", "```text"]
-    shown = said.replace("```", "'''")
-    return "\n".join([*lines, shown[:MOST_CHARACTERS].rstrip("\n"), "```", "", f"<sub>{_code(title)}</sub>"]) + "\n"
+    shown = said.replace("```", "'''").rstrip("\n")
+    if len(shown) > MOST_CHARACTERS:
+        whole, _, _ = shown[:MOST_CHARACTERS].rpartition("\n")
+        shown = f"{whole}\n… and more: run turnout check"
+    return "\n".join([*lines, shown, "```", "", f"<sub>{_code(title)}</sub>"]) + "\n"
 
 
 def _fitting(parts: Iterable[Sequence[str]], foot: Sequence[str]) -> str:
@@ -108,15 +116,20 @@ def _requests(changes: Changes) -> Iterator[str]:
         yield from ("| Requests | Before | After |", "|-|-|-|") if not weighed else (
             "| Requests | Share | Before | After |", "|-|-:|-|-|",
         )  # fmt: skip
-    for group in found[:MOST_GROUPS]:
-        yield _row(changes, group)
-    for line in (*rest(len(found) - MOST_GROUPS), *filter(None, [left_out_text(changes.classes.left_out)])):
+    rows = [_row(changes, group) for group in found[:MOST_GROUPS]]
+    sizes = accumulate(map(len, rows))
+    shown = rows[: max(1, sum(size <= MOST_OF_REQUESTS for size in sizes))]
+    yield from shown
+    for line in (*rest(len(found) - len(shown)), *filter(None, [left_out_text(changes.classes.left_out)])):
         yield from ("", line)
 
 
 def _row(changes: Changes, group: Group) -> str:
-    titles = [*map(_title, group.titles[:MOST_TITLES]), *rest(len(group.titles) - MOST_TITLES)]
-    cells = ["<br>".join(titles)]
+    titles = [_title(title, group) for title in group.titles[:MOST_TITLES]]
+    # Several lines of code in a cell run into one another.
+    listed = titles if len(titles) == 1 else [f"• {said}" for said in titles]
+    where = [f"all at {hosts_text(group.hosts, _cell)}"] if group.hosts else []
+    cells = ["<br>".join([*listed, *rest(len(group.titles) - MOST_TITLES), *where])]
     if changes.weighed is not None:
         cells.append(_unbroken(weight(changes.weighed, group)))
     for before in (True, False):
@@ -125,12 +138,14 @@ def _row(changes: Changes, group: Group) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _title(title: Title) -> str:
-    return f"{_cell(title.said)}<br>at {', '.join(map(_cell, title.hosts))}" if title.hosts else _cell(title.said)
+def _title(title: Title, group: Group) -> str:
+    said = _cell(cut_title(title.said))
+    return f"{said}<br>at {hosts_text(title.hosts, _cell)}" if title.hosts and not group.hosts else said
 
 
 def _aspect(aspect: str, words: str) -> str:
-    return _cell(words) if aspect == "answer" else f"{_plain(aspect)}: {_cell(words)}"
+    said = _cell(cut_title(words))
+    return said if aspect == "answer" else f"{_plain(aspect)}: {said}"
 
 
 def _unbroken(words: str) -> str:
@@ -138,9 +153,7 @@ def _unbroken(words: str) -> str:
 
 
 def _order(changes: Changes) -> Iterator[str]:
-    several = changes.steps[-1].commit > 1 if changes.steps else False
-    if several:
-        yield from ("**Not safe in one commit.**", "")
+    several = several_commits(changes)
     for commit, steps in groupby(changes.steps, key=lambda step: step.commit):
         if several:
             yield from (f"Commit {commit}:", "")
@@ -213,5 +226,8 @@ def _cell(words: str) -> str:
 
 
 def _plain(words: str) -> str:
-    """Text of ours with names in it, which have no sign that Markdown would take for its own but these."""
-    return re.sub(r"([*_`<>|\[\]@#])", r"\\\1", printable(words))
+    """Text of ours with names in it, which have no sign that Markdown would take for its own but these.
+
+    A host that begins with www would be a link: https://github.github.com/gfm/#autolinks-extension-
+    """
+    return re.sub(r"([*_`<>|\[\]@#]|(?<=\bwww)\.)", r"\\\1", printable(words))

@@ -24,6 +24,8 @@ class RequestClass:
     """Of this kind alone; None: of both."""
     witness: Request | None
     """One of the class; None where a regular expression decides whether there is any."""
+    taken: tuple[Station, ...] = ()
+    """Of `above`, the rules that take requests from it on one side alone: by them people know it from its rule."""
     differs: Callable[[Request], bool] | None = None
     """Set where the stations are those of the witness, and others of the class may come to others."""
 

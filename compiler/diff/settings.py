@@ -78,7 +78,16 @@ def _model(model: Model) -> dict[str, Any]:
     return {
         **{key: value for key, value in bare.items() if key not in ("name", "rollout")},
         "versions": {version["name"]: {**version, "endpoints": _by_address(version)} for version in versions},
+        "timeouts": _as_written(bare["timeouts"]),
         "pool": None if model.pool is None else model.pool.name,
+    }
+
+
+def _as_written(timeouts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By `stream` and `unary`, as policy has them."""
+    return {
+        "stream": {key: timeouts[f"stream{key[0].upper()}{key[1:]}"] for key in ("firstByte", "idle", "total")},
+        "unary": {"total": timeouts["unaryTotal"]},
     }
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from difflib import SequenceMatcher
+from itertools import takewhile
 from typing import Any
 
 from compiler.diff.changes import Changes
 from compiler.diff.gpus import Gpus, Instances, costs
 from compiler.diff.leaves import Leaf
+from compiler.diff.request_class import RequestClass
 from compiler.diff.settings import Change, Setting
 from compiler.diff.weighing import NOBODY, Move, Weighed
 
@@ -19,18 +22,33 @@ MOST_LEAVES = 6
 MOST_OBJECTS = 40
 MOST_MOVES = 10
 """Of a report that people read; JSON has all."""
+MOST_HOSTS = 6
 MOST_OF_A_VALUE = 80
 """Characters."""
+MOST_OF_A_TITLE = 400
+"""Characters: a condition may list a hundred values."""
+MOST_COMPARED = 200
+"""Items of a list that are looked at one by one, which takes their square."""
+MOST_NAMED = 3
+"""Models, in the headline."""
+AROUND = 20
+"""Characters before what differs in a long text."""
 
 SIGNS = {Change.ADDED: "+", Change.CHANGED: "~", Change.REMOVED: "-"}
 NOTHING = "Nothing changes: no request, no model, no GPU, no object."
+NOT_AT_ONCE = "Not safe in one commit."
 
 
 def headline(changes: Changes) -> str:
     """The one sentence that a reader in a hurry needs."""
     if not changes.any:
         return NOTHING
-    return _counts(changes) if changes.weighed is None else _weighed(changes, changes.weighed)
+    said = _counts(changes) if changes.weighed is None else _weighed(changes, changes.weighed)
+    return f"{said} {NOT_AT_ONCE}" if several_commits(changes) else said
+
+
+def several_commits(changes: Changes) -> bool:
+    return bool(changes.steps) and changes.steps[-1].commit > 1
 
 
 def _weighed(changes: Changes, weighed: Weighed) -> str:
@@ -54,15 +72,44 @@ def _weighed(changes: Changes, weighed: Weighed) -> str:
 
 
 def _counts(changes: Changes) -> str:
-    counted = [
-        (len(changes.classes.found), "class of requests changes", "classes of requests change"),
-        (sum(s.kind == "model" and s.change is not Change.CHANGED for s in changes.settings),
-         "model comes or goes", "models come or go"),
-        (len(changes.objects), "object of the cluster changes", "objects of the cluster change"),
-    ]  # fmt: skip
-    said = [f"{f'{count:,}' if count else 'no'} {one if count == 1 else several}" for count, one, several in counted]
-    text = ", ".join([*said, *_held(changes.gpus)]) + "."
+    classes = _count(len(changes.classes.found), "class of requests changes", "classes of requests change")
+    objects = _count(len(changes.objects), "object of the cluster changes", "objects of the cluster change")
+    text = "; ".join([f"{classes}{_of_which_lost(changes)}", *_models(changes), objects, *_held(changes.gpus)]) + "."
     return text[0].upper() + text[1:]
+
+
+def _count(count: int, one: str, several: str) -> str:
+    return f"{f'{count:,}' if count else 'no'} {one if count == 1 else several}"
+
+
+def _of_which_lost(changes: Changes) -> str:
+    """Empty where nothing can be said: no class, or some that were not looked at."""
+    found, left_out = changes.classes.found, changes.classes.left_out
+    lost = sum(loses_route(each) for each in found)
+    if not lost:
+        return ", and none loses its route" if found and not left_out else ""
+    if len(found) == 1:
+        return " and loses its route"
+    return f", and {_count(lost, 'of them loses its route', 'of them lose their route')}"
+
+
+def loses_route(each: RequestClass) -> bool:
+    """Answered before, and by nobody after."""
+    return not each.before.effect["error"] and bool(each.after.effect["error"])
+
+
+def _models(changes: Changes) -> Iterator[str]:
+    """`model mistral-8b comes`; many by their number."""
+    for change, verb in ((Change.ADDED, "come"), (Change.REMOVED, "go")):
+        names = [s.name for s in changes.settings if s.kind == "model" and s.change is change]
+        if len(names) > MOST_NAMED:
+            yield f"{len(names):,} models {verb}"
+        elif names:
+            yield f"model{'s' if len(names) > 1 else ''} {', '.join(names)} {verb if len(names) > 1 else _third(verb)}"
+
+
+def _third(verb: str) -> str:
+    return f"{verb}es" if verb.endswith("o") else f"{verb}s"
 
 
 def _names(changes: Changes) -> dict[str, str]:
@@ -141,7 +188,8 @@ def changed_instances(changes: Changes) -> tuple[tuple[str, Instances | None, In
 
 def leaf_text(leaf: Leaf) -> str:
     """`versions.1.0.weight: 90 → 75`."""
-    return f"{_path(leaf.path)}: {_value(leaf.before)} → {_value(leaf.after)}"
+    before, after = _differing(leaf.before, leaf.after)
+    return f"{_path(leaf.path)}: {before} → {after}"
 
 
 def leaf_texts(leaves: tuple[Leaf, ...], most: int = MOST_LEAVES) -> Iterator[str]:
@@ -161,11 +209,76 @@ def _path(path: tuple[str, ...]) -> str:
     return whole if len(whole) <= MOST_OF_A_VALUE else ".".join((*path[:2], "…", *path[-4:]))
 
 
+def _differing(before: Any, after: Any) -> tuple[str, str]:
+    """Of two long lists or texts what they do not have in common: their beginnings would say nothing."""
+    if max(len(_said(before)), len(_said(after))) <= MOST_OF_A_VALUE:
+        return _value(before), _value(after)
+    if isinstance(before, list) and isinstance(after, list):
+        one, other = _items(list(map(_json, before)), list(map(_json, after)))
+        return _cut(f"[{', '.join(one)}]"), _cut(f"[{', '.join(other)}]")
+    if isinstance(before, str) and isinstance(after, str):
+        start = _alike(before, after) - AROUND
+        if start > 0:
+            return _cut(f"…{before[start:]}"), _cut(f"…{after[start:]}")
+    return _value(before), _value(after)
+
+
+def _items(before: Sequence[str], after: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of either side that the other has not, with `…` where they have some in common."""
+    start = _alike(before, after)
+    end = _alike(before[start:][::-1], after[start:][::-1])
+    one, other = before[start : len(before) - end], after[start : len(after) - end]
+    said, says = (["…"], ["…"]) if start else ([], [])
+    if max(len(one), len(other)) > MOST_COMPARED:
+        return [*said, *one], [*says, *other]
+    for what, i, k, j, m in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+        said += ["…"] if what == "equal" else one[i:k]
+        says += ["…"] if what == "equal" else other[j:m]
+    rest_alike = ["…"] if end else []
+    return _once([*said, *rest_alike]), _once([*says, *rest_alike])
+
+
+def _once(items: Iterable[str]) -> list[str]:
+    """With one `…` where several follow each other."""
+    kept: list[str] = []
+    for item in items:
+        if item != "…" or kept[-1:] != ["…"]:
+            kept.append(item)
+    return kept
+
+
+def _alike(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """How many items from the first on."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
 def _value(value: Any) -> str:
+    return _cut(_said(value))
+
+
+def _said(value: Any) -> str:
     if value is None:
         return "–"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= MOST_OF_A_VALUE else f"{text[: MOST_OF_A_VALUE - 1]}…"
+    return value if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _cut(text: str, most: int = MOST_OF_A_VALUE) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def cut_title(text: str) -> str:
+    """Of a class, or of what happens to it."""
+    return _cut(text, MOST_OF_A_TITLE)
+
+
+def hosts_text(hosts: Sequence[str], shown: Callable[[str], str] = str) -> str:
+    """`a.example.com, b.example.com`; of many the first, and how many more."""
+    more = f" and {len(hosts) - MOST_HOSTS:,} more" if len(hosts) > MOST_HOSTS else ""
+    return ", ".join(map(shown, hosts[:MOST_HOSTS])) + more
 
 
 def gpu_text(gpus: Gpus) -> str:

@@ -18,14 +18,17 @@ from compiler.diff.summary import (
     changed_instances,
     cost_text,
     count_text,
+    cut_title,
     gpu_text,
     headline,
+    hosts_text,
     leaf_texts,
     left_out_text,
     moves,
     portion,
     rest,
     setting_text,
+    several_commits,
 )
 from compiler.diff.weighing import Weighed
 from compiler.diff.words import Group, Title, groups
@@ -80,8 +83,10 @@ def other_effects(weighed: Weighed) -> Iterator[str]:
 def _requests(changes: Changes) -> Iterator[str]:
     found = groups(changes.classes)
     for group in found[:MOST_GROUPS]:
-        yield from (f"  {printable(_title(title))}" for title in group.titles[:MOST_TITLES])
+        yield from (f"  {printable(_title(title, group))}" for title in group.titles[:MOST_TITLES])
         yield from (f"  {line}" for line in rest(len(group.titles) - MOST_TITLES))
+        if group.hosts:
+            yield f"      all at {hosts_text(group.hosts)}"
         yield from _difference_lines(group)
         if changes.weighed is not None:
             yield f"      {weight(changes.weighed, group)} of the recorded requests"
@@ -90,8 +95,9 @@ def _requests(changes: Changes) -> Iterator[str]:
         yield f"  {left_out_text(changes.classes.left_out)}"
 
 
-def _title(title: Title) -> str:
-    return f"{title.said}, at {', '.join(title.hosts)}" if title.hosts else title.said
+def _title(title: Title, group: Group) -> str:
+    said = cut_title(title.said)
+    return f"{said}, at {hosts_text(title.hosts)}" if title.hosts and not group.hosts else said
 
 
 def weight(weighed: Weighed, group: Group) -> str:
@@ -102,8 +108,8 @@ def weight(weighed: Weighed, group: Group) -> str:
 def _difference_lines(group: Group) -> Iterator[str]:
     for difference in group.differences:
         indent = " " * (6 + len(difference.aspect))
-        yield f"      {difference.aspect}: {printable(difference.before)}"
-        yield f"{indent}→ {printable(difference.after)}"
+        yield f"      {difference.aspect}: {printable(cut_title(difference.before))}"
+        yield f"{indent}→ {printable(cut_title(difference.after))}"
 
 
 def _settings(changes: Changes, paint: Paint) -> Iterator[str]:
@@ -140,7 +146,7 @@ def _objects(changes: Changes, paint: Paint) -> Iterator[str]:
 
 
 def _order(changes: Changes) -> Iterator[str]:
-    several = changes.steps[-1].commit > 1 if changes.steps else False
+    several = several_commits(changes)
     if several:
         yield "  not safe in one commit:"
     for commit, steps in groupby(changes.steps, key=lambda step: step.commit):

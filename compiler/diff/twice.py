@@ -35,7 +35,7 @@ def named_twice(before: Fleet, after: Fleet, place: Place, shown: Iterable[Reque
     witness = next((request for request in tried if naming.has(request) and differs(request)), None)
     if witness is not None:
         one, other = (_station(evaluate(fleet, witness)) for fleet in (before, after))
-        yield RequestClass(place, naming, one, other, (), None, witness, differs)
+        yield RequestClass(place, naming, one, other, (), None, witness, differs=differs)
 
 
 def _requests(before: Fleet, after: Fleet, place: Place, naming: Naming, shown: Iterable[Request]) -> Iterator[Request]:

@@ -11,8 +11,8 @@ from compiler.diff.effect import Effect, effect, of_kind
 from compiler.diff.profile import Recorded
 from compiler.diff.request_class import RequestClass
 from compiler.diff.stations import chooses
-from compiler.evaluate import evaluate, gateway_asked, reads_bodies
-from compiler.fleet import Fleet, Gateway, LengthUnit
+from compiler.evaluate import Chosen, Decision, evaluate, gateway_asked, reads_bodies
+from compiler.fleet import Backend, Fleet, Gateway, LengthUnit, MirrorShare
 from compiler.request import MODEL_NAME_HEADER, MalformedRequestError, Request, joined, path_name, read_request
 
 NOBODY = "nobody"
@@ -93,28 +93,53 @@ class _Side:
     fleet: Fleet
     named: dict[tuple[str, str, bool], Effect] = field(default_factory=dict)
     """By gateway, by the name of who is asked, and whether a stream is: nothing else of such a request decides."""
+    decided: dict[object, Effect] = field(default_factory=dict)
+    """By what was decided: many requests come to few decisions, and words for one take longer than to come to it."""
 
     def gateway(self, host: str) -> Gateway | None:
         return gateway_asked(self.fleet, host, None)
 
-    def asked(self, recorded: Recorded, reads_body: bool) -> tuple[Request, Effect]:
-        """As `turnout explain` asks. Raises MalformedRequestError."""
-        host = recorded.sent.host
+    def unit(self, host: str) -> LengthUnit:
         gateway = self.gateway(host)
-        unit = gateway.length_unit if gateway else LengthUnit.CHARACTERS
-        request = read_request(recorded.sent, unit, reads_body=reads_body)
-        if recorded.prompt_length is not None and reads_body:
-            request = replace(request, prompt_length=recorded.prompt_length)
-        name = request.model
+        return gateway.length_unit if gateway else LengthUnit.CHARACTERS
+
+    def asked(self, request: Request, host: str) -> Effect:
+        """As `turnout explain` asks."""
+        gateway, name = self.gateway(host), request.model
         if gateway is None or name is None or chooses(gateway, name) or not reads_bodies(gateway, host):
-            return request, self._effect(request, gateway)
+            return self._effect(request, gateway)
         key = gateway.name, name, request.stream
         if key not in self.named:
             self.named[key] = self._effect(request, gateway)
-        return request, self.named[key]
+        return self.named[key]
 
     def _effect(self, request: Request, gateway: Gateway | None) -> Effect:
-        return of_kind(effect(evaluate(self.fleet, request, gateway)), request.stream)
+        decision = evaluate(self.fleet, request, gateway)
+        key = _key(decision), request.stream
+        if key not in self.decided:
+            self.decided[key] = of_kind(effect(decision), request.stream)
+        return self.decided[key]
+
+
+def _key(of: Decision) -> object:
+    """Equal for decisions of one fleet that do the same, whatever was asked on the way. Of what the fleet keeps, the
+    identity: models are long to compare."""
+    targets = tuple((*_who(t), t.share, tuple(map(_who, t.hops)), tuple(map(_who, t.instead_of))) for t in of.targets)
+    mirrors = tuple((*_who(mirror), mirror.weight, mirror.percent) for mirror in of.mirrors)
+    settings = id(of.fault), id(of.retries), id(of.timeouts)
+    return of.stage, of.gateway, of.rule, of.origin, of.refusal, of.carrier, targets, mirrors, settings
+
+
+def _who(of: Chosen | Backend | MirrorShare) -> tuple[int, int]:
+    return id(of.model), id(of.version)
+
+
+def _read(recorded: Recorded, unit: LengthUnit, reads_body: bool) -> Request:
+    """Raises MalformedRequestError."""
+    request = read_request(recorded.sent, unit, reads_body=reads_body)
+    if recorded.prompt_length is not None and reads_body:
+        request = replace(request, prompt_length=recorded.prompt_length)
+    return request
 
 
 @dataclass(slots=True)
@@ -134,11 +159,13 @@ class _Tally:
         # Where only one side reads bodies the other leaves them out by itself.
         reads_body = any(reads_bodies(side.gateway(host), host) for side in (self.before, self.after))
         try:
-            request, before = self.before.asked(recorded, reads_body)
-            _, after = self.after.asked(recorded, reads_body)
+            unit, unit_then = self.before.unit(host), self.after.unit(host)
+            request = _read(recorded, unit, reads_body)
+            request_then = request if unit is unit_then else _read(recorded, unit_then, reads_body)
         except MalformedRequestError:
             self.counts["malformed"] += recorded.count
             return
+        before, after = self.before.asked(request, host), self.after.asked(request_then, host)
         nobody = bool(before["error"]), bool(after["error"])
         self.counts[{(0, 1): "lose", (1, 0): "gain", (1, 1): "unanswered", (0, 0): "answered"}[nobody]] += (
             recorded.count

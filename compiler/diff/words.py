@@ -13,6 +13,7 @@ from compiler.diff.request_class import Classes, RequestClass
 from compiler.diff.stations import Station
 from compiler.evaluate import Stage
 
+MOST_TAKEN = 3
 LEFT_OPEN = "left to the Gateway API's implementation"
 
 
@@ -40,6 +41,11 @@ class Group:
     """Of the classes, from 0."""
     titles: tuple[Title, ...]
     differences: tuple[Difference, ...]
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Of several titles, where all are of the same: those; else empty."""
+        return self.titles[0].hosts if len(self.titles) > 1 and len({title.hosts for title in self.titles}) == 1 else ()
 
 
 def groups(classes: Classes) -> tuple[Group, ...]:
@@ -89,7 +95,15 @@ def _by_name(each: RequestClass) -> str:
     way = one if one == other else f"{one} → {other}"
     asked = " and ".join(map(str, each.conditions))
     named = "" if naming.unnamed else f" for {' or '.join(naming.names)}"
-    return f"{way}{named}{f': {asked}' if asked else ''}"
+    return f"{way}{named}{f': {asked}' if asked else ''}{_but_not(each)}"
+
+
+def _but_not(each: RequestClass) -> str:
+    """Where a rule asks for more or less than before, its name and conditions alone would say too much."""
+    every = [" and ".join(map(str, station.conditions)) for station in each.taken]
+    said = [f"({one})" if len(of.conditions) > 1 else one for one, of in zip(every, each.taken, strict=True)]
+    more = f" or what {len(said) - MOST_TAKEN} more rules ask" if len(said) > MOST_TAKEN else ""
+    return f", but not {' or '.join(said[:MOST_TAKEN])}{more}" if said else ""
 
 
 def _is_by_name(each: RequestClass) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from compiler.diff.classes import request_classes
+from compiler.diff.profile import Recorded
 from compiler.diff.request_class import Classes, RequestClass
-from compiler.diff.words import differences, groups
+from compiler.diff.weighing import weighed
+from compiler.diff.words import differences, groups, title
 from compiler.fleet import (
     Carrier,
     Condition,
@@ -251,6 +255,28 @@ def test_the_classes_are_those_of_which_requests_are_decided_otherwise(seed: int
         assert len(of) == (decides(before, request) != decides(after, request)), (request, of)
 
 
+@pytest.mark.parametrize("seed", range(0, 200, 5))
+def test_a_profile_counts_each_request_as_it_is_decided(seed: int) -> None:
+    chance = Chance(seed)
+    before = chance.fleet(1, 2)
+    after = edited(chance, before, seed)
+    found = request_classes(before, after).found
+    requests: list[tuple[Recorded, Request]] = []
+    for _ in range(4 * SAMPLES):
+        sent = chance.request()
+        others = (header for header in sent.headers if header[0] != "host")
+        sent = replace(sent, headers=(*others, ("host", chance.random.choice(SAMPLED_HOSTS))))
+        with suppress(MalformedRequestError):
+            requests.append((Recorded(sent, None, 1), read_request(sent, before.gateways[0].length_unit)))
+    changed = [decides(before, request) != decides(after, request) for _, request in requests]
+    together = weighed(before, after, (recorded for recorded, _ in requests), found)
+    alone = [weighed(before, after, [recorded], found) for recorded, _ in requests]
+    assert [one.changed for one in alone] == changed
+    assert (together.changed, together.lose) == (sum(changed), sum(one.lose for one in alone))
+    assert together.aspects == dict(sorted(sum((Counter(one.aspects) for one in alone), Counter[str]()).items()))
+    assert sum(together.by_class.values()) == together.changed
+
+
 @pytest.mark.parametrize("seed", range(0, 200, 10))
 def test_a_fleet_that_stays_as_it_is_changes_no_class(seed: int) -> None:
     before, after = (Chance(seed).fleet(1, 2) for _ in range(2))
@@ -329,3 +355,39 @@ def test_a_request_that_two_rules_want_parts_of_is_found() -> None:
 
 def team(operator: Operator, value: str) -> Condition:
     return Condition(Field.HEADER, "x-team", operator, (value,), ORIGIN)
+
+
+def ruled(before: Fleet, *asked: tuple[Condition, ...]) -> Fleet:
+    """Rules from the top, each to a model of its own, and nothing else."""
+    rules = tuple(
+        replace(Chance(3).rule(n, model_names(before)), conditions=conditions, targets=(Target(f"m{n}", 100),))
+        for n, conditions in enumerate(asked)
+    )
+    return with_orchestrator(before, rules=rules, members=(), default=(Target("m1", 100),))
+
+
+def test_of_a_rule_that_asks_for_more_only_the_rest_is_said_to_change() -> None:
+    before = Chance(3).fleet(1, 2)
+    wide, narrow = team(Operator.PREFIX, "chat"), team(Operator.PREFIX, "chat-eu")
+    each = only(ruled(before, (wide,)), ruled(before, (narrow,)))
+    assert title(each).endswith(": header.x-team prefix chat, but not header.x-team prefix chat-eu")
+    assert title(only(ruled(before, (narrow,)), ruled(before, (wide,)))).endswith(
+        ": header.x-team prefix chat, but not header.x-team prefix chat-eu"
+    )
+    both = (narrow, Condition(Field.STREAM, "", Operator.EQ, (True,), ORIGIN))
+    assert title(only(ruled(before, (wide,)), ruled(before, both))).endswith(
+        ", but not (header.x-team prefix chat-eu and stream eq true)"
+    )
+
+
+def test_rules_that_stay_above_a_class_or_want_none_of_it_are_not_named() -> None:
+    before = Chance(3).fleet(1, 2)
+    above, wide, other = (team(Operator.EQ, "chat-x"), team(Operator.PREFIX, "chat"), team(Operator.EQ, "other"))
+    # Of one model, so that the second rule alone decides otherwise.
+    one = ruled(before, (above,), (wide,))
+    rules = orchestrator(one).rules
+    moved = with_orchestrator(one, rules=(rules[0], replace(rules[1], targets=rules[0].targets)))
+    assert title(only(one, moved)).endswith(": header.x-team prefix chat")
+    new = replace(rules[1], name="new", conditions=(other,))
+    with_new = with_orchestrator(one, rules=(rules[0], new, *orchestrator(moved).rules[1:]))
+    assert title(only(one, with_new)).endswith(": header.x-team prefix chat")
