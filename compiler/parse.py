@@ -15,6 +15,7 @@ from sys import intern
 from typing import Any, NamedTuple
 
 import yaml
+from yaml import MappingEndEvent, MappingStartEvent, ScalarEvent, SequenceEndEvent
 
 from compiler.diagnostics import Diagnostic, Position, error
 from compiler.nodes import Mapped, Node, Scalar, Sequence, article, type_name
@@ -33,7 +34,8 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]{
 _NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF|nan|NaN|NAN)\Z")
 _CONSTANTS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
 _NUMERIC = frozenset("+-.0123456789")
-"""What a number begins with: most values are words, and matching each takes longest."""
+_DIGITS = frozenset(".0123456789")
+"""What a number begins with, and what it ends with: most values are words, or have a unit, and to match takes longest."""
 _CORE_TAG = "tag:yaml.org,2002:"
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
@@ -69,15 +71,15 @@ def resolve(text: str) -> str | int | float | bool | None:
     """The value of a plain scalar: YAML 1.2's core schema, less its spellings that policies have no use for."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
-    if text[0] not in _NUMERIC:
+    if text[0] not in _NUMERIC or text[-1] not in _DIGITS:
         return text
     if _INT.match(text):
         return int(text)
     return float(text) if _FLOAT.match(text) else text
 
 
-_placed = partial(tuple.__new__, Position)
-"""A Position of a tuple of its parts. By its name each would take twice as long, and every key and value has one."""
+_placed, _scalar = partial(tuple.__new__, Position), partial(tuple.__new__, Scalar)
+"""Each of a tuple of its parts. By its name it would take twice as long, and every key has one, every value both."""
 
 
 class _UnreadableError(Exception):
@@ -143,8 +145,12 @@ class _Builder:
         if self.nodes > self.most:
             raise self._too_many(position)
         if event.anchor is None:
-            if isinstance(event, yaml.ScalarEvent):
-                return self._scalar(event, position)
+            if type(event) is ScalarEvent:
+                if event.tag is None:
+                    text = intern(event.value)
+                    if not event.implicit[0] or (text[:1] not in _NUMERIC and text not in _CONSTANTS):
+                        return _scalar((text, position, text))
+                return self._scalar_of(event, position)
             return self._collection(parser, event, position, depth)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(str(event.anchor), position, depth)
@@ -155,7 +161,7 @@ class _Builder:
         self.deepest = depth
         self.open_anchors.add(event.anchor)
         if isinstance(event, yaml.ScalarEvent):
-            node: Node = self._scalar(event, position)
+            node: Node = self._scalar_of(event, position)
         else:
             node = self._collection(parser, event, position, depth)
         self.open_anchors.discard(event.anchor)
@@ -166,33 +172,35 @@ class _Builder:
     def _collection(self, parser: Any, event: Any, position: Position, depth: int) -> Sequence | Mapped:
         if depth >= MAX_DEPTH:
             raise _too_deep(position)
-        self.deepest = max(self.deepest, depth + 1)
-        if isinstance(event, yaml.SequenceStartEvent):
-            self._collection_tag(event.tag, "seq", position)
-            return self._sequence(parser, position, depth + 1)
-        self._collection_tag(event.tag, "map", position)
-        return self._mapping(parser, position, depth + 1)
+        below = depth + 1
+        if below > self.deepest:
+            self.deepest = below
+        is_map = type(event) is MappingStartEvent
+        if event.tag is not None:
+            self._collection_tag(event.tag, "map" if is_map else "seq", position)
+        return self._mapping(parser, position, below) if is_map else self._sequence(parser, position, below)
 
     def _sequence(self, parser: Any, position: Position, below: int) -> Sequence:
         items: list[Node] = []
-        while not isinstance(event := parser.get_event(), yaml.SequenceEndEvent):
+        while type(event := parser.get_event()) is not SequenceEndEvent:
             items.append(self._node(parser, event, below))
         return Sequence(tuple(items), position)
 
     def _mapping(self, parser: Any, position: Position, below: int) -> Mapped:
         entries: dict[str, Node] = {}
         keys: dict[str, Position] = {}
-        while not isinstance(event := parser.get_event(), yaml.MappingEndEvent):
+        file, next_event, node = self.file, parser.get_event, self._node
+        while type(event := next_event()) is not MappingEndEvent:
             mark = event.start_mark
-            place = _placed((self.file, mark.line + 1, mark.column + 1))
-            if not isinstance(event, yaml.ScalarEvent):
+            place = _placed((file, mark.line + 1, mark.column + 1))
+            if type(event) is not ScalarEvent:
                 raise _UnreadableError(error("P001", place, "not YAML for a policy: a key is plain text", "key: value"))
             if event.anchor is None and event.tag is None:
                 self.nodes += 1
             else:
-                self._node(parser, event, below)
+                node(parser, event, below)
             key = intern(event.value)  # text, whatever it looks like; a fleet has each some thousand times
-            value = self._node(parser, parser.get_event(), below)
+            value = node(parser, next_event(), below)
             if key in entries:
                 said = f"key '{_short(key)}' twice, first at {keys[key]}"
                 self._report(error("P003", place, said, "delete one"))
@@ -200,7 +208,7 @@ class _Builder:
             entries[key], keys[key] = value, place
         return Mapped(entries, keys, position)
 
-    def _scalar(self, event: Any, position: Position) -> Scalar:
+    def _scalar_of(self, event: Any, position: Position) -> Scalar:
         text = intern(event.value)
         tag: str | None = event.tag
         if tag == f"{_CORE_TAG}str" or tag == "!" or (tag is None and not event.implicit[0]):
@@ -209,9 +217,9 @@ class _Builder:
             self._refuse_tag(tag, position)
             return Scalar(text, position, text)
         value = resolve(text)
-        if text[:1] in _NUMERIC and ((isinstance(value, float) and math.isinf(value)) or _NO_NUMBER.match(text)):
+        if math.isinf(value) if type(value) is float else value is text and _NO_NUMBER.match(text):
             self._report(error("P007", position, f"{_short(text)} is no number here", "a number, or leave the key out"))
-        return Scalar(value, position, text)
+        return _scalar((value, position, text))
 
     def _alias(self, anchor: str, position: Position, depth: int) -> Node:
         if anchor in self.open_anchors:
@@ -231,9 +239,9 @@ class _Builder:
         self.deepest = max(self.deepest, depth + known.height)
         return known.node
 
-    def _collection_tag(self, tag: str | None, core: str, position: Position) -> None:
-        if tag not in (None, "!", f"{_CORE_TAG}{core}"):
-            self._refuse_tag(str(tag), position)
+    def _collection_tag(self, tag: str, core: str, position: Position) -> None:
+        if tag not in ("!", f"{_CORE_TAG}{core}"):
+            self._refuse_tag(tag, position)
 
     def _refuse_tag(self, tag: str, position: Position) -> None:
         shown = tag.replace(_CORE_TAG, "!!")
