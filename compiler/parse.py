@@ -35,7 +35,7 @@ _NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF|nan|NaN|NAN)\Z")
 _CONSTANTS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
 _NUMERIC = frozenset("+-.0123456789")
 _DIGITS = frozenset(".0123456789")
-"""What a number begins with, and what it ends with: most values are words, or have a unit, and to match takes longest."""
+"""What a number begins and ends with: most values are words, or have a unit, and matching each takes longest."""
 _CORE_TAG = "tag:yaml.org,2002:"
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
