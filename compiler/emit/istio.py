@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from compiler.diagnostics import Diagnostic, error, info, warning
@@ -129,7 +128,7 @@ def _virtual_service(gateway: Gateway, hosts: list[str], own: tuple[Route, ...])
 
 
 def _envoy_filter(gateway: Gateway, hosts: list[str], own: tuple[Route, ...], kept: Kept) -> Object:
-    owner = replace(gateway_owner(gateway), namespace=_ROOT_NAMESPACE)
+    owner = gateway_owner(gateway)._replace(namespace=_ROOT_NAMESPACE)
     patches = config_patches(gateway, hosts, own, _versions(own, kept))
     body = {
         "apiVersion": _FILTER_API_VERSION,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from compiler.diagnostics import Position
 
@@ -43,8 +42,7 @@ class Writer(StrEnum):
     FLAGGER = "flagger"
 
 
-@dataclass(frozen=True, slots=True)
-class Handover:
+class Handover(NamedTuple):
     """A field of an object that another than git writes, for the ownership ledger."""
 
     field: str
@@ -58,8 +56,9 @@ class Handover:
     """Whether the manifest says what the field begins with, for when the object is made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(NamedTuple):
+    """A tuple, as a fleet has thousands: a frozen dataclass takes four times as long to make."""
+
     file: str
     """Path inside the rendered folder, `/` between parts: `models/llama-70b.yaml`."""
     body: Mapping[str, Any]
@@ -79,8 +78,7 @@ class Object:
         return int(self.body["metadata"]["annotations"][_SYNC_WAVE])
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """The policy document an object is made from, and what it puts on every one of them."""
 
     slug: str
@@ -99,24 +97,19 @@ def metadata(
     annotations: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Labels and annotations of Turnout's win over the owner's of the same key; sorted, for stable output."""
-    ours = {
-        **dict(owner.labels),
-        "app.kubernetes.io/managed-by": "turnout",
-        "app.kubernetes.io/part-of": owner.slug,
-        **(labels or {}),
-    }
-    notes = {
-        **dict(owner.annotations),
-        "turnout.dev/origin": place(origin),
-        _SYNC_WAVE: _WAVES[wave],
-        **(annotations or {}),
-    }
-    return {
-        "name": name,
-        **({} if owner.namespace is None else {"namespace": owner.namespace}),
-        "labels": dict(sorted(ours.items())),
-        "annotations": dict(sorted(notes.items())),
-    }
+    ours, notes = dict(owner.labels), dict(owner.annotations)
+    ours["app.kubernetes.io/managed-by"] = "turnout"
+    ours["app.kubernetes.io/part-of"] = owner.slug
+    ours.update(labels or {})
+    notes["turnout.dev/origin"] = place(origin)
+    notes[_SYNC_WAVE] = _WAVES[wave]
+    notes.update(annotations or {})
+    said: dict[str, Any] = {"name": name}
+    if owner.namespace is not None:
+        said["namespace"] = owner.namespace
+    said["labels"] = {key: ours[key] for key in sorted(ours)}
+    said["annotations"] = {key: notes[key] for key in sorted(notes)}
+    return said
 
 
 def place(origin: Position) -> str:

@@ -16,13 +16,16 @@ _UNIT = {"ms": timedelta(milliseconds=1), "s": timedelta(seconds=1), "m": timede
 _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?\Z")
 _DECIMAL = {"m": Decimal("0.001"), "": Decimal(1)} | {unit: Decimal(1000) ** n for n, unit in enumerate("kMGTP", 1)}
 _BINARY = {f"{unit}i": Decimal(1024) ** n for n, unit in enumerate("KMGTP", 1)}
+_UNITS = _DECIMAL | _BINARY
 MOST_BYTES = 64 * 2**40
 MOST_CORES = 1024
 
 
 def _at_most(hours: int) -> Callable[[timedelta], timedelta]:
+    most = timedelta(hours=hours)
+
     def checked(duration: timedelta) -> timedelta:
-        if duration > timedelta(hours=hours):
+        if duration > most:
             raise refuse("P104", f"{duration_text(duration)} is out of range: at most {hours}h")
         return duration
 
@@ -30,8 +33,10 @@ def _at_most(hours: int) -> Callable[[timedelta], timedelta]:
 
 
 def _at_most_minutes(minutes: int) -> Callable[[timedelta], timedelta]:
+    most = timedelta(minutes=minutes)
+
     def checked(duration: timedelta) -> timedelta:
-        if duration > timedelta(minutes=minutes):
+        if duration > most:
             raise refuse("P104", f"{duration_text(duration)} is out of range: at most {minutes}m")
         return duration
 
@@ -71,7 +76,7 @@ def parse_quantity(value: object) -> object:
     found = _QUANTITY.match(text)
     if found is None:
         raise refuse("P104", f"{quoted(text)} is no quantity", "32Gi, 500m or 8")
-    return Decimal(found[1]) * (_DECIMAL | _BINARY)[found[2] or ""]
+    return Decimal(found[1]) * _UNITS[found[2] or ""]
 
 
 def _whole_bytes(number: Decimal) -> int:

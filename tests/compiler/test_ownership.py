@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,7 +116,7 @@ def test_whoever_writes_a_map_writes_what_is_in_it() -> None:
 
 
 def test_the_order_of_objects_decides_nothing_of_the_ledger() -> None:
-    one, other = deployment(HPA, name="b"), replace(deployment(PROMOTION, name="a"), file="models/a.yaml")
+    one, other = deployment(HPA, name="b"), deployment(PROMOTION, name="a")._replace(file="models/a.yaml")
     files = [rendered_files(objects)["ownership.json"] for objects in ((one, other), (other, one))]
     assert files[0] == files[1]
     assert [row["object"][-1] for row in json.loads(files[0])] == ["a", "b"]

@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -305,5 +304,5 @@ def test_an_edit_by_hand_is_overwritten(tmp_path: Path) -> None:
 
 def test_the_column_of_a_policy_is_not_rendered() -> None:
     item = made()
-    moved = replace(item, origin=item.origin._replace(column=99))
+    moved = item._replace(origin=item.origin._replace(column=99))
     assert rendered_files([item]) == rendered_files([moved])
