@@ -103,7 +103,8 @@ def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.mkdir(parents=True)
     _make_parents(folder, files)
     for file, data in files.items():
-        (folder / file).write_bytes(data)
+        with open(f"{folder}/{file}", "wb") as opened:  # noqa: PTH123 - as in `_read`
+            opened.write(data)
 
 
 def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Path) -> tuple[str, ...]:

@@ -9,11 +9,12 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
 
+from compiler import render
 from compiler.diagnostics import Position
 from compiler.emit import EMITTERS
 from compiler.emit.object import Object
@@ -207,17 +208,17 @@ def test_a_failure_while_staging_touches_nothing(tmp_path: Path, monkeypatch: py
 def test_a_new_folder_is_there_at_once_and_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, files = tmp_path / "rendered", rendered_files(everything())
     (tmp_path / f".rendered{STAGING}" / "left by a run that was killed").mkdir(parents=True)
-    real, room = Path.write_bytes, len(files) - 1
+    room = len(files) - 1
 
-    def until_full(path: Path, data: bytes) -> int:
+    def until_full(path: str, mode: str) -> IO[Any]:
         nonlocal room
         assert not folder.exists()
         room -= 1
         if room < 0:
             raise OSError(28, "no space left on device")
-        return real(path, data)
+        return open(path, mode)  # noqa: PTH123 - as `write` does
 
-    monkeypatch.setattr(Path, "write_bytes", until_full)
+    monkeypatch.setattr(render, "open", until_full, raising=False)
     with pytest.raises(OSError, match="no space left"):
         write(files, folder)
     assert list(tmp_path.iterdir()) == []
