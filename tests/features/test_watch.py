@@ -1,19 +1,24 @@
-"""`turnout compile --watch` as a process: the rendered folder follows the policies."""
+"""`turnout compile --watch`, most of it as a process: the rendered folder follows the policies."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from compiler.pipeline import compile_policies, manifests
 from compiler.render import drift
-from tests.features.served import DEADLINE, Folder, model
+from tests.features.served import DEADLINE, Folder, asynchronous, model
+from tests.features.served import until as eventually
+from xds import watch as watched
+from xds.observe import policies as observed
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,3 +100,24 @@ def test_policies_with_errors_leave_what_is_rendered(
     assert "chat.yaml:" in said
     assert "P101 unknown field 'spec.modelNme'" in said
     assert "Traceback" not in said
+
+
+@asynchronous
+async def test_each_edit_is_written_though_a_server_would_wait_for_the_next(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = 3600.0
+    monkeypatch.setattr(observed, "PAUSE", hour)
+    monkeypatch.setattr(observed, "BURST", hour)
+    monkeypatch.setattr(watched, "policies", partial(observed.policies, burst=hour))
+    chat = tmp_path / "rendered" / "models" / "chat.yaml"
+
+    async def says(text: str) -> bool | None:
+        return (chat.exists() and text in chat.read_text()) or None
+
+    watching = asyncio.create_task(watched.watch(folder.path, tmp_path / "rendered", colour=False))
+    await eventually(partial(says, "example/chat"))
+    for edit in ("one", "two"):
+        folder.write("chat", model("chat").replace("modelName: ", f"modelName: {edit}/"))
+        await eventually(partial(says, f"{edit}/example/chat"))
+    watching.cancel()
