@@ -34,8 +34,9 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]{
 _NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF|nan|NaN|NAN)\Z")
 _CONSTANTS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
 _NUMERIC = frozenset("+-.0123456789")
-_DIGITS = frozenset(".0123456789")
-"""What a number begins and ends with: most values are words, or have a unit, and matching each takes longest."""
+_ENDS = frozenset(".0123456789fFnN")
+"""What a number begins and ends with, `.inf` and `.nan` too: most values are words, or have a unit, and matching each
+takes longest."""
 _CORE_TAG = "tag:yaml.org,2002:"
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
@@ -71,7 +72,7 @@ def resolve(text: str) -> str | int | float | bool | None:
     """The value of a plain scalar: YAML 1.2's core schema, less its spellings that policies have no use for."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
-    if text[0] not in _NUMERIC or text[-1] not in _DIGITS:
+    if text[0] not in _NUMERIC or text[-1] not in _ENDS:
         return text
     if _INT.match(text):
         return int(text)
@@ -148,7 +149,8 @@ class _Builder:
             if type(event) is ScalarEvent:
                 if event.tag is None:
                     text = intern(event.value)
-                    if not event.implicit[0] or (text[:1] not in _NUMERIC and text not in _CONSTANTS):
+                    quoted = not event.implicit[0]
+                    if quoted or (text not in _CONSTANTS and (text[0] not in _NUMERIC or text[-1] not in _ENDS)):
                         return _scalar((text, position, text))
                 return self._scalar_of(event, position)
             return self._collection(parser, event, position, depth)

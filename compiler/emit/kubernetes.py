@@ -65,7 +65,8 @@ def _model_diagnostics(model: Model) -> tuple[Diagnostic, ...]:
 
 
 def handing_over(model: Model) -> Iterator[Object]:
-    """Those of its objects of which another writes a field, without their pods' templates, of which nobody does.
+    """Those of its objects of which another writes a field, without their pods' templates, labels and annotations, of
+    which nobody does.
 
     To make all of all of them would take a check a third longer.
     """
@@ -74,7 +75,8 @@ def handing_over(model: Model) -> Iterator[Object]:
             yield _apex_service(model, version)
         for tier in Tier:
             if _has(version, tier) and _writers(model, version, tier):
-                yield _without_pods(model, version, tier)
+                names = {"name": deployment_name(model, version, tier), "namespace": model.namespace}
+                yield _without_pods(model, version, tier, names, _labels(model, version, tier))
 
 
 def _service_account(model: Model) -> Object:
@@ -131,27 +133,29 @@ def _flaggers(model: Model, field: str) -> tuple[Handover, ...]:
 
 
 def _deployment(model: Model, version: Version, tier: Tier) -> Object:
-    bare = _without_pods(model, version, tier)
-    spec = {**bare.body["spec"], "template": pod_template(model, version, tier)}
-    return Object(bare.file, {**bare.body, "spec": spec}, bare.origin, bare.handovers)
+    labels = _labels(model, version, tier)
+    named = metadata(
+        deployment_name(model, version, tier),
+        model_owner(model),
+        tier_origin(version, tier),
+        Wave.WORKLOAD,
+        labels,
+        {**version_annotations(version), **_standby_note(version, tier)},
+    )
+    bare = _without_pods(model, version, tier, named, labels)
+    bare.body["spec"]["template"] = pod_template(model, version, tier)
+    return bare
 
 
-def _without_pods(model: Model, version: Version, tier: Tier) -> Object:
-    labels, origin = {**app_labels(model), **tier_labels(model, version, tier)}, tier_origin(version, tier)
-    body = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": metadata(
-            deployment_name(model, version, tier),
-            model_owner(model),
-            origin,
-            Wave.WORKLOAD,
-            labels,
-            {**version_annotations(version), **_standby_note(version, tier)},
-        ),
-        "spec": _spec_without_pods(model, version, tier, labels),
-    }
-    return Object(model_file(model), body, origin, _writers(model, version, tier))
+def _labels(model: Model, version: Version, tier: Tier) -> dict[str, str]:
+    return {**app_labels(model), **tier_labels(model, version, tier)}
+
+
+def _without_pods(model: Model, version: Version, tier: Tier, named: dict[str, Any], labels: dict[str, str]) -> Object:
+    """`named` is its metadata."""
+    spec = _spec_without_pods(model, version, tier, labels)
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": named, "spec": spec}
+    return Object(model_file(model), body, tier_origin(version, tier), _writers(model, version, tier))
 
 
 def _writers(model: Model, version: Version, tier: Tier) -> tuple[Handover, ...]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
@@ -72,7 +73,11 @@ def parse_quantity(value: object) -> object:
     """A Kubernetes quantity as an exact number of bytes, or of thousandths for `cpu`."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
-    text = str(value)
+    return _quantity(str(value))
+
+
+@lru_cache(maxsize=1 << 10)  # the models of a fleet have few between them
+def _quantity(text: str) -> Decimal:
     found = _QUANTITY.match(text)
     if found is None:
         raise refuse("P104", f"{quoted(text)} is no quantity", "32Gi, 500m or 8")
