@@ -554,6 +554,15 @@ async def an_unknown_type_is_not_answered_and_disturbs_nothing(w: World) -> None
     assert await w.server.metric("turnout_unknown_type_requests_total") == 1
 
 
+async def a_request_without_a_type_ends_its_stream(w: World) -> None:
+    careless = await w.another()
+    await careless.ask("")
+    code, reason = await careless.ended()
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "must name its own" in reason
+    await w.envoy.synced()
+
+
 # Eventual consistency: the order
 
 
@@ -755,6 +764,7 @@ SENTENCES = (
     Sentence(
         "resource-types", "other types are not ours to answer", an_unknown_type_is_not_answered_and_disturbs_nothing
     ),
+    Sentence("resource-types", "each request names its type", a_request_without_a_type_ends_its_stream),
     Sentence(ORDER, "LDS after CDS and EDS", listeners_and_routes_come_after_the_clusters_are_accepted),
     Sentence(
         "xds-protocol-resource-warming",

@@ -373,6 +373,9 @@ class Connection:
                 f"X105 node {node.id}: {self.service.label} carries {self.service.type} and not {type_url[:DETAIL]}"
             )
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, reason)
+        if not type_url:
+            reason = f"X105 node {node.id}: {self.service.label} carries every type, so a request must name its own"
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, reason)
         self._around.unknown_type(node, type_url)
 
     def _introduced(self, request: Request) -> Node:

@@ -112,11 +112,14 @@ class StreamState:
     def warming(self) -> bool:
         """The client is back with clusters that an earlier stream sent and that wait for their load assignments.
 
-        Until then an Envoy asks for no clusters, and they are not to be taken for those of the snapshot.
+        Until then an Envoy asks for no clusters, and they are not to be taken for those of the snapshot. One that has
+        its load assignments, and has had its time, is no Envoy, and does not mean to ask for any.
         """
-        asked = self.subscriptions
-        returning = any(subscription.returning for subscription in asked.values())
-        return self.only is None and returning and ResourceType.ENDPOINT in asked and ResourceType.CLUSTER not in asked
+        assignments = self.subscriptions.get(ResourceType.ENDPOINT)
+        if self.only is not None or assignments is None or ResourceType.CLUSTER in self.subscriptions:
+            return False
+        returning = any(subscription.returning for subscription in self.subscriptions.values())
+        return returning and (self.opening or bool(assignments.owed or assignments.outstanding))
 
     @property
     def doubtful(self) -> bool:

@@ -216,7 +216,8 @@ class Subscription:
         if self.wildcard:
             return replace(self, names=kept)
         refused = {name: refusal for name, refusal in self.refused.items() if name in kept}
-        return replace(self, names=kept, owed=self.owed & kept, refused=refused)
+        suspects = tuple(left for group in self.suspects if (left := group & kept))
+        return replace(self, names=kept, owed=self.owed & kept, refused=refused, suspects=suspects)
 
     def without_wildcard(self) -> Subscription:
         return replace(self, wildcard=False, legacy=False, unanswered=False, claimed="").only(self.names)

@@ -12,7 +12,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from xds.snapshot import Resource, ResourceSet, ResourceType, Snapshot
+from xds.snapshot import NOTHING, Resource, ResourceSet, ResourceType, Snapshot
 from xds.stream.difference import Difference, difference, gathered, moved
 from xds.stream.state import StreamState, Variant
 from xds.stream.subscription import NO_NAMES, SINGLY, Batch, Subscription
@@ -169,6 +169,7 @@ def _offer(state: StreamState, snapshot: Snapshot, type_: ResourceType) -> _Offe
     if sub.refused and (state.variant is Variant.DELTA or state.whole(type_)):
         asked |= sub.doubted(wanted)
     present, absent = _split(_source(type_, sub, snapshot), asked)
+    present -= removed
     absent = _unheard_of(state, snapshot, type_, absent)
     if sub.unanswered or (asked and state.whole(type_)):
         return _Offer(changed | present, removed | absent)
@@ -198,11 +199,9 @@ def _removable(state: StreamState, type_: ResourceType, gap: Difference) -> froz
 
 
 def _source(type_: ResourceType, sub: Subscription, snapshot: Snapshot) -> ResourceSet:
-    """Where resources are taken from. The clusters that go last need their load assignments to the end."""
+    """Where resources are taken from: what goes last may be asked for again to the end."""
     goal = sub.goal(snapshot[type_])
-    if type_ is not ResourceType.ENDPOINT:
-        return goal
-    return _and_what_goes(goal, sub.offered)
+    return _and_what_goes(goal, sub.offered) if type_ in REMOVED_LAST else goal
 
 
 @lru_cache(8)
@@ -257,7 +256,11 @@ def _sent(state: StreamState, snapshot: Snapshot, type_: ResourceType, offer: _O
         # It says again what has not been accepted yet, and may be refused for that.
         anew = names & anew.union(*(batch.names for batch in sub.outstanding))
         gone = gone.union(*(batch.removed for batch in sub.outstanding)) - names
-    update = _update(type_, source, names, offer.removed, after.version)
+        # To a later stream a version of all clusters would say that the client has them all.
+        version = after.version if sub.wildcard else moved(NOTHING, after, names).version
+    else:
+        version = after.version
+    update = _update(type_, source, names, offer.removed, version)
     update = replace(update, nonce=sub.unused(update.nonce))
     batch = Batch(update.nonce, anew, gone, sub.offered, after)
     kept = sub.quarantine(snapshot[type_])
@@ -274,7 +277,7 @@ def _sent(state: StreamState, snapshot: Snapshot, type_: ResourceType, offer: _O
             suspects=sub.suspects if offer.suspects is None else offer.suspects,
             outstanding=(*sub.outstanding, batch),
             nonce=update.nonce,
-            sent=update.version,
+            sent=after.version,
         ),
     )
 

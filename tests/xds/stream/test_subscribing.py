@@ -62,7 +62,7 @@ class Client:
     ) -> None:
         """`held` and `lists` are of an earlier stream."""
         self.variant, self.held, self.lists = variant, held, lists
-        """Lists: the version of everything, where it asks for everything and nothing else, in state of the world."""
+        """Lists: the version of the last that it accepted, in state of the world."""
         self.names: dict[ResourceType, frozenset[str]] = {}
         """Of the types that this stream has asked for."""
         self.is_back = any(held.values())
@@ -87,9 +87,6 @@ class Client:
     def wants(self, type_: ResourceType, name: str) -> bool:
         return type_ in self.legacy or bool({name, WILDCARD} & self.names[type_])
 
-    def wants_all_and_nothing_else(self, type_: ResourceType) -> bool:
-        return type_ in WHOLE_LISTS and self.names[type_] <= {WILDCARD} and self.wants(type_, WILDCARD)
-
     def ask(self, type_: ResourceType, more: frozenset[str], less: frozenset[str] = frozenset()) -> None:
         first = type_ not in self.names
         if type_ is CLUSTER and (not first or more):
@@ -100,11 +97,10 @@ class Client:
         said = more | less if self.variant is Variant.DELTA else self.names[type_]
         if first and not said and type_ in WHOLE_LISTS:
             self.legacy.add(type_)
-        elif self.names[type_] if self.variant is Variant.SOTW else WILDCARD in less:
+        elif self.names[type_] if self.variant is Variant.SOTW else WILDCARD in more | less:
             self.legacy.discard(type_)
         if self.variant is Variant.SOTW:
-            version = self.lists.get(type_, "") if first and self.wants_all_and_nothing_else(type_) else ""
-            nonce = self._nonces.get(type_, "")
+            version, nonce = self.lists.get(type_, ""), self._nonces.get(type_, "")
             self.requests.append(Request(type_, nonce, names=self.names[type_], version=version))
             return
         self.absent[type_] -= more
@@ -126,8 +122,7 @@ class Client:
             return
         self.refused -= {(type_, name, version) for name, version in sent.items()}
         if sotw and type_ in WHOLE_LISTS:
-            self.held[type_] = sent
-            self.lists[type_] = update.version if self.wants_all_and_nothing_else(type_) else ""
+            self.held[type_], self.lists[type_] = sent, update.version
         elif sotw:
             self.held[type_].update(sent)
         else:
@@ -168,8 +163,6 @@ class Subscribing(RuleBasedStateMachine):
     def the_client_asks(self, asks: list[Ask]) -> None:
         """For some names more, and some less, in one request; then they may talk for a while."""
         for type_, more, less, rounds in asks:
-            if type_ is ENDPOINT and self.client.is_back and CLUSTER not in self.client.names:
-                continue  # it would be taken for an Envoy that is warming clusters, and names them later
             self.client.ask(type_, more, less - more)
             self.they_talk_for_a_while(rounds)
 
@@ -207,15 +200,15 @@ class Subscribing(RuleBasedStateMachine):
         for _ in range(rounds):
             self._talk()
 
-    @rule(elsewhere=st.booleans())
-    def the_client_comes_back(self, elsewhere: bool) -> None:
-        """It asks for the same again, with what it has."""
+    @rule(elsewhere=st.booleans(), otherwise=st.frozensets(TYPES))
+    def the_client_comes_back(self, elsewhere: bool, otherwise: frozenset[ResourceType]) -> None:
+        """It asks for the same again, with what it has; of the types in `otherwise` later, and for anything."""
         if elsewhere:
             self.replicas.reverse()
         before = self.client
-        self._connect(before.held, before.lists, believed=not self.stream.doubtful)
+        self._connect(before.held, before.lists, believed=elsewhere or not self.stream.state.doubtful)
         for type_, names in before.names.items():
-            if _asks_again(before, type_):
+            if type_ not in otherwise and (names or type_ in before.legacy):
                 star = self.variant is Variant.DELTA and type_ in before.legacy and bool(names)
                 self.client.ask(type_, names | {WILDCARD} if star else names)
 
@@ -279,12 +272,6 @@ class Subscribing(RuleBasedStateMachine):
 
 class SotwSubscribing(Subscribing):
     variant = Variant.SOTW
-
-
-def _asks_again(before: Client, type_: ResourceType) -> bool:
-    if type_ is ENDPOINT and not _asks_again(before, CLUSTER):
-        return False  # it would be taken for an Envoy that is warming clusters, and names them later
-    return bool(before.names.get(type_)) or type_ in before.legacy
 
 
 def _without(versions: dict[str, str], names: set[str]) -> dict[str, str]:

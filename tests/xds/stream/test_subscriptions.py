@@ -357,3 +357,109 @@ def test_a_slow_reader_is_sent_the_newest_and_not_what_lies_between(variant: Var
         client.snapshot = snapshot({"a": 1, "b": 1}, {"a": content, "b": 1})
     (update,) = client.updates()
     assert update.resources[0].version == client.snapshot[ENDPOINT]["a"].version
+
+
+@both
+def test_a_client_that_returns_and_has_its_load_assignments_is_not_taken_for_a_warming_one_for_ever(
+    variant: Variant,
+) -> None:
+    """It means to ask for no clusters: it has them from elsewhere, as from a bootstrap."""
+    client = Client(variant, AB)
+    client.ask(ENDPOINT, "a", "b", version=AB[ENDPOINT].version, versions=versions(AB[ENDPOINT]))
+    client.ask(LISTENER)
+    client.ask(ROUTE, TABLE)
+    assignments = client.updates()
+    assert types(assignments) == [ENDPOINT]
+    client.state = client.state.opened()
+    assert client.updates() == []
+    client.accept(*assignments)
+    assert types(client.settle()) == [LISTENER, ROUTE]
+
+
+def test_sotw_a_version_of_some_clusters_is_not_taken_for_one_of_all() -> None:
+    client = Client(SOTW, AB)
+    client.ask(CLUSTER, "a")
+    (some,) = client.settle()
+    later = Client(SOTW, AB)
+    later.known = {AB[CLUSTER].version: AB[CLUSTER]}
+    later.ask(CLUSTER, version=some.version)
+    assert names(later.updates()) == [("a", "b")]
+
+
+def with_routes_refused() -> Client:
+    """It keeps those to cluster b, which is gone from the policy."""
+    client = Client(DELTA, AB)
+    client.subscribed()
+    client.ask(CLUSTER, "*")  # which it had asked for in the old way
+    client.snapshot = snapshot({"a": 1})
+    client.refuse(*client.updates())
+    assert client.updates() == []
+    return client
+
+
+@pytest.mark.parametrize(("asked", "sent"), [("b", ("b",)), ("*", ("a", "b"))])
+def test_delta_sends_a_cluster_again_that_goes_last(asked: str, sent: tuple[str, ...]) -> None:
+    client = with_routes_refused()
+    client.ask(CLUSTER, asked)
+    (clusters, *_) = client.updates()
+    assert (names([clusters]), clusters.removed) == ([sent], ())
+
+
+def test_delta_has_no_doubts_about_what_is_no_longer_asked_for() -> None:
+    client = Client(DELTA, AB)
+    client.ask(ENDPOINT, "a", "b")
+    client.refuse(*client.updates())
+    assert client.state.doubtful
+    client.drop(ENDPOINT, "a", "b")
+    assert not client.state.doubtful
+
+
+def test_delta_takes_a_refusal_of_what_is_no_longer_asked_for_as_none() -> None:
+    client = Client(DELTA, AB)
+    client.ask(ENDPOINT, "a")
+    updates = client.updates()
+    client.drop(ENDPOINT, "a")
+    client.refuse(*updates)
+    assert not client.state.doubtful
+
+
+def test_delta_owes_nothing_that_is_no_longer_asked_for() -> None:
+    client = Client(DELTA, AB)
+    client.ask(ENDPOINT, "a", "b")
+    client.drop(ENDPOINT, "b")
+    assert names(client.updates()) == [("a",)]
+
+
+def test_delta_offers_what_was_refused_when_everything_is_asked_for_again() -> None:
+    client = subscribed(DELTA, CLUSTER, "*")
+    client.snapshot = snapshot({"a": 2, "b": 1})
+    client.refuse(*client.updates())
+    assert client.updates() == []
+    client.ask(CLUSTER, "*")
+    assert names(client.updates()) == [("a", "b")]
+    assert client.state.subscriptions[CLUSTER].offered["a"].version == client.snapshot[CLUSTER]["a"].version
+
+
+def test_delta_answers_everything_that_is_asked_for_again_even_with_nothing() -> None:
+    client = subscribed(DELTA, CLUSTER, "*", at=snapshot({}))
+    client.ask(CLUSTER, "*")
+    assert names(client.updates()) == [()]
+
+
+def test_delta_takes_the_new_wildcard_after_the_old_one_for_the_same_and_one_more_for_asking_again() -> None:
+    client = subscribed(DELTA, CLUSTER)
+    client.ask(CLUSTER, "*")
+    assert client.updates() == []
+    client.ask(CLUSTER, "*")
+    assert names(client.updates()) == [("a", "b")]
+
+
+def test_delta_does_not_send_a_cluster_again_that_goes_at_once() -> None:
+    """No route can lead to it: it has not been accepted."""
+    client = Client(DELTA, AB)
+    client.ask(CLUSTER, "*")
+    client.updates()
+    client.snapshot = snapshot({"a": 1})
+    client.ask(CLUSTER, "b")
+    (update,) = client.updates()
+    assert (names([update]), update.removed) == ([()], ("b",))
