@@ -92,11 +92,17 @@ class Stream:
         self.state = self.state.opened()
 
     def _note_refusal(self, type_: ResourceType, nonce: str) -> None:
-        """Of a resource that came alone, and was neither sent nor asked for again since."""
+        """Of a resource that came alone, and was neither sent nor asked for again since. Not of one that the client has
+        had already: that it may be sent again, for a cluster that is to become warm."""
         at = max(at for at, update in enumerate(self.sent) if (update.type, update.nonce) == (type_, nonce))
         later = {
             resource.name for update in self.sent[at + 1 :] if update.type is type_ for resource in update.resources
         }
         later |= {name for sent, asked, name in self._anew if asked is type_ and sent > at}
-        if len(self.sent[at].resources) == 1 and not later & {self.sent[at].resources[0].name, WILDCARD}:
-            self._refused[type_, self.sent[at].resources[0].name] = self.sent[at].resources[0].version
+        if len(self.sent[at].resources) != 1:
+            return
+        (refused,) = self.sent[at].resources
+        batch = self.state.batch(type_, nonce)
+        had = None if batch is None else batch.before.get(refused.name)
+        if (had is None or had.version != refused.version) and not later & {refused.name, WILDCARD}:
+            self._refused[type_, refused.name] = refused.version

@@ -95,6 +95,8 @@ class Client:
             self.careful = False
         self.names[type_] = (self.names.get(type_, frozenset()) - less) | more
         said = more | less if self.variant is Variant.DELTA else self.names[type_]
+        if type_ is ROUTE and not self.wants(ROUTE, TABLE):
+            self.routed = set()
         if first and not said and type_ in WHOLE_LISTS:
             self.legacy.add(type_)
         elif self.names[type_] if self.variant is Variant.SOTW else WILDCARD in more | less:
@@ -130,7 +132,7 @@ class Client:
             self.absent[type_] = (self.absent[type_] - sent.keys()) | set(update.removed)
             for name in update.removed:
                 self.held[type_].pop(name, None)
-        if type_ is ROUTE:
+        if type_ is ROUTE and self.wants(ROUTE, TABLE):
             self.routed = set().union(*map(routed_clusters, update.resources))
         assert not self.careful or self.routed <= self.held[CLUSTER].keys(), "a route leads nowhere"
         self.requests.append(Request(type_, update.nonce, names=names))
@@ -211,6 +213,8 @@ class Subscribing(RuleBasedStateMachine):
             if type_ not in otherwise and (names or type_ in before.legacy):
                 star = self.variant is Variant.DELTA and type_ in before.legacy and bool(names)
                 self.client.ask(type_, names | {WILDCARD} if star else names)
+        if self.variant is Variant.DELTA and ROUTE not in otherwise and CLUSTER in self.client.names:
+            self.client.careful, self.client.routed = before.careful, before.routed
 
     def teardown(self) -> None:
         if not hasattr(self, "client"):
