@@ -28,6 +28,9 @@ from xds.translate.group import PlacementError
 
 OPENING = 15.0
 """Seconds that a client has for naming the types it wants; Envoy names them all at once."""
+WARMING = 600.0
+"""Seconds in which a client that is back may have clusters that are not warm: an instance that is silent at its first
+health check has the check's timeout for it."""
 STOPPING = "the control server is stopping"
 LAST_WORDS = 1.0
 """Seconds in which a client can read why its stream ended, before the connection does."""
@@ -146,6 +149,7 @@ class Connection:
         self._sent_away = False
         self._refusal: Refused | None = None
         self._expiry: tuple[asyncio.TimerHandle, ...] = ()
+        self._opening: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
         self._wake.set()
@@ -172,7 +176,8 @@ class Connection:
     async def run(self) -> None:
         reader = asyncio.create_task(self._read())
         loop = asyncio.get_running_loop()
-        timers = (loop.call_later(OPENING, self._opened), loop.call_later(SILENT, self._heard_nothing))
+        self._open()
+        timers = (loop.call_later(WARMING, self._warmed), loop.call_later(SILENT, self._heard_nothing))
         self._look_at_certificate()
         try:
             await self._write()
@@ -189,8 +194,9 @@ class Connection:
             self._told(refusal)
             self._last_words(refusal.code, str(refusal))
         finally:
-            for timer in (*timers, *self._expiry):
-                timer.cancel()
+            for timer in (*timers, *self._expiry, self._opening):
+                if timer is not None:
+                    timer.cancel()
             reader.cancel()
             self._leave()
             self._refusal = None  # its traceback leads back here
@@ -227,9 +233,23 @@ class Connection:
         # Its next stream would be on this connection, and so with this certificate.
         loop.call_later(LAST_WORDS, hang_up, self._context.peer())
 
+    def _open(self) -> None:
+        self._opening = asyncio.get_running_loop().call_later(OPENING, self._opened)
+
     def _opened(self) -> None:
         self.become(self.state.opened())
         self._wake.set()
+
+    def _warmed(self) -> None:
+        self.become(self.state.warmed())
+        self._wake.set()
+
+    def await_sibling(self) -> None:
+        """One has ended, and its client, which has what it was sent there, may be about to open another."""
+        if self._opening is not None and not self._ended:
+            self._opening.cancel()
+            self.become(self.state.reopened())
+            self._open()
 
     def become(self, state: StreamState) -> None:
         self.state = self._around.transitions.shared(state)
@@ -237,6 +257,9 @@ class Connection:
     def _leave(self) -> None:
         if self.node is None:
             return
+        if self._of_node.separate:
+            for other in self._siblings():
+                other.await_sibling()
         self._moved()
         self._around.nodes.leave(self.node, self)
         log.info("stream closed node=%s group=%s", self.node.id, self.node.group.name)

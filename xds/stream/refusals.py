@@ -58,8 +58,9 @@ def rejected(
         line = found.position
         place = {"file": line.file, "line": line.line, "column": line.column, "version": batch.after[name].version}
         return f"{line}: {found.code} {found.message}", fields | place
-    listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-    return (
-        f"X101 envoy {node.id} refused a response with {len(names)} {type_.label}s ({listed}): {detail}{at(commit)}",
-        fields,
-    )
+    what, listed = "with", names
+    if not names:
+        what, listed = "that removes", sorted(batch.removed)
+    said = ", ".join(listed[:NAMED]) + (f" and {len(listed) - NAMED} more" if len(listed) > NAMED else "")
+    several = f"{len(listed)} {type_.label}{'' if len(listed) == 1 else 's'}"
+    return f"X101 envoy {node.id} refused a response {what} {several} ({said}): {detail}{at(commit)}", fields

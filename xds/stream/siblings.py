@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from xds.snapshot import ResourceType, Snapshot
-from xds.stream.state import StreamState
+from xds.stream.state import StreamState, Variant
 from xds.stream.subscription import NO_NAMES, Batch, Subscription
 from xds.stream.update import ROUTING, Step, next_update
 
-Beside = Mapping[ResourceType, Subscription]
-"""What a node has asked for on other streams, by type; of types that the stream itself does not carry."""
+Beside = Mapping[ResourceType, tuple[Variant, Subscription]]
+"""What a node has asked for on other streams, by type, and how; of types that the stream itself does not carry."""
 
 
 def beside(state: StreamState, others: Iterable[StreamState]) -> Beside:
@@ -26,7 +26,7 @@ def beside(state: StreamState, others: Iterable[StreamState]) -> Beside:
     Runtime layers depend on nothing, and nothing waits for them on another stream.
     """
     return {
-        type_: subscription
+        type_: (other.variant, subscription)
         for other in others
         if state.only is not None or other.only is not None
         for type_, subscription in other.subscriptions.items()
@@ -36,7 +36,11 @@ def beside(state: StreamState, others: Iterable[StreamState]) -> Beside:
 
 def together(state: StreamState, siblings: Beside) -> StreamState:
     """As if the stream carried its siblings' types too."""
-    return replace(state, subscriptions={**siblings, **state.subscriptions}) if siblings else state
+    if not siblings:
+        return state
+    theirs = {type_: subscription for type_, (_, subscription) in siblings.items()}
+    elsewhere = frozenset(type_ for type_, (variant, _) in siblings.items() if variant is not state.variant)
+    return replace(state, subscriptions={**theirs, **state.subscriptions}, elsewhere=elsewhere)
 
 
 def next_update_beside(state: StreamState, siblings: Beside, snapshot: Snapshot) -> Step | None:
@@ -52,7 +56,7 @@ def next_update_beside(state: StreamState, siblings: Beside, snapshot: Snapshot)
     if update.type in ROUTING and ResourceType.CLUSTER in siblings and _clusters_without_hosts(whole, snapshot):
         return None
     own = {type_: subscription for type_, subscription in after.subscriptions.items() if type_ not in siblings}
-    return update, replace(after, subscriptions=own)
+    return update, replace(after, subscriptions=own, elsewhere=frozenset())
 
 
 def _clusters_without_hosts(state: StreamState, snapshot: Snapshot) -> bool:

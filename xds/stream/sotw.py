@@ -68,7 +68,7 @@ def received(state: StreamState, type_: ResourceType, request: Request) -> Strea
     sub = state.subscriptions.get(type_)
     if sub is None:
         return state.having(type_, _first(state, type_, request))
-    current = request.nonce in ("", sub.nonce)
+    current = request.nonce in ("", sub.nonce) or not sub.nonce  # of what was sent on an earlier stream
     # While an Envoy warms clusters it asks nothing about clusters; then it names the nonce that it has seen last.
     sub = sub.superseding(request.nonce, refused=request.error is not None).answered(request.nonce, request.error)
     # A request that answers an older response was written before the client saw the last one; what it wants by now
@@ -80,8 +80,10 @@ def _first(state: StreamState, type_: ResourceType, request: Request) -> Subscri
     sub = subscribed(type_, request)
     if not state.whole(type_):
         # A version says nothing of single names: one that the client asked for last may never have been answered,
-        # and its cluster would wait for the load assignment for ever. So they are sent again.
-        return replace(sub, owed=sub.names, unanswered=sub.wildcard)
+        # and its cluster would wait for the load assignment for ever. So they are sent again; what is gone, as that
+        # version had it, for the routes that still lead there.
+        claimed = request.version if state.believed and type_ is ResourceType.ENDPOINT and not sub.wildcard else ""
+        return replace(sub, owed=sub.names, unanswered=sub.wildcard, claimed=claimed)
     return replace(sub, unanswered=True, claimed=request.version if sub.wildcard and state.believed else "")
 
 

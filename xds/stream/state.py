@@ -28,6 +28,9 @@ class Variant(StrEnum):
     DELTA = "delta"
 
 
+_OTHER = {Variant.SOTW: Variant.DELTA, Variant.DELTA: Variant.SOTW}
+
+
 DETAIL = 500
 """Characters of a refusal's reason that are kept: an Envoy may quote the whole resource."""
 
@@ -58,14 +61,19 @@ class StreamState:
     subscriptions: Mapping[ResourceType, Subscription] = field(default_factory=dict)
     opening: bool = True
     """The client may not have come round to naming all its types yet; the first seconds of a stream."""
+    may_warm: bool = True
+    """A client that is back may have clusters that are not warm yet; the first minutes of a stream."""
     believed: bool = True
     """Versions that the client brings along are what it has. They are not after a partly applied refusal."""
     only: ResourceType | None = None
     """Set on a stream of a separate discovery service: its one type."""
+    elsewhere: frozenset[ResourceType] = frozenset()
+    """Types that a sibling carries in the other variant; where streams are looked at together."""
 
     def __hash__(self) -> int:
         """Of a dataclass with a map in it there would be none."""
-        return hash((self.variant, self.opening, self.believed, self.only, frozenset(self.subscriptions.items())))
+        own = (self.variant, self.opening, self.may_warm, self.believed, self.only, self.elsewhere)
+        return hash((own, frozenset(self.subscriptions.items())))
 
     def carries(self, type_url: str) -> ResourceType | None:
         """The type that a request is about; `None` for one that is never answered here.
@@ -80,13 +88,16 @@ class StreamState:
     def named(self) -> int:
         """Names of all types that are asked for, that the client says it has, or that were said to be gone."""
         return sum(
-            len(sub.names) + len(sub.claim) + sum(len(batch.removed) for batch in sub.outstanding)
+            len(sub.names) + len(sub.owed) + len(sub.claim) + sum(len(batch.removed) for batch in sub.outstanding)
             for sub in self.subscriptions.values()
         )
 
+    def variant_of(self, type_: ResourceType) -> Variant:
+        return _OTHER[self.variant] if type_ in self.elsewhere else self.variant
+
     def whole(self, type_: ResourceType) -> bool:
         """A response of this type says everything, and what it leaves out is removed."""
-        return self.variant is Variant.SOTW and type_ in WHOLE_LISTS
+        return type_ in WHOLE_LISTS and self.variant_of(type_) is Variant.SOTW
 
     def having(self, type_: ResourceType, subscription: Subscription) -> StreamState:
         return replace(self, subscriptions={**self.subscriptions, type_: subscription})
@@ -99,6 +110,12 @@ class StreamState:
     def opened(self) -> StreamState:
         return replace(self, opening=False)
 
+    def reopened(self) -> StreamState:
+        return replace(self, opening=True)
+
+    def warmed(self) -> StreamState:
+        return replace(self, may_warm=False)
+
     def resolved(self, snapshot: Snapshot, known: Known) -> StreamState:
         """With the sets that clients have only named by their version. They may do so before there is a snapshot."""
         state = self
@@ -109,17 +126,19 @@ class StreamState:
         return state
 
     @property
-    def warming(self) -> bool:
-        """The client is back with clusters that an earlier stream sent and that wait for their load assignments.
+    def keeps_clusters(self) -> bool:
+        """The client is back with clusters that an earlier stream sent, and has not asked for any on this one."""
+        asked = self.subscriptions
+        returning = any(subscription.returning for subscription in asked.values())
+        return self.only is None and returning and ResourceType.ENDPOINT in asked and ResourceType.CLUSTER not in asked
 
-        Until then an Envoy asks for no clusters, and they are not to be taken for those of the snapshot. One that has
-        its load assignments, and has had its time, is no Envoy, and does not mean to ask for any.
+    @property
+    def warming(self) -> bool:
+        """Some of these wait for their load assignments, or for the first health check.
+
+        Until then an Envoy asks for no clusters, and they are not to be taken for those of the snapshot.
         """
-        assignments = self.subscriptions.get(ResourceType.ENDPOINT)
-        if self.only is not None or assignments is None or ResourceType.CLUSTER in self.subscriptions:
-            return False
-        returning = any(subscription.returning for subscription in self.subscriptions.values())
-        return returning and (self.opening or bool(assignments.owed or assignments.outstanding))
+        return self.may_warm and self.keeps_clusters
 
     @property
     def doubtful(self) -> bool:

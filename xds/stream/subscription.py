@@ -157,7 +157,8 @@ class Subscription:
         if batch is None:
             return self
         rest = tuple(b for b in self.outstanding if b is not batch)
-        return replace(self, outstanding=rest, acknowledged=batch.after.version)
+        everything = not (rest or self.refused or self.suspects)
+        return replace(self, outstanding=rest, acknowledged=self.sent if everything else batch.after.version)
 
     def rejected(self, nonce: str, detail: str) -> Subscription:
         """The client keeps what it had. A resource that came alone is refused; several become suspects."""
@@ -180,7 +181,7 @@ class Subscription:
             owed=self.owed | doubtful,
         )
         if len(batch.names) > 1:
-            return replace(rolled, suspects=(*self.suspects, *apart(names)))
+            return replace(rolled, suspects=(*self.suspects, *apart(self.select(names))))
         # What it no longer asks for is not offered again, at whatever version.
         found = {name: Refusal(batch.after[name], detail, batch.before.get(name)) for name in self.select(names)}
         return replace(rolled, refused={**self.refused, **found})

@@ -120,6 +120,7 @@ class Transitions:
         answers = state.batch(type_, request.nonce)
         after = framing.received(state, type_, request)
         check_names(after.subscriptions[type_].names)
+        check_names(after.subscriptions[type_].owed)
         return Received(request, type_, self.shared(after), answers)
 
     def next(self, framing: Framing, state: StreamState, snapshot: Snapshot, known: Known) -> Sent | Rest:

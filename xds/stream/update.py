@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from xds.snapshot import NOTHING, Resource, ResourceSet, ResourceType, Snapshot
 from xds.stream.difference import Difference, difference, gathered, moved
+from xds.stream.limits import NAMES
 from xds.stream.state import StreamState, Variant
 from xds.stream.subscription import NO_NAMES, SINGLY, Batch, Subscription
 
@@ -73,10 +74,15 @@ def _next(state: StreamState, snapshot: Snapshot, type_: ResourceType) -> Step |
     if sub is None or _at_rest(sub, snapshot[type_]):
         return None
     offer = _offer(state, snapshot, type_)
-    if offer is not None and len(sub.outstanding) >= MOST:
+    if offer is not None and _full(sub):
         # What a whole list leaves out may be what the answers wait for.
         offer = _Offer(NO_NAMES, offer.removed) if offer.removed and state.whole(type_) else None
     return None if offer is None else _sent(state, snapshot, type_, offer)
+
+
+def _full(sub: Subscription) -> bool:
+    """The client has enough to answer."""
+    return len(sub.outstanding) >= MOST or sum(len(batch.removed) for batch in sub.outstanding) > NAMES
 
 
 def _next_clusters(state: StreamState, snapshot: Snapshot) -> Step | None:
@@ -130,10 +136,10 @@ def _next_removal(state: StreamState, snapshot: Snapshot) -> Step | None:
         return None
     for type_ in REMOVED_LAST:
         sub = state.subscriptions.get(type_)
-        if sub is None or (state.variant is Variant.SOTW and not state.whole(type_)):
+        if sub is None or (state.variant_of(type_) is Variant.SOTW and not state.whole(type_)):
             continue
         gap = difference(sub.offered, sub.goal(snapshot[type_]))
-        if gap.removed and len(sub.outstanding) < MOST and (removed := sub.select(gap.removed)):
+        if gap.removed and not _full(sub) and (removed := sub.select(gap.removed)):
             return _sent(state, snapshot, type_, _Offer(NO_NAMES, removed))
         if sub.outstanding:  # a client that lets a cluster go also lets its load assignment go, unasked
             return None
@@ -166,7 +172,7 @@ def _offer(state: StreamState, snapshot: Snapshot, type_: ResourceType) -> _Offe
         changed -= sub.suspected()
     removed = _removable(state, type_, gap)
     asked = sub.owed | sub.lapsed(wanted) if sub.refused else sub.owed
-    if sub.refused and (state.variant is Variant.DELTA or state.whole(type_)):
+    if sub.refused and (state.variant_of(type_) is Variant.DELTA or state.whole(type_)):
         asked |= sub.doubted(wanted)
     present, absent = _split(_source(type_, sub, snapshot), asked)
     present -= removed
@@ -176,7 +182,7 @@ def _offer(state: StreamState, snapshot: Snapshot, type_: ResourceType) -> _Offe
     if present or absent:
         return _Offer(present, removed | absent)
     if changed or removed:
-        singly = state.variant is Variant.DELTA and 1 < len(changed) <= SINGLY
+        singly = state.variant_of(type_) is Variant.DELTA and 1 < len(changed) <= SINGLY
         return _Offer(frozenset([min(changed)]) if singly else changed, removed)
     if state.whole(type_) and sub.outstanding:
         return None  # its suspects can only be told apart one after the other
@@ -230,7 +236,7 @@ def _unheard_of(state: StreamState, snapshot: Snapshot, type_: ResourceType, abs
     if not absent:
         return absent
     awaited = _awaited(state) if type_ is ResourceType.ENDPOINT else NO_NAMES
-    if state.variant is Variant.SOTW and not state.whole(type_) and type_ is not ResourceType.RUNTIME:
+    if state.variant_of(type_) is Variant.SOTW and not state.whole(type_) and type_ is not ResourceType.RUNTIME:
         absent = absent & awaited
     offered, wanted = state.subscriptions[type_].offered, snapshot[type_]
     # A cluster does not get warm by what the client says it has of an earlier stream.
@@ -239,8 +245,11 @@ def _unheard_of(state: StreamState, snapshot: Snapshot, type_: ResourceType, abs
 
 def _awaited(state: StreamState) -> frozenset[str]:
     """Clusters that the client cannot accept before it has been sent their load assignments."""
-    if state.warming:
-        return state.subscriptions[ResourceType.ENDPOINT].names
+    if state.keeps_clusters:
+        # In state of the world the words for one that is gone take a cluster's hosts away, and routes may still lead
+        # to it. Most often what is warming gets warm in the first seconds, so that clusters and routes follow.
+        waits = state.opening and state.variant_of(ResourceType.ENDPOINT) is Variant.SOTW
+        return NO_NAMES if waits else state.subscriptions[ResourceType.ENDPOINT].names
     clusters = state.subscriptions.get(ResourceType.CLUSTER)
     return NO_NAMES if clusters is None else NO_NAMES.union(*(batch.after for batch in clusters.outstanding))
 
@@ -287,7 +296,7 @@ def _settled(
 ) -> frozenset[str]:
     """The names that are as they should be once the offer is sent: those in it, and those nobody asked for."""
     changed = gap.changed - (sub.select(gap.changed) - offer.names)
-    if state.variant is Variant.SOTW and type_ in (ResourceType.RUNTIME, ResourceType.ROUTE):
+    if state.variant_of(type_) is Variant.SOTW and type_ in (ResourceType.RUNTIME, ResourceType.ROUTE):
         return changed | gap.removed  # an emptied layer says it; for a route there is no way, so it counts as said
     return changed | (gap.removed - (sub.select(gap.removed) - offer.removed))
 

@@ -91,6 +91,10 @@ class Stream:
         """The client has had the time to name all its types."""
         self.state = self.state.opened()
 
+    def waited(self) -> None:
+        """Nor has it clusters of an earlier stream that will ever be warm."""
+        self.state = self.state.opened().warmed()
+
     def _note_refusal(self, type_: ResourceType, nonce: str) -> None:
         """Of a resource that came alone, and was neither sent nor asked for again since. Not of one that the client has
         had already: that it may be sent again, for a cluster that is to become warm."""

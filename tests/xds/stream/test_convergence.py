@@ -217,6 +217,13 @@ class Convergence(RuleBasedStateMachine):
                 break
 
     @rule()
+    def seconds_pass(self) -> None:
+        """In which the server hears of all that the Envoy asks for by itself."""
+        while self.envoy.requests:
+            self.the_server_receives()
+        self.stream.opened()
+
+    @rule()
     def the_stream_breaks(self) -> None:
         self._connect_again()
 
@@ -237,7 +244,7 @@ class Convergence(RuleBasedStateMachine):
         if not hasattr(self, "envoy"):
             return
         self._publish(late=False)
-        self.stream.opened()
+        self.stream.waited()
         before = len(self.stream.sent)
         while self._goes_on():
             assert len(self.stream.sent) - before < RESPONSES_AT_MOST, "the stream does not come to rest"

@@ -222,7 +222,7 @@ class Subscribing(RuleBasedStateMachine):
         for replica in self.replicas:
             replica.publish(self.replicas[0].snapshot)
         self.client.refuses = False
-        self.stream.opened()
+        self.stream.waited()
         self._come_to_rest()
         # Now the server knows what the client wants, so it sends nothing else.
         self.client.astonished = True

@@ -7,6 +7,7 @@ import pytest
 from tests.xds.stream.client import Client, names, types
 from tests.xds.stream.snapshots import CLUSTER, ENDPOINT, LAYER, LISTENER, ROUTE, RUNTIME, TABLE, of, snapshot
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
+from xds.stream.limits import NAMES
 from xds.stream.state import Variant
 from xds.stream.update import MOST, next_update
 
@@ -265,12 +266,31 @@ def test_a_client_that_returns_and_asks_for_no_clusters_is_warming_some_and_gets
     assert (later[0], later[-1]) == (CLUSTER, ROUTE)
 
 
-@both
-def test_a_load_assignment_that_is_gone_keeps_no_cluster_of_an_earlier_stream_waiting(variant: Variant) -> None:
-    client = Client(variant, snapshot({"b": 1}))
+def test_delta_a_load_assignment_that_is_gone_keeps_no_cluster_of_an_earlier_stream_waiting() -> None:
+    client = Client(DELTA, snapshot({"b": 1}))
     client.ask(ENDPOINT, "a", "b", version=AB[ENDPOINT].version, versions=versions(AB[ENDPOINT]))
     (update,) = client.updates()
     assert (names([update]), update.removed) == ([("b",)], ("a",))
+
+
+def test_sotw_a_load_assignment_that_is_gone_is_sent_as_it_was_to_a_client_that_is_back() -> None:
+    """Its cluster may be warming, or be warm and have routes that lead there."""
+    client = Client(SOTW, snapshot({"b": 1}))
+    client.known = {AB[ENDPOINT].version: AB[ENDPOINT]}
+    client.ask(ENDPOINT, "a", "b", version=AB[ENDPOINT].version)
+    (update,) = client.updates()
+    assert (names([update]), update.removed) == ([("a", "b")], ())
+    assert update.resources[0].body == AB[ENDPOINT]["a"].body
+
+
+def test_sotw_a_load_assignment_that_is_gone_and_forgotten_is_emptied_after_the_first_seconds() -> None:
+    client = Client(SOTW, snapshot({"b": 1}))
+    client.ask(ENDPOINT, "a", "b", version=AB[ENDPOINT].version)
+    (update,) = client.settle()
+    assert (names([update]), update.removed) == ([("b",)], ())
+    client.state = client.state.opened()
+    (update,) = client.updates()
+    assert (names([update]), update.removed) == ([()], ("a",))
 
 
 @both
@@ -370,9 +390,10 @@ def test_a_client_that_returns_and_has_its_load_assignments_is_not_taken_for_a_w
     client.ask(ROUTE, TABLE)
     assignments = client.updates()
     assert types(assignments) == [ENDPOINT]
+    client.accept(*assignments)
     client.state = client.state.opened()
     assert client.updates() == []
-    client.accept(*assignments)
+    client.state = client.state.warmed()
     assert types(client.settle()) == [LISTENER, ROUTE]
 
 
@@ -414,11 +435,12 @@ def test_delta_has_no_doubts_about_what_is_no_longer_asked_for() -> None:
     assert not client.state.doubtful
 
 
-def test_delta_takes_a_refusal_of_what_is_no_longer_asked_for_as_none() -> None:
+@pytest.mark.parametrize("asked", [("a",), ("a", "b")])
+def test_delta_takes_a_refusal_of_what_is_no_longer_asked_for_as_none(asked: tuple[str, ...]) -> None:
     client = Client(DELTA, AB)
-    client.ask(ENDPOINT, "a")
+    client.ask(ENDPOINT, *asked)
     updates = client.updates()
-    client.drop(ENDPOINT, "a")
+    client.drop(ENDPOINT, *asked)
     client.refuse(*updates)
     assert not client.state.doubtful
 
@@ -463,3 +485,38 @@ def test_delta_does_not_send_a_cluster_again_that_goes_at_once() -> None:
     client.ask(CLUSTER, "b")
     (update,) = client.updates()
     assert (names([update]), update.removed) == ([()], ("b",))
+
+
+def test_sotw_a_nonce_of_an_earlier_stream_makes_no_request_stale_where_nothing_was_sent() -> None:
+    client = Client(SOTW, AB)
+    client.known = {AB[CLUSTER].version: AB[CLUSTER]}
+    for wanted in ((), ("a",)):
+        client.names[CLUSTER] = frozenset(wanted)
+        client._receive(CLUSTER, frozenset(), nonce="of an earlier stream", version=AB[CLUSTER].version)
+        client.state = client.state.resolved(client.snapshot, client.known.get)
+    assert client.state.subscriptions[CLUSTER].names == {"a"}
+
+
+def test_delta_what_was_accepted_is_known_in_whatever_order_the_answers_come() -> None:
+    client = subscribed(DELTA, ENDPOINT, "a", "b")
+    sent = []
+    for content in (2, 3):
+        client.snapshot = snapshot({"a": 1, "b": 1}, {"a": content, "b": 1})
+        sent += client.updates()
+    client.accept(*reversed(sent))
+    told = client.state.subscriptions[ENDPOINT]
+    assert told.acknowledged == told.sent == client.snapshot[ENDPOINT].version
+
+
+def test_delta_no_more_names_are_said_to_be_gone_than_a_client_may_ask_for_until_it_answers() -> None:
+    client = Client(DELTA, AB)
+    sent = []
+    for letter in "xyz":
+        many = [f"{letter}{n}" for n in range(NAMES)]
+        client.ask(ENDPOINT, *many)
+        sent += client.updates()
+        client.drop(ENDPOINT, *many)
+    assert [len(update.removed) for update in sent] == [NAMES, NAMES]
+    client.accept(*sent)
+    client.ask(ENDPOINT, "z0")
+    assert [update.removed for update in client.updates()] == [("z0",)]
