@@ -124,19 +124,22 @@ def test_clients_of_a_host_that_another_carries_have_to_move(tmp_path: Path) -> 
     assert moved < next(n for n, words in enumerate(what) if words.startswith("removes "))
 
 
+ENDPOINT = "endpoints: [{address: 10.0.0.1, port: 8000}]"
+
+
 @pytest.mark.parametrize(
     "setting",
     [
-        "traffic: {loadBalancing: {strategy: round_robin}}",
-        "traffic: {outlierDetection: {baseEjectionTime: 77s}}",
-        "traffic: {healthCheck: {interval: 7s}}",
-        "endpoints: [{address: 10.0.0.1, port: 8000}]",
+        f"{ENDPOINT}\ntraffic: {{loadBalancing: {{strategy: round_robin}}}}",
+        f"{ENDPOINT}\ntraffic: {{outlierDetection: {{baseEjectionTime: 77s}}}}",
+        f"{ENDPOINT}\ntraffic: {{healthCheck: {{interval: 7s}}}}",
+        "endpoints: [{address: 10.0.0.2, port: 8000}]",
     ],
 )
 @pytest.mark.parametrize("platform", [ENVOY, ISTIO])
 def test_what_only_the_clusters_of_envoys_have_is_sent_too(setting: str, platform: str, tmp_path: Path) -> None:
     found = changes(
-        side(tmp_path / "before", (platform, model("chat"))),
+        side(tmp_path / "before", (platform, model("chat", ENDPOINT))),
         side(tmp_path / "after", (platform, model("chat", setting))),
     )
     assert found.classes.found == ()
