@@ -63,13 +63,10 @@ def steps(
     # Clients need the new host before the old one goes.
     last = (*_last(case), *(_hosts_that_go(go) if come else ()))
     stop = move + 1 if last else move
-    go_on = Step(move, Hand.YOU, "commit the rest when that is ready", "requests move then")
-    hold = Step(move, Hand.YOU, f"commit all but what stands under commit {stop}", "its requests have to go first")
     every = (
         *first,
         *(() if come else (replace(step, commit=move) for step in _hosts_that_go(go))),
-        *([go_on] if first else []),
-        *([hold] if last else []),
+        *_commits(bool(first), stop if last else None, move),
         *_without_endpoints(case.unlisted, move),
         *_applied(objects, 1, below=Wave.CLUSTER_SETTINGS),
         *_restarted(objects),
@@ -153,6 +150,16 @@ def _last(case: _Case) -> Iterator[Step]:
             what = f"take {_named(key)} from {known.replicas} to {version.replicas} active instances"
             why = "Argo CD applies Deployments before routes: there would be fewer instances for all of the requests"
             yield Step(1, Hand.YOU, what, why)
+
+
+def _commits(waits: bool, stop: int | None, commit: int) -> Iterator[Step]:
+    """What of the change goes into the commit with which requests move, where that is not all."""
+    if stop is not None:
+        when = "when that is ready, " if waits else ""
+        what = f"{when}commit all but what stands under commit {stop}"
+        yield Step(commit, Hand.YOU, what, "its requests have to go first")
+    elif waits:
+        yield Step(commit, Hand.YOU, "commit the rest when that is ready", "requests move then")
 
 
 def _without_endpoints(versions: Sequence[_Key], commit: int) -> Iterator[Step]:

@@ -90,6 +90,16 @@ def test_a_model_with_requests_goes_after_them(tmp_path: Path) -> None:
     ]
 
 
+def test_a_model_that_another_takes_the_place_of_is_told_one_thing_for_each_commit(tmp_path: Path) -> None:
+    before, after = (model(name, "aliases: [assistant]\nreplicas: 2") for name in ("old", "new"))
+    mine = [step for step in steps(tmp_path, (before,), (after,)) if step.by == "you"]
+    assert [(step.commit, step.what) for step in mine[:2]] == [
+        (1, "commit new 1 without requests, and wait until its 2 instances are ready (up to 5m)"),
+        (2, "when that is ready, commit all but what stands under commit 3"),
+    ]
+    assert {step.commit for step in mine[2:]} == {3}
+
+
 def test_pods_that_are_made_anew_are_told(tmp_path: Path) -> None:
     found = steps(tmp_path, (ONE,), (ONE.replace("spec:\n", "spec:\n  modelPath: s3://models/other\n"),))
     assert "restarts the pods of chat-1" in [step.what for step in found]
