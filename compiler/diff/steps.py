@@ -143,10 +143,17 @@ def _last(case: _Case) -> Iterator[Step]:
         yield Step(1, Hand.YOU, f"see that nobody asks for {name} any more before it goes", why)
     for key in sorted(case.shrinks):
         known, version = case.before[key], case.after.get(key)
-        if version is None and key in case.shrinks_at_envoys:
-            why = "Argo CD and the control server do not wait for each other, so pods may go before routes"
-            yield Step(1, Hand.YOU, f"remove {_named(key)} when its last request has been answered", why)
-        elif version is not None and version.replicas < known.replicas:
+        if version is None:
+            if key in case.shrinks_at_envoys:
+                why = "Argo CD and the control server do not wait for each other, so pods may go before routes"
+                yield Step(1, Hand.YOU, f"remove {_named(key)} when its last request has been answered", why)
+            continue
+        gone = bool(known.endpoints) and not version.endpoints
+        if gone and key in case.shrinks_at_envoys and key not in case.unlisted:
+            what = f"take the endpoints of {_named(key)} away when its last request has been answered"
+            why = "an Envoy gets endpoints before routes: some requests would find none"
+            yield Step(1, Hand.YOU, what, why)
+        if version.replicas < known.replicas:
             what = f"take {_named(key)} from {known.replicas} to {version.replicas} active instances"
             why = "Argo CD applies Deployments before routes: there would be fewer instances for all of the requests"
             yield Step(1, Hand.YOU, what, why)

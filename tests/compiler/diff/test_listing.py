@@ -112,6 +112,16 @@ def test_a_version_that_gets_requests_and_has_no_endpoint_is_told(tmp_path: Path
     assert headline(found) == "100 % of 20 recorded requests are treated otherwise; 45 % lose their route."
 
 
+@pytest.mark.parametrize(("platform", "commits"), [(ENVOY, 2), (ISTIO, 1)])
+def test_endpoints_go_after_the_requests(platform: str, commits: int, tmp_path: Path) -> None:
+    """tests/envoy/test_live_changes.py sees what becomes of requests."""
+    moved = model("chat", f"versions: [{{name: '1', weight: 0}}, {{name: '2', weight: 100, {TWO}}}]\n{LIMITED}")
+    steps = change(tmp_path, (platform, split(ONE, TWO), GATEWAY), (platform, moved, GATEWAY)).steps
+    assert steps[-1].commit == commits
+    if commits == 2:
+        assert steps[-1].what == "take the endpoints of chat 1 away when its last request has been answered"
+
+
 @pytest.mark.parametrize(("platform", "count"), [(ENVOY, 1), (ISTIO, 0)])
 def test_who_else_carries_a_host_finds_pods_by_themselves(platform: str, count: int, tmp_path: Path) -> None:
     found = change(tmp_path, (platform, split(ONE, TWO), GATEWAY), (platform, split(NONE, TWO), GATEWAY))
