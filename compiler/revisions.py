@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 _LINK, _FILES = "120000", ("100644", "100755")
 """Modes of git's trees."""
+_HEADS = ("fatal: ", "error: ")
 _RANGE = re.compile(r"(.*?[^/.])?(\.{2,3})([^/.].*)?")
 """`main..topic`, as git diff takes it, and no path such as `../before`."""
 
@@ -37,7 +38,9 @@ def revision(name: str, policies: Path) -> Revision:
     if name.startswith("-"):
         raise RevisionError(f"'{name}' is no revision")
     try:
-        commit = _git(here, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        # In two steps: behind `:/words` a suffix is more words.
+        found = _git(here, "rev-parse", "--verify", "--quiet", "--end-of-options", name).decode().strip()
+        commit = _git(here, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{found}^{{commit}}")
     except RevisionError as problem:
         raise RevisionError(f"'{name}' is neither a folder nor a revision of {top}{_why(name, top)}") from problem
     folder = policies.resolve().relative_to(top.resolve()).as_posix()
@@ -121,5 +124,13 @@ def _git(folder: Path, *words: str, said: bytes = b"") -> bytes:
     except FileNotFoundError:
         raise RevisionError("there is no git to read revisions with") from None
     if run.returncode:
-        raise RevisionError(run.stderr.decode(errors="replace").strip().removeprefix("fatal: ") or "git failed")
+        raise RevisionError(_reason(run.stderr.decode(errors="replace")) or "git failed")
     return run.stdout
+
+
+def _reason(said: str) -> str:
+    """Of all that git says the first line that is fatal, or an error, with the one before it, in which ssh says why."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith(("warning:", "hint:"))]
+    worst = next((n for head in _HEADS for n, line in enumerate(lines) if line.startswith(head)), 0)
+    told = (line.removeprefix("fatal: ").removeprefix("error: ") for line in lines[max(0, worst - 1) : worst + 1])
+    return "; ".join(line.rstrip(".:") for line in told)

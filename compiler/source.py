@@ -213,7 +213,7 @@ def _read(path: str, name: str, found: list[Diagnostic]) -> bytes | None:
         found.append(error("P001", place, f"cannot be read: {problem.strerror}"))
         return None
     if data is None:
-        found.append(error("P008", place, f"file of {size / 2**20:.0f} MiB; the limit is 16", "several files"))
+        found.append(error("P008", place, f"file of {size:,} bytes; the limit is {MAX_BYTES:,}", "several files"))
     return data
 
 

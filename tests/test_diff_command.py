@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -105,6 +106,26 @@ def test_errors_of_a_revision_are_told_as_check_tells_them(repo: Path) -> None:
     assert "P202" in comment.stdout
 
 
+ENDPOINT = "capabilities: [chat]\n  endpoints: [{address: 10.0.0.1, port: 8000, version: '1.0'}]"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("aliases: [small]", "aliases: [small, small]", "P204 model name 'small' twice, first at "),
+        ("capabilities: [chat]", ENDPOINT, "hint: first at "),
+    ],
+)
+def test_every_place_that_is_told_of_a_revision_is_one_of_it(before: str, after: str, said: str, repo: Path) -> None:
+    models = repo / "policies" / "models.yaml"
+    models.write_text(models.read_text().replace(before, after))
+    git(repo, "commit", "--quiet", "--all", "--message", "something twice")
+    run = turnout(repo, "diff", "HEAD", "HEAD~1")
+    assert f"{said}HEAD:policies/models.yaml:" in run.stderr
+    places = re.findall(r"\S*policies/\S+?:\d+:\d+", run.stderr)
+    assert all(place.startswith("HEAD:") for place in places), run.stderr
+
+
 def test_errors_of_the_working_tree_are_told_at_their_files(repo: Path) -> None:
     models = repo / "policies" / "models.yaml"
     models.write_text(models.read_text().replace("weight: 100", "weight: 80"))
@@ -183,6 +204,27 @@ def test_a_clone_that_lacks_the_files_says_so(repo: Path) -> None:
     run = turnout(repo, "diff", "main")
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == f"turnout diff: 'main' is not all there: this clone has left out {name}\n"
+
+
+def test_a_partial_clone_whose_origin_is_gone_says_so_in_a_line(repo: Path, tmp_path: Path) -> None:
+    edit(repo)
+    git(repo, "commit", "--quiet", "--all", "--message", "an edit")
+    git(repo, "config", "uploadpack.allowFilter", "true")
+    git(tmp_path, "clone", "--quiet", "--filter", "blob:none", f"file://{repo}", "partial")
+    repo.rename(repo.with_name("gone"))
+    run = turnout(tmp_path / "partial", "diff", "HEAD~1")
+    assert (run.returncode, len(run.stderr.splitlines())) == (2, 1)
+    assert run.stderr == f"turnout diff: '{repo}' does not appear to be a git repository\n"
+
+
+@pytest.mark.parametrize("name", [":/an edit", "main^{/an edit}", "main@{0}", "annotated"])
+def test_a_revision_may_be_told_in_any_way_that_git_has(name: str, repo: Path) -> None:
+    edit(repo)
+    git(repo, "commit", "--quiet", "--all", "--message", "an edit")
+    git(repo, "tag", "--annotate", "--message", "a tag", "annotated")
+    run = turnout(repo, "diff", "HEAD~1", name, "--format", "json")
+    assert json.loads(run.stdout)["changed"], run.stderr
+    assert json.loads(turnout(repo, "diff", "HEAD", name, "--format", "json").stdout)["changed"] is False
 
 
 def test_a_shallow_clone_is_told_as_the_reason(repo: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -138,9 +139,16 @@ def _placed(read: _Read) -> tuple[list[Diagnostic], Sources]:
         within = file.removeprefix(prefix)
         return f"{of.name}:{of.folder}{within}" if of.folder else f"{of.name}:{within.removeprefix('/')}"
 
+    names = "|".join(re.escape(file.name) for file in compiled.sources.files)
+    places = re.compile(rf"(?<![^\s'(])(?:{names or '(?!)'})(?=:\d)")
+
+    def said(text: str) -> str:
+        """With the places that it names."""
+        return places.sub(lambda place: named(place[0]), text.replace(str(read.root), named(prefix)))
+
     def told(found: Diagnostic) -> Diagnostic:
-        message = found.message.replace(str(read.root), named(prefix))
-        return replace(found, position=found.position._replace(file=named(found.position.file)), message=message)
+        position = found.position._replace(file=named(found.position.file))
+        return replace(found, position=position, message=said(found.message), hint=said(found.hint))
 
     files = tuple(replace(file, name=named(file.name)) for file in compiled.sources.files)
     return [told(d) for d in compiled.diagnostics], Sources(files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compiler.diff.naming import Naming, names
+from compiler.diff.places import Place
 from compiler.diff.stations import chooses
 from compiler.fleet import Fallback, Fleet, Gateway
 
@@ -10,12 +11,13 @@ from compiler.fleet import Fallback, Fleet, Gateway
 class Alike:
     """What an edit leaves alone is the very object of before, where the two sides were compiled one after the other."""
 
-    def __init__(self, before: Fleet, one: Gateway, after: Fleet, other: Gateway, bodiless: tuple[bool, bool]) -> None:
+    def __init__(self, before: Fleet, one: Gateway, after: Fleet, other: Gateway, place: Place) -> None:
         self._gateways = one, other
         self._named, self._named_after = names(before, one), names(after, other)
         self._models, self._models_after = ({model.name: model for model in of.models} for of in (before, after))
         self._fallback, fallback = _fallback(one), _fallback(other)
-        self._any = bodiless[0] is bodiless[1] and self._fallback == fallback
+        seen_alike = len(set(place.bodiless)) == 1 and len(set(place.looks)) == 1
+        self._any = seen_alike and self._fallback == fallback
 
     def are(self, naming: Naming, name: str | None) -> bool:
         if not self._any or naming.unnamed or name is None or any(chooses(of, name) for of in self._gateways):

@@ -18,6 +18,7 @@ from compiler.diff.places import Place, places
 from compiler.diff.request_class import Classes, RequestClass
 from compiler.diff.stations import Key, Station, bodiless_stations, list_station, of_host, stations
 from compiler.diff.twice import named_twice
+from compiler.evaluate import Look
 from compiler.fleet import Condition, Field, Fleet, Gateway, Operator
 from compiler.prove.cover import Steps, TooLargeError, uncovered
 from compiler.prove.points import METHOD, MODEL_NAME, PATH
@@ -51,7 +52,7 @@ class _Run:
             one, other = of_host(place.before), of_host(place.after)
             yield RequestClass(place, Naming(everything=True), one, other, (), None, witness)
             return
-        alike = Alike(self.before, place.before, self.after, place.after, place.bodiless)
+        alike = Alike(self.before, place.before, self.after, place.after, place)
         found: list[RequestClass] = []
         for naming, name in namings(self.before, self.after, place):
             if not alike.are(naming, name):
@@ -64,10 +65,10 @@ class _Run:
     def _named(
         self, place: Place, naming: Naming, name: str | None, before: Gateway, after: Gateway
     ) -> Iterator[RequestClass]:
-        bodiless, bodiless_then = place.bodiless
+        (bodiless, bodiless_then), (look, look_then) = place.bodiless, place.looks
         pairs = _Pairs(
-            _stations(self.before, before, naming.by, name, bodiless),
-            _stations(self.after, after, naming.by, name, bodiless_then),
+            _stations(self.before, before, naming.by, name, bodiless, look),
+            _stations(self.after, after, naming.by, name, bodiless_then, look_then),
         )
         changed = pairs.changed()
         if not changed:
@@ -94,10 +95,12 @@ class _Run:
                 yield RequestClass(place, naming, pairs.before[i], pairs.after[j], above, stream, shown, taken)
 
 
-def _stations(fleet: Fleet, gateway: Gateway, by: By, name: str | None, bodiless: bool) -> Sequence[Station]:
+def _stations(
+    fleet: Fleet, gateway: Gateway, by: By, name: str | None, bodiless: bool, look: Look
+) -> Sequence[Station]:
     if bodiless:
         return bodiless_stations(fleet, gateway, name if by is By.OUTSIDE else None)
-    return (list_station(fleet, gateway),) if by is By.LIST else stations(fleet, gateway, name)
+    return (list_station(fleet, gateway),) if by is By.LIST else stations(fleet, gateway, name, look)
 
 
 def _shown(example: Request, place: Place, naming: Naming, name: str | None) -> Request:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from compiler.diagnostics import Position
 from compiler.diff.effect import Effect, at_gateway, effect
-from compiler.evaluate import Decision, Stage, evaluate, holds
+from compiler.evaluate import Decision, Look, Stage, always_ready, evaluate, holds
 from compiler.fleet import Carrier, Condition, Field, Fleet, Gateway, Operator, Orchestrator
 from compiler.fleet.capabilities import capability_classes
 from compiler.prove.points import Question, facet_of, question_of
@@ -56,12 +56,13 @@ def chooses(gateway: Gateway, name: str | None) -> bool:
     return gateway.orchestrator is not None and name in (None, gateway.orchestrator.name)
 
 
-def stations(fleet: Fleet, gateway: Gateway, name: str | None) -> tuple[Station, ...]:
-    """For requests that name `name`, or nothing and could; the last takes all that the others leave."""
+def stations(fleet: Fleet, gateway: Gateway, name: str | None, look: Look) -> tuple[Station, ...]:
+    """For requests that name `name`, or nothing and could; the last takes all that the others leave. `look` tells of
+    instances."""
     orchestrator = gateway.orchestrator
     if orchestrator is None or not chooses(gateway, name):
-        return (_station(evaluate(fleet, Request(model=name), gateway, carrier=Carrier.ENVOY), name or ""),)
-    return tuple(_chosen(fleet, gateway, orchestrator))
+        return (_station(evaluate(fleet, Request(model=name), gateway, carrier=Carrier.ENVOY), look, name or ""),)
+    return tuple(_chosen(fleet, gateway, orchestrator, look))
 
 
 def bodiless_stations(fleet: Fleet, gateway: Gateway, name: str | None) -> tuple[Station, ...]:
@@ -80,7 +81,8 @@ def bodiless_stations(fleet: Fleet, gateway: Gateway, name: str | None) -> tuple
 
 def list_station(fleet: Fleet, gateway: Gateway) -> Station:
     """Of requests for the list of models, where it is answered."""
-    return _station(evaluate(fleet, Request(method="GET", path=MODELS_PATH), gateway, carrier=Carrier.ENVOY), "")
+    decision = evaluate(fleet, Request(method="GET", path=MODELS_PATH), gateway, carrier=Carrier.ENVOY)
+    return _station(decision, always_ready, "")
 
 
 def of_host(gateway: Gateway | None) -> Station:
@@ -89,18 +91,18 @@ def of_host(gateway: Gateway | None) -> Station:
     return Station(Stage.NONE, name or "", (), None, at_gateway(name), None if gateway is None else gateway.origin)
 
 
-def _chosen(fleet: Fleet, gateway: Gateway, orchestrator: Orchestrator) -> Iterator[Station]:
+def _chosen(fleet: Fleet, gateway: Gateway, orchestrator: Orchestrator, look: Look) -> Iterator[Station]:
     def alone(only: Orchestrator, request: Request) -> Decision:
         return evaluate(fleet, request, _with(gateway, only), carrier=Carrier.ENVOY)
 
     for rule in orchestrator.rules:
         only = replace(orchestrator, rules=(replace(rule, conditions=()),))
-        yield _station(alone(only, Request()), rule.name, rule.conditions)
+        yield _station(alone(only, Request()), look, rule.name, rule.conditions)
     bare = replace(orchestrator, rules=())
     for asked, _ in capability_classes(orchestrator.members):
         within = frozenset(asked)
-        yield _station(alone(bare, Request(capabilities=within)), "+".join(asked), within=within)
-    yield _station(alone(bare, Request()), orchestrator.name)
+        yield _station(alone(bare, Request(capabilities=within)), look, "+".join(asked), within=within)
+    yield _station(alone(bare, Request()), look, orchestrator.name)
 
 
 def _with(gateway: Gateway, orchestrator: Orchestrator) -> Gateway:
@@ -113,7 +115,7 @@ def _bodiless(
     """What is called `said`, or as the request names it."""
     request = Request(headers={} if name is None else {MODEL_NAME_HEADER: name}, model=name)
     decision = evaluate(fleet, request, gateway, carrier=Carrier.GATEWAY_API)
-    return replace(_station(decision, name or "" if said is None else said, conditions), bodiless=True)
+    return replace(_station(decision, always_ready, name or "" if said is None else said, conditions), bodiless=True)
 
 
 _IN_HEAD = (Field.HEADER, Field.USER_TIER, Field.METHOD, Field.PATH)
@@ -139,6 +141,10 @@ def _without_body(conditions: Iterable[Condition], name: str) -> tuple[tuple[Con
 
 
 def _station(
-    decision: Decision, name: str, conditions: Iterable[Condition] = (), within: frozenset[str] | None = None
+    decision: Decision,
+    look: Look,
+    name: str,
+    conditions: Iterable[Condition] = (),
+    within: frozenset[str] | None = None,
 ) -> Station:
-    return Station(decision.stage, name, tuple(conditions), within, effect(decision), decision.origin)
+    return Station(decision.stage, name, tuple(conditions), within, effect(decision, look), decision.origin)

@@ -63,13 +63,11 @@ def steps(
     # Clients need the new host before the old one goes.
     last = (*_last(case), *(_hosts_that_go(go) if come else ()))
     stop = move + 1 if last else move
-    go_on = Step(move, Hand.YOU, "commit the rest when that is ready", "requests move then")
-    hold = Step(move, Hand.YOU, f"commit all but what stands under commit {stop}", "its requests have to go first")
     every = (
         *first,
         *(() if come else (replace(step, commit=move) for step in _hosts_that_go(go))),
-        *([go_on] if first else []),
-        *([hold] if last else []),
+        *_commits(bool(first), stop if last else None, move),
+        *_without_endpoints(case.unlisted, move),
         *_applied(objects, 1, below=Wave.CLUSTER_SETTINGS),
         *_restarted(objects),
         *_moved(objects, is_sent(before, after, classes, settings), move),
@@ -93,16 +91,19 @@ class _Case:
     shrinks_at_envoys: frozenset[_Key]
     named_no_more: tuple[str, ...]
     """Names that were answered before, and are refused after."""
+    unlisted: tuple[_Key, ...]
+    """Get requests that nobody answers for want of an endpoint, and did not before."""
 
 
 def _case(before: Fleet, after: Fleet, classes: Iterable[RequestClass]) -> _Case:
-    grows, shrinks, at_envoys = set[_Key](), set[_Key](), set[_Key]()
+    grows, shrinks, at_envoys, unlisted = set[_Key](), set[_Key](), set[_Key](), set[_Key]()
     refused: list[str] = []
     for found in classes:
         one, other = _shares(found.before.effect), _shares(found.after.effect)
         more = {key for key, share in other.items() if one and share > one.get(key, 0)}
         less = {key for key, share in one.items() if share > other.get(key, 0)}
         shrinks |= less
+        unlisted |= _unanswered(found.after.effect) - _unanswered(found.before.effect)
         if is_envoys(found):
             grows |= more
             at_envoys |= less
@@ -115,6 +116,7 @@ def _case(before: Fleet, after: Fleet, classes: Iterable[RequestClass]) -> _Case
         frozenset(shrinks),
         frozenset(at_envoys),
         tuple(dict.fromkeys(refused)),
+        tuple(sorted(unlisted)),
     )
 
 
@@ -141,13 +143,37 @@ def _last(case: _Case) -> Iterator[Step]:
         yield Step(1, Hand.YOU, f"see that nobody asks for {name} any more before it goes", why)
     for key in sorted(case.shrinks):
         known, version = case.before[key], case.after.get(key)
-        if version is None and key in case.shrinks_at_envoys:
-            why = "Argo CD and the control server do not wait for each other, so pods may go before routes"
-            yield Step(1, Hand.YOU, f"remove {_named(key)} when its last request has been answered", why)
-        elif version is not None and version.replicas < known.replicas:
+        if version is None:
+            if key in case.shrinks_at_envoys:
+                why = "Argo CD and the control server do not wait for each other, so pods may go before routes"
+                yield Step(1, Hand.YOU, f"remove {_named(key)} when its last request has been answered", why)
+            continue
+        gone = bool(known.endpoints) and not version.endpoints
+        if gone and key in case.shrinks_at_envoys and key not in case.unlisted:
+            what = f"take the endpoints of {_named(key)} away when its last request has been answered"
+            why = "an Envoy gets endpoints before routes: some requests would find none"
+            yield Step(1, Hand.YOU, what, why)
+        if version.replicas < known.replicas:
             what = f"take {_named(key)} from {known.replicas} to {version.replicas} active instances"
             why = "Argo CD applies Deployments before routes: there would be fewer instances for all of the requests"
             yield Step(1, Hand.YOU, what, why)
+
+
+def _commits(waits: bool, stop: int | None, commit: int) -> Iterator[Step]:
+    """What of the change goes into the commit with which requests move, where that is not all."""
+    if stop is not None:
+        when = "when that is ready, " if waits else ""
+        what = f"{when}commit all but what stands under commit {stop}"
+        yield Step(commit, Hand.YOU, what, "its requests have to go first")
+    elif waits:
+        yield Step(commit, Hand.YOU, "commit the rest when that is ready", "requests move then")
+
+
+def _without_endpoints(versions: Sequence[_Key], commit: int) -> Iterator[Step]:
+    if versions:
+        what = f"list endpoints of {_listed([_named(key) for key in versions])}, or send no requests there"
+        why = "Turnout's own Envoys know of no other instances, and answer 503 for a version without"
+        yield Step(commit, Hand.YOU, what, why)
 
 
 def _hosts(classes: Iterable[RequestClass], come: bool) -> tuple[str, ...]:
@@ -233,6 +259,10 @@ def _shares(effect: Effect) -> dict[_Key, float]:
         key = (target["model"], target["version"])
         shares[key] = shares.get(key, 0) + target["share"]
     return shares
+
+
+def _unanswered(effect: Effect) -> set[_Key]:
+    return {(target["model"], target["version"]) for target in effect["targets"] if target["answeredBy"] is None}
 
 
 def _versions(fleet: Fleet) -> dict[_Key, Version]:

@@ -9,11 +9,12 @@ from itertools import takewhile
 from typing import Any
 
 from compiler.diff.changes import Changes
+from compiler.diff.effect import lost
 from compiler.diff.gpus import Gpus, Instances, costs
 from compiler.diff.leaves import Leaf
-from compiler.diff.request_class import RequestClass
 from compiler.diff.settings import Change, Setting
 from compiler.diff.weighing import NOBODY, Move, Weighed
+from compiler.diff.words import percent
 
 MOST_GROUPS = 20
 MOST_TITLES = 8
@@ -85,17 +86,15 @@ def _count(count: int, one: str, several: str) -> str:
 def _of_which_lost(changes: Changes) -> str:
     """Empty where nothing can be said: no class, or some that were not looked at."""
     found, left_out = changes.classes.found, changes.classes.left_out
-    lost = sum(loses_route(each) for each in found)
-    if not lost:
+    shares = [share for each in found if (share := lost(each.before.effect, each.after.effect))]
+    if not shares:
         return ", and none loses its route" if found and not left_out else ""
     if len(found) == 1:
-        return " and loses its route"
-    return f", and {_count(lost, 'of them loses its route', 'of them lose their route')}"
-
-
-def loses_route(each: RequestClass) -> bool:
-    """Answered before, and by nobody after."""
-    return not each.before.effect["error"] and bool(each.after.effect["error"])
+        return (
+            " and loses its route" if shares[0] == 1 else f", and {percent(shares[0])} of its requests lose their route"
+        )
+    in_part = "" if min(shares) == 1 else ", wholly or in part"
+    return f", and {_count(len(shares), 'of them loses its route', 'of them lose their route')}{in_part}"
 
 
 def _models(changes: Changes) -> Iterator[str]:

@@ -15,7 +15,7 @@ from compiler.diff.naming import By, Naming, names, reading_of
 from compiler.diff.places import Place
 from compiler.diff.request_class import RequestClass
 from compiler.diff.stations import Station
-from compiler.evaluate import Decision, evaluate
+from compiler.evaluate import Decision, Look, evaluate
 from compiler.fleet import Fleet
 from compiler.request import MODEL_NAME_HEADER, MODELS_PATH, Request
 
@@ -28,13 +28,16 @@ def named_twice(before: Fleet, after: Fleet, place: Place, shown: Iterable[Reque
     """One class at most. Of `shown`, which have one name and are decided otherwise, some are with a second one, too."""
     naming = Naming(by=By.TWICE, reading=reading_of(before, after, place))
 
+    look, look_then = place.looks
+
     def differs(request: Request) -> bool:
-        return _seen(evaluate(before, request), request) != _seen(evaluate(after, request), request)
+        one, other = evaluate(before, request), evaluate(after, request)
+        return _seen(one, look, request) != _seen(other, look_then, request)
 
     tried = itertools.islice(_requests(before, after, place, naming, list(shown)), MOST_TRIED)
     witness = next((request for request in tried if naming.has(request) and differs(request)), None)
     if witness is not None:
-        one, other = (_station(evaluate(fleet, witness)) for fleet in (before, after))
+        one, other = _station(evaluate(before, witness), look), _station(evaluate(after, witness), look_then)
         yield RequestClass(place, naming, one, other, (), None, witness, differs=differs)
 
 
@@ -48,9 +51,9 @@ def _requests(before: Fleet, after: Fleet, place: Place, naming: Naming, shown: 
         yield replace(of, path=path, headers={**of.headers, MODEL_NAME_HEADER: header}, model=header)
 
 
-def _seen(decision: Decision, request: Request) -> Effect:
-    return of_kind(effect(decision), request.stream)
+def _seen(decision: Decision, look: Look, request: Request) -> Effect:
+    return of_kind(effect(decision, look), request.stream)
 
 
-def _station(decision: Decision) -> Station:
-    return Station(decision.stage, decision.rule, (), None, effect(decision), decision.origin)
+def _station(decision: Decision, look: Look) -> Station:
+    return Station(decision.stage, decision.rule, (), None, effect(decision, look), decision.origin)

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from compiler.diff.effect import Effect, effect, of_kind
+from compiler.diff.effect import Effect, answered, effect, lost, of_kind
+from compiler.diff.listing import Listing
 from compiler.diff.profile import Recorded
 from compiler.diff.request_class import RequestClass
 from compiler.diff.stations import chooses
-from compiler.evaluate import Chosen, Decision, evaluate, gateway_asked, reads_bodies
-from compiler.fleet import Backend, Fleet, Gateway, LengthUnit, MirrorShare
+from compiler.evaluate import Chosen, Decision, Look, carrier_of, evaluate, gateway_asked, reads_bodies
+from compiler.fleet import Backend, Carrier, Fleet, Gateway, LengthUnit, MirrorShare
 from compiler.request import MODEL_NAME_HEADER, MalformedRequestError, Request, joined, path_name, read_request
 
 NOBODY = "nobody"
@@ -37,10 +38,10 @@ class Weighed:
     """In anything at all."""
     moves: tuple[Move, ...]
     """Those of most requests first."""
-    lose: int
-    """Answered before, and by nobody after."""
-    gain: int
-    unanswered: int
+    lose: float
+    """Answered before, and by nobody after; of a split the share of it."""
+    gain: float
+    unanswered: float
     """By nobody, before and after."""
     malformed: int
     """Answered 400 before any route is asked."""
@@ -51,7 +52,7 @@ class Weighed:
 
 
 def weighed(before: Fleet, after: Fleet, profile: Iterable[Recorded], classes: Iterable[RequestClass]) -> Weighed:
-    tally = _Tally(_Side(before), _Side(after), _Numbered(classes))
+    tally = _Tally(_Side(before), _Side(after), Listing(before, after), _Numbered(classes))
     for recorded in profile:
         tally.add(recorded)
     moves = (Move(*pair, round(requests, 6)) for pair, requests in tally.moves.items())
@@ -59,13 +60,19 @@ def weighed(before: Fleet, after: Fleet, profile: Iterable[Recorded], classes: I
         requests=tally.counts["requests"],
         changed=tally.counts["changed"],
         moves=tuple(sorted(moves, key=lambda move: (-move.requests, move.source, move.target))),
-        lose=tally.counts["lose"],
-        gain=tally.counts["gain"],
-        unanswered=tally.counts["unanswered"],
+        lose=_count(tally.lose),
+        gain=_count(tally.gain),
+        unanswered=_count(tally.unanswered),
         malformed=tally.counts["malformed"],
         aspects=dict(sorted(tally.aspects.items())),
         by_class=dict(sorted(tally.by_class.items())),
     )
+
+
+def _count(requests: float) -> float:
+    """A whole number where it is one."""
+    exact = round(float(requests), 6)
+    return int(exact) if exact.is_integer() else exact
 
 
 class _Numbered:
@@ -91,8 +98,9 @@ class _Numbered:
 @dataclass(slots=True)
 class _Side:
     fleet: Fleet
-    named: dict[tuple[str, str, bool], Effect] = field(default_factory=dict)
-    """By gateway, by the name of who is asked, and whether a stream is: nothing else of such a request decides."""
+    named: dict[tuple[str, str, bool, Look], Effect] = field(default_factory=dict)
+    """By gateway, by the name of who is asked, whether a stream is, and by what is known of instances: nothing else of
+    such a request decides."""
     decided: dict[object, Effect] = field(default_factory=dict)
     """By what was decided: many requests come to few decisions, and words for one take longer than to come to it."""
 
@@ -103,21 +111,25 @@ class _Side:
         gateway = self.gateway(host)
         return gateway.length_unit if gateway else LengthUnit.CHARACTERS
 
-    def asked(self, request: Request, host: str) -> Effect:
+    def carrier(self, host: str) -> Carrier | None:
+        gateway = self.gateway(host)
+        return None if gateway is None else carrier_of(gateway, host)
+
+    def asked(self, request: Request, host: str, look: Look) -> Effect:
         """As `turnout explain` asks."""
         gateway, name = self.gateway(host), request.model
         if gateway is None or name is None or chooses(gateway, name) or not reads_bodies(gateway, host):
-            return self._effect(request, gateway)
-        key = gateway.name, name, request.stream
+            return self._effect(request, gateway, look)
+        key = gateway.name, name, request.stream, look
         if key not in self.named:
-            self.named[key] = self._effect(request, gateway)
+            self.named[key] = self._effect(request, gateway, look)
         return self.named[key]
 
-    def _effect(self, request: Request, gateway: Gateway | None) -> Effect:
+    def _effect(self, request: Request, gateway: Gateway | None, look: Look) -> Effect:
         decision = evaluate(self.fleet, request, gateway)
-        key = _key(decision), request.stream
+        key = _key(decision), request.stream, look
         if key not in self.decided:
-            self.decided[key] = of_kind(effect(decision), request.stream)
+            self.decided[key] = of_kind(effect(decision, look), request.stream)
         return self.decided[key]
 
 
@@ -146,8 +158,12 @@ def _read(recorded: Recorded, unit: LengthUnit, reads_body: bool) -> Request:
 class _Tally:
     before: _Side
     after: _Side
+    listing: Listing
     classes: _Numbered
     counts: Counter[str] = field(default_factory=Counter)
+    lose: float = 0
+    gain: float = 0
+    unanswered: float = 0
     moves: dict[tuple[str, str], float] = field(default_factory=dict)
     aspects: Counter[str] = field(default_factory=Counter)
     by_class: Counter[int] = field(default_factory=Counter)
@@ -165,11 +181,11 @@ class _Tally:
         except MalformedRequestError:
             self.counts["malformed"] += recorded.count
             return
-        before, after = self.before.asked(request, host), self.after.asked(request_then, host)
-        nobody = bool(before["error"]), bool(after["error"])
-        self.counts[{(0, 1): "lose", (1, 0): "gain", (1, 1): "unanswered", (0, 0): "answered"}[nobody]] += (
-            recorded.count
-        )
+        look, look_then = self.listing.looks(self.before.carrier(host), self.after.carrier(host))
+        before, after = self.before.asked(request, host, look), self.after.asked(request_then, host, look_then)
+        self.lose += lost(before, after) * recorded.count
+        self.gain += lost(after, before) * recorded.count
+        self.unanswered += (1 - max(answered(before), answered(after))) * recorded.count
         if before == after:
             return
         self.counts["changed"] += recorded.count
@@ -203,7 +219,8 @@ def _shares(effect: Effect) -> dict[str, float]:
         return {NOBODY: 1}
     shares: dict[str, float] = {}
     for target in effect["targets"]:
-        name = f"{target['model']} {target['version']}"
+        by = target["answeredBy"]
+        name = NOBODY if by is None else f"{by['model']} {by['version']}"
         shares[name] = shares.get(name, 0) + target["share"]
     return shares or {"the gateway": 1}
 

@@ -177,9 +177,18 @@ def _answer(effect: Effect) -> str:
         return "the list of models"
     shares: dict[str, float] = {}
     for target in effect["targets"]:
-        who = _who_answers(target)
+        who = _answerer(target)
         shares[who] = shares.get(who, 0) + target["share"]
     return ", ".join(f"{percent(share)} {who}" for who, share in shares.items())
+
+
+def _answerer(target: Mapping[str, Any]) -> str:
+    """`chat 2`; of a version without instances who stands in for it, if anybody does."""
+    who, by = _who_answers(target), target["answeredBy"]
+    if by is None:
+        return f"nobody ({who} has no endpoint: 503)"
+    answers = _who_answers(by)
+    return who if answers == who else f"{answers} ({who} has no endpoint)"
 
 
 def _rights(effect: Effect) -> str:

@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterator
 from compiler.diagnostics import Diagnostic
 from compiler.fleet import Fleet
 from compiler.kept import Kept
-from compiler.prove import capabilities, loopback, mirrors, pools, requests, resilience, rollouts, rules, tenants
+from compiler.prove import (
+    capabilities,
+    endpoints,
+    loopback,
+    mirrors,
+    pools,
+    requests,
+    resilience,
+    rollouts,
+    rules,
+    tenants,
+)
 
 PROOFS: tuple[Callable[[Fleet, Kept], Iterator[Diagnostic]], ...] = (
     resilience.findings,
@@ -19,6 +30,7 @@ PROOFS: tuple[Callable[[Fleet, Kept], Iterator[Diagnostic]], ...] = (
     tenants.findings,
     rollouts.findings,
     loopback.findings,
+    endpoints.findings,
 )
 
 

@@ -165,6 +165,35 @@ FALLBACK_EDITS = (change_the_mirror, change_the_chain)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_a_version_whose_endpoints_go_after_its_weight_loses_no_request(variant: str, tmp_path: Path) -> None:
+    """The order that `turnout diff` tells. Endpoints may come with the weight: an Envoy gets them before the routes."""
+    with live(tmp_path, variant, "--answer-time", "5ms") as fleet:
+        with Load(fleet.envoy.url, 20, chat("split")) as load:
+            for number in range(6):
+                before = fleet.status()["policy"]["digest"]
+                edit(fleet, number, (take_the_weight, take_the_endpoints, give_both_back))
+                fleet.wait_for_edit(before)
+                load.wait_for(100)
+        assert not load.tally().failures, load.tally().failures
+
+
+def take_the_weight(documents: dict[str, Any], _: int) -> None:
+    one, other = documents["split"]["spec"]["versions"]
+    one["weight"], other["weight"] = 0, 100
+
+
+def take_the_endpoints(documents: dict[str, Any], _: int) -> None:
+    one = documents["split"]["spec"]["versions"][0]
+    documents["split"]["metadata"]["annotations"] = {"away": json.dumps(one.pop("endpoints"))}
+
+
+def give_both_back(documents: dict[str, Any], _: int) -> None:
+    one, other = documents["split"]["spec"]["versions"]
+    one["endpoints"] = json.loads(documents["split"]["metadata"].pop("annotations")["away"])
+    one["weight"], other["weight"] = 90, 10
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_broken_edit_changes_nothing_and_the_next_good_one_lands(variant: str, tmp_path: Path) -> None:
     with live(tmp_path, variant) as fleet:
         file = fleet.policies.folder / "fleet.yaml"

@@ -31,10 +31,11 @@ from compiler.fleet import (
     Target,
     Timeouts,
 )
+from compiler.fleet.routes import WHOLE
 from compiler.request import MalformedRequestError, Request, read_request
 from tests.chance import Chance
-from tests.compiler.diff.decided import decides
-from tests.xds.translate.fleets import ORIGIN, gateway, model, seconds, version
+from tests.compiler.diff.decided import decides, share_answered
+from tests.xds.translate.fleets import ORIGIN, SOMEWHERE, gateway, model, seconds, version
 
 SEEDS = range(200)
 SAMPLES = 50
@@ -118,6 +119,35 @@ def pool_limits(chance: Chance, fleet: Fleet) -> Fleet:
 def aliases(chance: Chance, fleet: Fleet) -> Fleet:
     of = any_model(chance, fleet)
     return with_model(fleet, replace(of, aliases=() if of.aliases else (f"alias-{of.name[1:]}",)))
+
+
+def endpoints_go(chance: Chance, fleet: Fleet) -> Fleet:
+    """Those of one version."""
+    of = any_model(chance, fleet)
+    bare = chance.random.choice(of.versions)
+    return with_model(
+        fleet, replace(of, versions=tuple(replace(v, endpoints=()) if v == bare else v for v in of.versions))
+    )
+
+
+def endpoints_come_or_go(chance: Chance, fleet: Fleet) -> Fleet:
+    """Those of most versions of most models."""
+    for of in fleet.models:
+        versions = (replace(v, endpoints=chance.random.choice(((), SOMEWHERE, v.endpoints))) for v in of.versions)
+        fleet = with_model(fleet, replace(of, versions=tuple(versions)))
+    return fleet
+
+
+def one_endpoint_more(chance: Chance, fleet: Fleet) -> Fleet:
+    of = any_model(chance, fleet)
+    more = (replace(v, endpoints=(*v.endpoints, *SOMEWHERE) if v.endpoints else ()) for v in of.versions)
+    return with_model(fleet, replace(of, versions=tuple(more)))
+
+
+def another_carrier(chance: Chance, fleet: Fleet) -> Fleet:
+    carriers = (Carrier.ENVOY, Carrier.ISTIO)
+    found = tuple(replace(host, carrier=chance.random.choice(carriers)) for host in fleet.gateways[0].hosts)
+    return with_gateway(fleet, hosts=(*found, Host("a.example.com", Carrier.ISTIO)))
 
 
 def rule_on_top(chance: Chance, fleet: Fleet) -> Fleet:
@@ -204,10 +234,10 @@ HOSTS = ("*", "a.example.com", "*.example.com", "*.b.example.com", "elsewhere.or
 SAMPLED_HOSTS = ("*", "a.example.com", "x.example.com", "y.b.example.com", "elsewhere.org", "left.example.com")
 EDITS: tuple[Edit, ...] = (
     weights, new_version, stream_timeouts, unary_timeout, retries, mirror, rule_fault, pool_limits, aliases,
-    rule_on_top,
-    rule_below, rule_gone, rules_in_another_order, rule_asks_otherwise, rule_leads_elsewhere, default, members,
-    fallback,
-    orchestrator_renamed, model_listed_no_more, model_added, hosts, another_gateway, orchestrator_gone,
+    endpoints_go, endpoints_come_or_go, one_endpoint_more, another_carrier,
+    rule_on_top, rule_below, rule_gone, rules_in_another_order, rule_asks_otherwise, rule_leads_elsewhere, default,
+    members, fallback, orchestrator_renamed, model_listed_no_more, model_added, hosts, another_gateway,
+    orchestrator_gone,
 )  # fmt: skip
 KEEPS_AN_ORCHESTRATOR = EDITS[:-1]
 
@@ -272,7 +302,12 @@ def test_a_profile_counts_each_request_as_it_is_decided(seed: int) -> None:
     together = weighed(before, after, (recorded for recorded, _ in requests), found)
     alone = [weighed(before, after, [recorded], found) for recorded, _ in requests]
     assert [one.changed for one in alone] == changed
-    assert (together.changed, together.lose) == (sum(changed), sum(one.lose for one in alone))
+    answered = [(share_answered(before, request), share_answered(after, request)) for _, request in requests]
+    assert [one.lose for one in alone] == [max(0, one - other) / WHOLE for one, other in answered]
+    assert [one.gain for one in alone] == [max(0, other - one) / WHOLE for one, other in answered]
+    assert [one.unanswered for one in alone] == [(WHOLE - max(both)) / WHOLE for both in answered]
+    assert together.changed == sum(changed)
+    assert together.lose == pytest.approx(sum(one.lose for one in alone))
     assert together.aspects == dict(sorted(sum((Counter(one.aspects) for one in alone), Counter[str]()).items()))
     assert sum(together.by_class.values()) == together.changed
 

@@ -16,6 +16,7 @@ from compiler.fleet import Fleet
 from tests.compiler.policies import document, fleet, model
 
 GATEWAY = document("Gateway", "public", "hosts: [a.example.com]")
+ENDPOINTS = "endpoints: [{address: 10.0.0.1, port: 8000}]"
 ROUTING = """
 gateway: public
 models: [{{name: small}}, {{name: large}}]
@@ -123,7 +124,7 @@ def carried_by(carrier: str, *models: str) -> Fleet:
     platform = document(
         "Platform", "platform", f"dataPlane: {{hosts: {{a.example.com: {carrier}}}, gatewayClass: any}}"
     )
-    return fleet(*(models or (model("small"),)), GATEWAY, *([platform] if carrier == "gatewayApi" else []))
+    return fleet(*(models or (model("small", ENDPOINTS),)), GATEWAY, *([platform] if carrier == "gatewayApi" else []))
 
 
 def test_a_host_that_goes_to_the_gateway_api_loses_who_names_models_in_bodies_alone() -> None:

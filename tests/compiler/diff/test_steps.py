@@ -90,6 +90,16 @@ def test_a_model_with_requests_goes_after_them(tmp_path: Path) -> None:
     ]
 
 
+def test_a_model_that_another_takes_the_place_of_is_told_one_thing_for_each_commit(tmp_path: Path) -> None:
+    before, after = (model(name, "aliases: [assistant]\nreplicas: 2") for name in ("old", "new"))
+    mine = [step for step in steps(tmp_path, (before,), (after,)) if step.by == "you"]
+    assert [(step.commit, step.what) for step in mine[:2]] == [
+        (1, "commit new 1 without requests, and wait until its 2 instances are ready (up to 5m)"),
+        (2, "when that is ready, commit all but what stands under commit 3"),
+    ]
+    assert {step.commit for step in mine[2:]} == {3}
+
+
 def test_pods_that_are_made_anew_are_told(tmp_path: Path) -> None:
     found = steps(tmp_path, (ONE,), (ONE.replace("spec:\n", "spec:\n  modelPath: s3://models/other\n"),))
     assert "restarts the pods of chat-1" in [step.what for step in found]
@@ -124,19 +134,22 @@ def test_clients_of_a_host_that_another_carries_have_to_move(tmp_path: Path) -> 
     assert moved < next(n for n, words in enumerate(what) if words.startswith("removes "))
 
 
+ENDPOINT = "endpoints: [{address: 10.0.0.1, port: 8000}]"
+
+
 @pytest.mark.parametrize(
     "setting",
     [
-        "traffic: {loadBalancing: {strategy: round_robin}}",
-        "traffic: {outlierDetection: {baseEjectionTime: 77s}}",
-        "traffic: {healthCheck: {interval: 7s}}",
-        "endpoints: [{address: 10.0.0.1, port: 8000}]",
+        f"{ENDPOINT}\ntraffic: {{loadBalancing: {{strategy: round_robin}}}}",
+        f"{ENDPOINT}\ntraffic: {{outlierDetection: {{baseEjectionTime: 77s}}}}",
+        f"{ENDPOINT}\ntraffic: {{healthCheck: {{interval: 7s}}}}",
+        "endpoints: [{address: 10.0.0.2, port: 8000}]",
     ],
 )
 @pytest.mark.parametrize("platform", [ENVOY, ISTIO])
 def test_what_only_the_clusters_of_envoys_have_is_sent_too(setting: str, platform: str, tmp_path: Path) -> None:
     found = changes(
-        side(tmp_path / "before", (platform, model("chat"))),
+        side(tmp_path / "before", (platform, model("chat", ENDPOINT))),
         side(tmp_path / "after", (platform, model("chat", setting))),
     )
     assert found.classes.found == ()
