@@ -29,6 +29,8 @@ LOOKED_APART = 600.0
 """Seconds between two looks at whether the clone is whole, which reads all of it."""
 NO_PATH = re.compile(r"^fatal: path '.*' (does not exist in|exists on disk, but not in) ", re.MULTILINE)
 """git's words for what a commit does not have; it takes a path of the clone for one on the disk."""
+FAILED = re.compile(r"^(error|fatal): ", re.MULTILINE)
+"""How git begins to say so, also where its exit status is that of an answer."""
 LEFT = ("refs/turnout/*.lock", "*.lock", "objects/pack/tmp_*", "objects/pack/.tmp-*", "objects/tmp_objdir*")
 """What a git that was killed leaves. Nobody else has the clone, so nobody else needs it."""
 
@@ -154,11 +156,20 @@ class Repository:
         return None if code else said.decode().strip()
 
     async def descends(self, commit: str, base: str) -> bool:
-        """Whether `base` is `commit` or in its history; not so where the clone does not have it. Raises GitError."""
+        """Whether `base` is `commit` or in its history; not so where the clone does not have it. Raises GitError, also
+        for a history with a hole, which git takes for its end."""
         words = ("merge-base", "--is-ancestor", base, commit)
-        *_, code = await tried(self._folder, *words, seconds=ASK_SECONDS)
-        self._doubted |= code > 1
+        _, problem, code = await tried(self._folder, *words, seconds=ASK_SECONDS)
+        if code and FAILED.search(problem):
+            await self._walk(commit)
         return code == 0
+
+    async def _walk(self, commit: str) -> None:
+        """Raises GitError where not all of its history is there."""
+        _, problem, code = await tried(self._folder, "rev-list", "--count", commit, seconds=ASK_SECONDS)
+        if code:
+            self._doubted = True
+            raise GitError(f"the clone is damaged: {reason(problem)}")
 
     async def check(self, commit: str) -> None:
         """Raises GitError for a commit that cannot be read, which git takes for one that is not signed, and empty."""

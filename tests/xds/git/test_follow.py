@@ -15,7 +15,7 @@ import pytest
 from demo.processes import is_free
 from tests.envoy.envoy_process import free_port, wait_until
 from tests.features.served import DEADLINE, asynchronous, model
-from tests.git_repository import Origin
+from tests.git_repository import Origin, run
 from xds.git import checkout
 from xds.git.bell import Turned, TurnRefused
 from xds.git.follow import Following
@@ -503,6 +503,38 @@ async def test_a_clone_that_is_damaged_while_the_repository_is_away_is_told_and_
         away.rename(origin.bare)
         assert models(await heard.after_a_knock()) == ["chat"]
         assert (heard.of.standing.problem, heard.of.standing.refused) == ("", "")
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+@asynchronous
+async def test_a_hole_in_the_history_is_told_as_a_damaged_clone_and_mended(
+    origin: Origin, state: Path, restarted: bool
+) -> None:
+    """Git's word for it is that of a commit that has no such ancestor."""
+    packs, pack_of = state / "git" / "clone.git" / "objects" / "pack", {}
+    origin.pushed(CHAT)
+    async with followed(origin, state) as heard:
+        await heard.next()
+        for name in ("late", "later"):
+            before = set(packs.iterdir())
+            origin.pushed({f"policies/{name}.yaml": "kind: ["})
+            await heard.refused()
+            pack_of[name] = set(packs.iterdir()) - before
+        for file in pack_of["late"]:
+            file.unlink()
+        good = origin.pushed({"policies/late.yaml": None, "policies/later.yaml": None, **EMBED})
+        why = await heard.refused()
+        assert "the clone is damaged: Could not read " in why
+        assert "rewritten" not in why
+        if not restarted:
+            assert models(await heard.after_a_knock()) == ["chat", "embed"]
+            assert (heard.of.standing.served, heard.of.standing.refused) == (good, "")
+            assert run("git", "fsck", at=packs.parents[1]) == ""
+    if restarted:
+        async with followed(origin, state) as heard:
+            while (read := await heard.next()).commit != good[:12] or read.fleet is None:
+                heard.of.knock()
+            assert models(read) == ["chat", "embed"]
 
 
 @asynchronous
