@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import AsyncExitStack
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.envoy.envoy_process import free_port
 from tests.features.ads import CLUSTER, ENDPOINT, stream
 from tests.features.served import DEADLINE, TOKEN, Served, asynchronous, model, served
-from tests.git_repository import Origin
+from tests.git_repository import Origin, daemon, silent
 from xds.git.follow import Following
 from xds.git.remote import Remote
 from xds.git.settings import GitOptions, following
@@ -158,3 +160,30 @@ async def test_status_and_metrics_tell_the_branch_and_what_is_refused(origin: Or
         )
         await server.until(lambda s: s["policy"]["state"] == "ok")
         assert await server.metric("turnout_git_pinned") == 1
+
+
+@pytest.mark.parametrize("cloned", [True, False])
+@asynchronous
+async def test_a_start_while_the_repository_says_nothing_is_ready_with_what_was_served(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cloned: bool
+) -> None:
+    """Out of the clone, or where that is gone, too, the last good."""
+    monkeypatch.setattr("xds.git.follow.SILENT", 0.3)
+    monkeypatch.setattr("xds.control.PATIENCE", 3600.0)
+    good, state, port = origin.pushed(CHAT), tmp_path / "state", free_port()
+    options = GitOptions(Remote(f"git://127.0.0.1:{port}/{origin.bare.name}", "main"), poll=3600.0)
+    with daemon(origin.bare.parent, port):
+        async with served(following(options, state, "", colour=False), state) as server:
+            await server.until(lambda s: s["policy"]["commit"] == good[:12] and s["kept"]["digest"])
+    if not cloned:
+        shutil.rmtree(state / "git" / "clone.git")
+    with silent(port):
+        async with served(following(options, state, "", colour=False), state) as server:
+            health = "ok" if cloned else "broken"
+            found = await server.until(lambda s: s["policy"]["state"] == health and s["git"]["problem"])
+            assert found["policy"]["commit"] == good[:12]
+            assert (await server.get("/readyz"))[0] == 200
+            assert found["git"]["problem"].startswith("not read yet, asked since ")
+            assert await server.metric("turnout_git_lost") == 1
+            if not cloned:
+                assert "X110" in found["policy"]["last_good"]["reason"]

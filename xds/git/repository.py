@@ -55,6 +55,11 @@ class Repository:
     def folder(self) -> Path:
         return self._folder
 
+    @property
+    def is_cloned(self) -> bool:
+        """Whether there has been a fetch, whatever is left of it."""
+        return self._cloned
+
     async def prepare(self) -> None:
         """Raises OSError where the folder cannot be written to, GitError where there is no git."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

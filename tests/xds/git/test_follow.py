@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from demo.processes import is_free
-from tests.envoy.envoy_process import free_port, wait_until
-from tests.features.served import DEADLINE, asynchronous, model
-from tests.git_repository import Origin, run
+from tests.envoy.envoy_process import free_port
+from tests.features.served import DEADLINE, asynchronous, model, until
+from tests.git_repository import Origin, daemon, run, silent
 from xds.git import checkout
 from xds.git.bell import Turned, TurnRefused
 from xds.git.follow import Following
@@ -64,6 +60,15 @@ class Heard:
     async def close(self) -> None:
         if hasattr(self._reads, "aclose"):
             await self._reads.aclose()
+
+
+async def true(condition: Callable[[], bool]) -> None:
+    """Raises TimeoutError."""
+
+    async def there() -> bool | None:
+        return condition() or None
+
+    await until(there)
 
 
 @asynccontextmanager
@@ -246,9 +251,11 @@ async def test_what_is_pinned_stays_over_commits_and_a_restart_until_it_is_relea
     last = origin.pushed({"policies/late.yaml": model("late")})
     async with followed(origin, state) as heard:
         assert models(await heard.next()) == ["chat"]
-        assert (heard.of.standing.head, heard.of.standing.pinned) == (last, first)
-        turned, read = await heard.with_command("")
-        assert (turned, models(read)) == (Turned(last, pinned=False), ["chat", "embed", "late"])
+        listening = asyncio.create_task(heard.next())
+        await true(lambda: heard.of.standing.head == last)
+        assert heard.of.standing.pinned == first
+        assert await heard.of.release() == Turned(last, pinned=False)
+        assert models(await listening) == ["chat", "embed", "late"]
 
 
 @asynchronous
@@ -283,11 +290,13 @@ async def test_a_lost_repository_is_told_and_a_restart_serves_what_was_served(or
     away = origin.bare.rename(origin.bare.with_name("away"))
     async with followed(origin, state) as heard:
         assert models(await heard.next()) == ["chat"]
-        assert "does not appear to be a git repository" in heard.of.standing.problem
+        listening = asyncio.create_task(heard.next())
+        await true(lambda: "does not appear to be a git repository" in heard.of.standing.problem)
         assert heard.of.standing.served == served
         away.rename(origin.bare)
         origin.pushed(EMBED)
-        assert models(await heard.after_a_knock()) == ["chat", "embed"]
+        heard.of.knock()
+        assert models(await listening) == ["chat", "embed"]
         assert heard.of.standing.problem == ""
 
 
@@ -325,9 +334,7 @@ async def test_a_half_written_commit_is_not_read(origin: Origin, state: Path) ->
         lost = origin.bare / "objects" / blob[:2] / blob[2:]
         lost.rename(lost.with_name("away"))
         listening = asyncio.create_task(heard.after_a_knock())
-        async with asyncio.timeout(DEADLINE):
-            while not heard.of.standing.problem:
-                await asyncio.sleep(0.01)
+        await true(lambda: bool(heard.of.standing.problem))
         assert not listening.done()
         lost.with_name("away").rename(lost)
         heard.of.knock()
@@ -545,28 +552,18 @@ async def test_a_repository_that_hangs_is_given_up_and_no_command_waits_for_it(
     origin.pushed(EMBED)
     async with followed(origin, state) as heard:
         await heard.next()
-        asked = asyncio.Event()
-
-        async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            asked.set()
-            await asyncio.sleep(DEADLINE)
-            writer.close()
-
-        hanging = await asyncio.start_server(hang, "127.0.0.1", 0)
-        port = hanging.sockets[0].getsockname()[1]
-        monkeypatch.setattr(heard.repository, "remote", Remote(f"git://127.0.0.1:{port}/policy.git"))
-        listening = asyncio.create_task(heard.after_a_knock())
-        await asked.wait()
-        assert await heard.of.pin(first) == Turned(first, pinned=True)
-        assert models(await listening) == ["chat"]
-        monkeypatch.setattr("xds.git.repository.FETCH_SECONDS", 0.2)
-        listening = asyncio.create_task(heard.after_a_knock())
-        async with asyncio.timeout(DEADLINE):
-            while heard.of.standing.problem != "git fetch has taken more than 0 s":
-                await asyncio.sleep(0.01)
-        listening.cancel()
-        await asyncio.wait({listening})
-        hanging.close()
+        port = free_port()
+        with silent(port) as asked:
+            monkeypatch.setattr(heard.repository, "remote", Remote(f"git://127.0.0.1:{port}/policy.git"))
+            listening = asyncio.create_task(heard.after_a_knock())
+            await true(asked)
+            assert await heard.of.pin(first) == Turned(first, pinned=True)
+            assert models(await listening) == ["chat"]
+            monkeypatch.setattr("xds.git.repository.FETCH_SECONDS", 0.2)
+            listening = asyncio.create_task(heard.after_a_knock())
+            await true(lambda: heard.of.standing.problem == "git fetch has taken more than 0 s")
+            listening.cancel()
+            await asyncio.wait({listening})
 
 
 @pytest.mark.parametrize(
@@ -606,21 +603,8 @@ async def test_a_git_server_is_followed_that_comes_goes_and_comes_back(origin: O
         assert (await heard.next()).commit == first[:12]
     origin.pushed(EMBED)
     listening = asyncio.create_task(heard.after_a_knock())
-    async with asyncio.timeout(DEADLINE):
-        while not found.standing.problem:
-            await asyncio.sleep(0.01)
+    await true(lambda: bool(found.standing.problem))
     assert "Connection refused" in found.standing.problem
     with daemon(origin.bare.parent, port):
         assert models(await listening) == ["chat", "embed"]  # tried again by itself
     await heard.close()
-
-
-@contextmanager
-def daemon(folder: Path, port: int) -> Iterator[None]:
-    where = ("--listen=127.0.0.1", f"--port={port}", f"--base-path={folder}", "--export-all", "--reuseaddr")
-    with subprocess.Popen(["git", "daemon", *where], start_new_session=True) as process:
-        try:
-            wait_until(lambda: not is_free(port), what="git daemon listens")
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
