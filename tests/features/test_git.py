@@ -125,6 +125,39 @@ async def test_a_rollback_names_envoys_that_are_turned_away(origin: Origin, tmp_
         assert released.stdout.startswith(f"released: serving {first[:12]}\nwarning: policies/late.yaml:")
 
 
+@both
+@asynchronous
+async def test_a_release_ends_with_the_newest_commit_where_the_branch_goes_on_meanwhile(
+    origin: Origin, tmp_path: Path, variant: Variant
+) -> None:
+    first, second = (origin.pushed({"policies/chat.yaml": model("chat", port)}) for port in (9001, 9002))
+    branch = of(origin, tmp_path / "state")
+    async with served(branch) as server:
+        await server.until(lambda s: s["policy"]["commit"] == second[:12])
+        await server.post("/rollback", json.dumps({"commit": first}).encode())
+        await server.until(lambda s: s["policy"]["commit"] == first[:12])
+        async with stream(server.xds, variant) as envoy:
+            await envoy.synced()
+            releasing = asyncio.create_task(rolled_back(server, "--release", "--timeout", "15s"))
+            await server.until(lambda s: s["policy"]["commit"] == second[:12])
+            third = origin.pushed({"policies/chat.yaml": model("chat", 9003)})
+            branch.knock()
+            await server.until(lambda s: s["policy"]["commit"] == third[:12])
+
+            async def accept() -> None:
+                while True:
+                    await envoy.accepted()
+
+            accepting = asyncio.create_task(accept())
+            done = await releasing
+            accepting.cancel()
+            await asyncio.wait({accepting})
+        assert (done.returncode, done.stderr) == (0, "")
+        said = done.stdout.splitlines()
+        assert (said[0], said[-1]) == (f"the branch again: {second[:12]}", "confirmed by 1 Envoy")
+        assert f"the branch is at {third[:12]} by now" in said
+
+
 @asynchronous
 async def test_status_and_metrics_tell_the_branch_and_what_is_refused(origin: Origin, tmp_path: Path) -> None:
     good = origin.pushed(CHAT)

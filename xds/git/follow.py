@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,8 +69,9 @@ class Following:
         self._memory = await asyncio.to_thread(load, self._file, self._remote)
         self._stand(served=self._memory.served, pinned=self._memory.pinned)
         log.info("following remote=%s path=%s served=%s", self._remote, self._path, self._memory.served[:SHOWN])
-        async for read in self._first():
-            yield self._telling(read)
+        async with aclosing(self._first()) as first:
+            async for read in first:
+                yield self._telling(read)
         while True:
             await self._bell.rings(self._branch.interval)
             while (command := self._bell.next_command()) is not None:
@@ -82,7 +84,7 @@ class Following:
             if found is not None and not self._is_told(found):
                 yield self._telling(found)
 
-    async def _first(self) -> AsyncIterator[PoliciesRead]:
+    async def _first(self) -> AsyncGenerator[PoliciesRead, None]:
         """What was good before, out of the clone, as that waits for nobody; then what the branch has."""
         kept = None
         if (before := self._memory.pinned or self._memory.served) and self._repository.is_cloned:

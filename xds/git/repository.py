@@ -36,7 +36,7 @@ LEFT = ("refs/turnout/*.lock", "*.lock", "objects/pack/tmp_*", "objects/pack/.tm
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[0-9a-f]{7,64}\Z")
+_NAME = re.compile(r"[0-9a-f]{7,64}\Z", re.IGNORECASE)
 
 
 class Repository:

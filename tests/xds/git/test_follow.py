@@ -269,6 +269,7 @@ async def test_a_rollback_to_what_is_unknown_or_broken_changes_nothing(origin: O
         for asked, why in (
             ("0" * 12, "is known here"),
             ("HEAD~1", "is known here"),
+            (broken.upper(), "policies/late.yaml:2:1: P001 "),
             ("main", "is known here"),
             (broken, "policies/late.yaml:2:1: P001 "),
         ):
