@@ -198,16 +198,20 @@ class Following:
         if found.read.fleet is None:
             why = found.refusal or _first_error(found.read)
             return TurnRefused(f"commit {commit[:SHOWN]} cannot be served: {why}", "another one"), None
-        # What comes after a release is judged as before: by the newest of the branch, not by what it was once.
-        earlier = await self._descends(self._memory.judged, commit)
-        more: dict[str, Any] = {} if earlier else {"judged": commit, "signers": found.signers}
-        if earlier and commit == self._branch.head:
-            more = {"judged": commit}  # the branch was set back to it, and that is meant
+        more = await self._newest(commit, found.signers)
         self._stand(pinned=commit)
         unkept = self._accepted(commit, found.signed_by, pinned=commit, **more)
         log.warning("rolled back until it is released commit=%s", commit[:SHOWN])
         said = unkept and f"a restart ends it, as it cannot be kept: {unkept}"
         return Turned(commit, pinned=True, problem=said), found.read
+
+    async def _newest(self, commit: str, signers: tuple[str, ...] | None) -> dict[str, Any]:
+        """What comes after a release is judged as before, by the newest of the branch: not by what it was once, nor by
+        what is not of it. Of the memory what that changes."""
+        head, earlier = self._branch.head, await self._descends(self._memory.judged, commit)
+        if earlier and commit == head:
+            return {"judged": commit}  # the branch was set back to it, and that is meant
+        return {} if earlier or not await self._descends(head, commit) else {"judged": commit, "signers": signers}
 
     async def _released(self) -> tuple[Answer, PoliciesRead | None]:
         if not self._memory.pinned:

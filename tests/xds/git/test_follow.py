@@ -239,6 +239,34 @@ async def test_a_branch_that_is_set_back_is_taken_by_a_rollback_to_its_head(orig
 
 
 @asynchronous
+async def test_a_rollback_to_what_is_not_of_the_branch_leaves_the_branch_as_it_is(origin: Origin, state: Path) -> None:
+    """Also over a restart, and with another rollback between it and the release."""
+    first = origin.pushed(CHAT)
+    head = origin.pushed(EMBED)
+    async with followed(origin, state) as heard:
+        await heard.next()
+        origin.git("reset", "--quiet", "--hard", first)
+        off = origin.commit({"policies/other.yaml": model("other")})
+        origin.push("--force")
+        assert "has been rewritten" in await heard.refused()
+        origin.git("reset", "--quiet", "--hard", head)
+        origin.push("--force")
+        assert models(await heard.after_a_knock()) == ["chat", "embed"]
+        turned, read = await heard.with_command(off)
+        assert (turned, models(read)) == (Turned(off, pinned=True), ["chat", "other"])
+        turned, read = await heard.with_command("")
+        assert (turned, models(read)) == (Turned(head, pinned=False), ["chat", "embed"])
+        await heard.with_command(off)
+    async with followed(origin, state) as heard:
+        assert models(await heard.next()) == ["chat", "other"]
+        assert (await heard.with_command(first))[0] == Turned(first, pinned=True)
+        turned, read = await heard.with_command("")
+        assert (turned, models(read)) == (Turned(head, pinned=False), ["chat", "embed"])
+        last = origin.pushed({"policies/late.yaml": model("late")})
+        assert (await heard.after_a_knock()).commit == last[:12]
+
+
+@asynchronous
 async def test_what_is_pinned_stays_over_commits_and_a_restart_until_it_is_released(
     origin: Origin, state: Path
 ) -> None:
