@@ -19,9 +19,10 @@ from typing import Any
 from compiler.diagnostics import Severity
 from xds.git.bell import Answer, Bell, Command, Turned, TurnRefused
 from xds.git.branch import POLL, SILENT, Branch
+from xds.git.history import pinned, rewritten
 from xds.git.memory import Memory, load, save
 from xds.git.program import GitError
-from xds.git.reader import MENDED, Judge, Reader
+from xds.git.reader import Judge, Outcome, Reader, Refusal
 from xds.git.repository import Repository
 from xds.git.standing import Standing
 from xds.observe.commits import SHOWN
@@ -118,34 +119,29 @@ class Following:
         wanted = self._memory.pinned or self._branch.head
         if not wanted or wanted == self._done:
             return None
-        # After a rollback what is served is older than what the branch has to have.
-        before = self._memory.judged or self._memory.served
         try:
-            rewritten = not self._memory.pinned and before and not await self._repository.descends(wanted, before)
+            refusal = None if self._memory.pinned else await rewritten(self._repository, self._memory, wanted)
         except GitError as problem:
-            return self._refused(wanted, str(problem), since)
-        if rewritten:
-            stands = "is" if before == self._memory.served else "was"
-            why = f"{before[:SHOWN]}, which {stands} served, is not in its history: the branch has been rewritten"
+            return self._refused(wanted, Refusal(str(problem), problem.hint), since)
+        if refusal is not None:
             self._done = wanted
-            short = wanted[:SHOWN]
-            meant = f"push what it was before; where it is meant: turnout rollback {short}, turnout rollback --release"
-            return self._refused(wanted, why, since, meant)
+            return self._refused(wanted, refusal, since)
         return await self._read(wanted, since)
 
-    def _refused(self, commit: str, why: str, since: float, hint: str = MENDED) -> PoliciesRead:
-        self._stand(refused=commit, reason=why)
-        return self._reader.refused(commit, why, since, hint)
+    def _refused(self, commit: str, refusal: Refusal, since: float) -> PoliciesRead:
+        self._stand(refused=commit, reason=refusal.why)
+        return self._reader.refused(commit, refusal, since)
 
     async def _read(self, commit: str, since: float) -> PoliciesRead:
         found = await self._reader.read(commit, since, self._judge(commit))
         if found.read.fleet is not None:
             # What was served before is read again at a restart; after a rollback it is not the newest of the branch.
             again = commit in (self._memory.pinned, self._memory.served) and bool(self._memory.judged)
-            of_branch = {} if again else {"judged": commit, "signers": found.signers}
-            self._accepted(commit, found.signed_by, **of_branch)
+            memory = replace(self._memory, served=commit)
+            memory = memory if again else replace(memory, judged=commit, signers=found.signers)
+            self._accepted(memory, found.signed_by)
         else:
-            self._stand(refused=commit, reason=found.refusal or _first_error(found.read))
+            self._stand(refused=commit, reason=_why(found))
             # What git, the disk or a signature has said may be otherwise the next time; policies are what they are.
             self._done = "" if found.refusal else commit
         return found.read
@@ -157,11 +153,11 @@ class Following:
         known = commit in (self._memory.served, self._memory.judged)
         return Judge() if known else Judge(self._memory.signers)
 
-    def _accepted(self, commit: str, signed_by: str, **more: str | tuple[str, ...] | None) -> str:
-        """As `_remember`, with `more` of the memory."""
-        self._done = commit
-        self._stand(served=commit, signed_by=signed_by, refused="", reason="")
-        return self._remember(replace(self._memory, served=commit, **more))  # type: ignore[arg-type]
+    def _accepted(self, memory: Memory, signed_by: str) -> str:
+        """As `_remember`."""
+        self._done = memory.served
+        self._stand(served=memory.served, pinned=memory.pinned, signed_by=signed_by, refused="", reason="")
+        return self._remember(memory)
 
     def _remember(self, memory: Memory) -> str:
         """Why it cannot be kept; it holds all the same until a restart."""
@@ -188,7 +184,7 @@ class Following:
             if commit is None and await self._branch.read(hurried=True):
                 commit = await self._repository.commit(name)
         except GitError as problem:
-            return TurnRefused(str(problem)), None
+            return TurnRefused(str(problem), problem.hint), None
         if commit is None:
             hint = "seven digits of a commit or more, of the branch or of what it was before"
             unread = self._branch.problem and f"; the branch cannot be read: {self._branch.problem}"
@@ -196,22 +192,13 @@ class Following:
         # Who rolls back has the token: every key of the server's file will do, as it did when the commit was new.
         found = await self._reader.read(commit, since, Judge())
         if found.read.fleet is None:
-            why = found.refusal or _first_error(found.read)
-            return TurnRefused(f"commit {commit[:SHOWN]} cannot be served: {why}", "another one"), None
-        more = await self._newest(commit, found.signers)
-        self._stand(pinned=commit)
-        unkept = self._accepted(commit, found.signed_by, pinned=commit, **more)
+            hint = (found.refusal and found.refusal.hint) or "another one"
+            return TurnRefused(f"commit {commit[:SHOWN]} cannot be served: {_why(found)}", hint), None
+        memory = await pinned(self._repository, self._memory, self._branch.head, commit, found.signers)
+        unkept = self._accepted(memory, found.signed_by)
         log.warning("rolled back until it is released commit=%s", commit[:SHOWN])
         said = unkept and f"a restart ends it, as it cannot be kept: {unkept}"
         return Turned(commit, pinned=True, problem=said), found.read
-
-    async def _newest(self, commit: str, signers: tuple[str, ...] | None) -> dict[str, Any]:
-        """What comes after a release is judged as before, by the newest of the branch: not by what it was once, nor by
-        what is not of it. Of the memory what that changes."""
-        head, earlier = self._branch.head, await self._descends(self._memory.judged, commit)
-        if earlier and commit == head:
-            return {"judged": commit}  # the branch was set back to it, and that is meant
-        return {} if earlier or not await self._descends(head, commit) else {"judged": commit, "signers": signers}
 
     async def _released(self) -> tuple[Answer, PoliciesRead | None]:
         if not self._memory.pinned:
@@ -237,12 +224,6 @@ class Following:
             return f"the branch cannot be read: {standing.problem}"
         return "the branch is served as it is"
 
-    async def _descends(self, commit: str, base: str) -> bool:
-        try:
-            return bool(commit) and await self._repository.descends(commit, base)
-        except GitError:
-            return False
-
     def _stand(self, **changes: Any) -> None:
         self._standing = replace(self._standing, **changes)
 
@@ -260,7 +241,10 @@ class Following:
         return read
 
 
-def _first_error(read: PoliciesRead) -> str:
-    errors = [found for found in read.diagnostics if found.severity is Severity.ERROR]
+def _why(found: Outcome) -> str:
+    """It is not served."""
+    if found.refusal is not None:
+        return found.refusal.why
+    errors = [each for each in found.read.diagnostics if each.severity is Severity.ERROR]
     more = f", and {len(errors) - 1} more errors" if len(errors) > 1 else ""
     return f"{errors[0].position}: {errors[0].code} {errors[0].message}{more}"

@@ -559,9 +559,10 @@ async def test_a_hole_in_the_history_is_told_as_a_damaged_clone_and_mended(
         for file in pack_of["late"]:
             file.unlink()
         good = origin.pushed({"policies/late.yaml": None, "policies/later.yaml": None, **EMBED})
-        why = await heard.refused()
-        assert "the clone is damaged: Could not read " in why
-        assert "rewritten" not in why
+        read = await heard.after_a_knock()
+        assert " refused: the clone is damaged: Could not read " in read.diagnostics[0].message
+        assert "rewritten" not in read.report
+        assert "= hint: it is read again at the next look; a clone that is damaged is made anew\n" in read.report
         if not restarted:
             assert models(await heard.after_a_knock()) == ["chat", "embed"]
             assert (heard.of.standing.served, heard.of.standing.refused) == (good, "")
