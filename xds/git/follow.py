@@ -90,9 +90,8 @@ class Following:
         kept = None
         if (before := self._memory.pinned or self._memory.served) and self._repository.is_cloned:
             kept = await self._read(before, time.time())
+            yield kept  # also where it cannot be served: then the last good is, until there is better
         is_served = kept is not None and kept.fleet is not None
-        if kept is not None and is_served:
-            yield kept
         since, asked = time.time(), datetime.now(UTC)
         reading = asyncio.create_task(self._branch.read())
         try:
