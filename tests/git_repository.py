@@ -1,13 +1,21 @@
-"""A bare repository that policies are pushed to, and the work tree that they are pushed from; keys to sign with."""
+"""A bare repository that policies are pushed to, and the work tree that they are pushed from; keys to sign with; what
+answers for it over the network."""
 
 from __future__ import annotations
 
 import os
+import select
+import signal
+import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from demo.processes import is_free
+from tests.envoy.envoy_process import wait_until
 
 NOBODY = {
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -111,3 +119,23 @@ class Origin:
     @property
     def head(self) -> str:
         return self.git("rev-parse", "HEAD").strip()
+
+
+@contextmanager
+def daemon(folder: Path, port: int) -> Iterator[None]:
+    """git's own server, of all repositories in the folder."""
+    where = ("--listen=127.0.0.1", f"--port={port}", f"--base-path={folder}", "--export-all", "--reuseaddr")
+    with subprocess.Popen(["git", "daemon", *where], start_new_session=True) as process:
+        try:
+            wait_until(lambda: not is_free(port), what="git daemon listens")
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            wait_until(lambda: is_free(port), what="git daemon has ended")
+
+
+@contextmanager
+def silent(port: int) -> Iterator[Callable[[], bool]]:
+    """A server that takes every connection, and never says a word on it. Gives whether anybody has asked."""
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        yield lambda: bool(select.select([listening], [], [], 0)[0])

@@ -22,7 +22,7 @@ NAMED = 20
 """Envoys that are named of those that have not confirmed."""
 GONE = "its streams have ended; it is sent the commit when it is back"
 
-_COMMIT = re.compile(r"[0-9a-f]{7,64}\Z")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}\Z", re.IGNORECASE)
 
 Document = dict[str, Any]
 
@@ -124,6 +124,9 @@ def _confirmed(
         try:
             answer = ask(options.admin, "/status", headers=headers)
             if {"policy", "envoys"} <= answer.document.keys():
+                if options.release and (newer := _newer(answer.document, commit)):
+                    print(f"the branch is at {newer[:SHOWN]} by now", flush=True)
+                    commit = newer
                 found = after(found, answer.document, commit)
         except NotAnsweredError:
             found = Confirmed(envoys=found.envoys)
@@ -133,6 +136,12 @@ def _confirmed(
         if found.over or time.monotonic() >= until:
             return found
         time.sleep(BETWEEN)
+
+
+def _newer(status: Document, commit: str) -> str:
+    """What a branch that is followed has brought since that commit; empty where that is the newest."""
+    git = status.get("git") or {"pinned": "", "served": commit}
+    return "" if git["pinned"] or git["served"] == commit else str(git["served"])
 
 
 def _progress(found: Confirmed) -> str:

@@ -29,6 +29,7 @@ from tests.envoy.served import Served
 from tests.envoy.test_last_good import Server, in_sync, joined, split
 from tests.envoy.upstream import upstreams
 from tests.git_repository import Key, Origin, ssh_key
+from xds.git.bell import AT_ONCE
 
 if shutil.which("ssh-keygen") is None:
     pytest.skip("commits are signed with ssh-keygen: Debian's package openssh-client", allow_module_level=True)
@@ -245,6 +246,10 @@ def synced(status: dict[str, Any]) -> set[str]:
     return {envoy["node"] for envoy in status["envoys"] if envoy["synced"] and "route" in envoy["types"]}
 
 
+def told(seconds: list[float]) -> str:
+    return f"p50 {median(seconds) * 1000:.0f} ms, longest {seconds[-1] * 1000:.0f} ms ({len(seconds)} good)"
+
+
 def test_a_hundred_pushes_under_load_lose_no_request_and_serve_every_good_commit_and_no_bad_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,11 +258,14 @@ def test_a_hundred_pushes_under_load_lose_no_request_and_serve_every_good_commit
         seconds = [push(world, load) for push in ROUND * (PUSHES // len(ROUND))]
         world.server.until(in_sync, "in sync")
         shown = envoy.envoy.get("/stats?filter=control_plane.identifier")
-    shifts = sorted(found for found in seconds if found is not None)
+    shifts = [found for found in seconds if found is not None]
+    # From then on the server hears one webhook a second, and a machine that is quick enough waits for that.
+    at_once, rationed = (sorted(filter(None, part)) for part in (seconds[:AT_ONCE], seconds[AT_ONCE:]))
     with capsys.disabled():
         print(
-            f"\n{len(seconds)} pushes, {len(shifts)} good: from git push to the first shifted request p50 "
-            f"{median(shifts) * 1000:.0f} ms, max {shifts[-1] * 1000:.0f} ms; {len(load.answers):,} requests"
+            f"\n{len(seconds)} pushes, {len(shifts)} good, {len(load.answers):,} requests; from git push to the first "
+            f"shifted request: {told(at_once)} of {AT_ONCE} pushes whose webhooks are heard at once, {told(rationed)} "
+            "of the rest"
         )
     assert not load.failed, f"{len(load.failed)} of {len(load.answers)}: {load.failed[:5]}"
     assert (len(shifts), len(set(world.refused))) == (60, 40)

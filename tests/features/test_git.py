@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import AsyncExitStack
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.envoy.envoy_process import free_port
 from tests.features.ads import CLUSTER, ENDPOINT, stream
 from tests.features.served import DEADLINE, TOKEN, Served, asynchronous, model, served
-from tests.git_repository import Origin
+from tests.git_repository import Origin, daemon, silent
 from xds.git.follow import Following
 from xds.git.remote import Remote
 from xds.git.settings import GitOptions, following
@@ -123,6 +125,39 @@ async def test_a_rollback_names_envoys_that_are_turned_away(origin: Origin, tmp_
         assert released.stdout.startswith(f"released: serving {first[:12]}\nwarning: policies/late.yaml:")
 
 
+@both
+@asynchronous
+async def test_a_release_ends_with_the_newest_commit_where_the_branch_goes_on_meanwhile(
+    origin: Origin, tmp_path: Path, variant: Variant
+) -> None:
+    first, second = (origin.pushed({"policies/chat.yaml": model("chat", port)}) for port in (9001, 9002))
+    branch = of(origin, tmp_path / "state")
+    async with served(branch) as server:
+        await server.until(lambda s: s["policy"]["commit"] == second[:12])
+        await server.post("/rollback", json.dumps({"commit": first}).encode())
+        await server.until(lambda s: s["policy"]["commit"] == first[:12])
+        async with stream(server.xds, variant) as envoy:
+            await envoy.synced()
+            releasing = asyncio.create_task(rolled_back(server, "--release", "--timeout", "15s"))
+            await server.until(lambda s: s["policy"]["commit"] == second[:12])
+            third = origin.pushed({"policies/chat.yaml": model("chat", 9003)})
+            branch.knock()
+            await server.until(lambda s: s["policy"]["commit"] == third[:12])
+
+            async def accept() -> None:
+                while True:
+                    await envoy.accepted()
+
+            accepting = asyncio.create_task(accept())
+            done = await releasing
+            accepting.cancel()
+            await asyncio.wait({accepting})
+        assert (done.returncode, done.stderr) == (0, "")
+        said = done.stdout.splitlines()
+        assert (said[0], said[-1]) == (f"the branch again: {second[:12]}", "confirmed by 1 Envoy")
+        assert f"the branch is at {third[:12]} by now" in said
+
+
 @asynchronous
 async def test_status_and_metrics_tell_the_branch_and_what_is_refused(origin: Origin, tmp_path: Path) -> None:
     good = origin.pushed(CHAT)
@@ -158,3 +193,30 @@ async def test_status_and_metrics_tell_the_branch_and_what_is_refused(origin: Or
         )
         await server.until(lambda s: s["policy"]["state"] == "ok")
         assert await server.metric("turnout_git_pinned") == 1
+
+
+@pytest.mark.parametrize("cloned", [True, False])
+@asynchronous
+async def test_a_start_while_the_repository_says_nothing_is_ready_with_what_was_served(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cloned: bool
+) -> None:
+    """Out of the clone, or where that is gone, too, the last good."""
+    monkeypatch.setattr("xds.git.follow.SILENT", 0.3)
+    monkeypatch.setattr("xds.control.PATIENCE", 3600.0)
+    good, state, port = origin.pushed(CHAT), tmp_path / "state", free_port()
+    options = GitOptions(Remote(f"git://127.0.0.1:{port}/{origin.bare.name}", "main"), poll=3600.0)
+    with daemon(origin.bare.parent, port):
+        async with served(following(options, state, "", colour=False), state) as server:
+            await server.until(lambda s: s["policy"]["commit"] == good[:12] and s["kept"]["digest"])
+    if not cloned:
+        shutil.rmtree(state / "git" / "clone.git")
+    with silent(port):
+        async with served(following(options, state, "", colour=False), state) as server:
+            health = "ok" if cloned else "broken"
+            found = await server.until(lambda s: s["policy"]["state"] == health and s["git"]["problem"])
+            assert found["policy"]["commit"] == good[:12]
+            assert (await server.get("/readyz"))[0] == 200
+            assert found["git"]["problem"].startswith("not read yet, asked since ")
+            assert await server.metric("turnout_git_lost") == 1
+            if not cloned:
+                assert "X110" in found["policy"]["last_good"]["reason"]

@@ -111,6 +111,7 @@ def test_an_envoy_that_refuses_has_not_confirmed() -> None:
         (None, False, None),
         (None, True, None),
         ("0c5d91a", False, None),
+        ("0C5D91A", False, None),
         ("0c5d91a", True, "either a SHA or --release"),
         ("main", False, "'main' is no commit: seven to 64 digits of its SHA"),
         ("0c5d91", False, "'0c5d91' is no commit: seven to 64 digits of its SHA"),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,20 +18,15 @@ from typing import Any
 
 from compiler.diagnostics import Severity
 from xds.git.bell import Answer, Bell, Command, Turned, TurnRefused
+from xds.git.branch import POLL, SILENT, Branch
+from xds.git.history import pinned, rewritten
 from xds.git.memory import Memory, load, save
 from xds.git.program import GitError
-from xds.git.reader import MENDED, Judge, Reader
+from xds.git.reader import Judge, Outcome, Reader, Refusal
 from xds.git.repository import Repository
 from xds.git.standing import Standing
 from xds.observe.commits import SHOWN
 from xds.observe.events import PoliciesRead
-
-POLL = 30.0
-"""Seconds between two looks at the branch."""
-JITTER = 0.2
-"""Of an interval, more or less: replicas do not all come at once."""
-FIRST_AGAIN, LAST_AGAIN = 1.0, 60.0
-"""Seconds until a repository that cannot be read is tried again: at first, and at most; twice as long each time."""
 
 log = logging.getLogger(__name__)
 
@@ -39,17 +34,21 @@ log = logging.getLogger(__name__)
 class Following:
     def __init__(self, repository: Repository, reader: Reader, folder: Path, path: str, poll: float = POLL) -> None:
         """`folder` holds what must survive a restart; `path` is that of the policies in the repository."""
-        self._repository, self._reader, self._path, self._poll = repository, reader, path, poll
+        self._repository, self._reader, self._path = repository, reader, path
         self._file = folder / "followed.json"
         self._remote = str(repository.remote)
         self._memory = Memory()
-        self.standing = Standing(self._remote)
+        self._standing = Standing(self._remote)
         self._bell = Bell()
+        self._branch = Branch(repository, self._bell, poll)
         self._done = ""
         """The head that there is nothing more to do about."""
         self._last: PoliciesRead | None = None
-        self._failed = 0
-        """How often in a row the branch could not be read."""
+
+    @property
+    def standing(self) -> Standing:
+        branch = self._branch
+        return replace(self._standing, head=branch.head, read_at=branch.read_at, problem=branch.problem)
 
     async def prepare(self) -> None:
         """Raises OSError where the clone cannot be made, GitError where there is no git."""
@@ -71,103 +70,77 @@ class Following:
         self._memory = await asyncio.to_thread(load, self._file, self._remote)
         self._stand(served=self._memory.served, pinned=self._memory.pinned)
         log.info("following remote=%s path=%s served=%s", self._remote, self._path, self._memory.served[:SHOWN])
-        async for read in self._first():
-            yield self._telling(read)
+        async with aclosing(self._first()) as first:
+            async for read in first:
+                yield self._telling(read)
         while True:
-            await self._bell.rings(self._interval)
+            await self._bell.rings(self._branch.interval)
             while (command := self._bell.next_command()) is not None:
                 turned = await self._carried_out(command)
                 if turned is not None:
                     yield self._telling(turned)
             since = self._bell.heard()
-            await self._fetch()
+            await self._branch.read()
             found = await self._next(since)
             if found is not None and not self._is_told(found):
                 yield self._telling(found)
 
-    async def _first(self) -> AsyncIterator[PoliciesRead]:
-        """What is wanted, or, where that is not to be had, what was good before: the clone is still there."""
-        since = time.time()
-        await self._fetch()
-        found = await self._next(since)
-        before = self._memory.served
-        if (found is None or found.fleet is None) and before:
-            refused = self.standing
-            kept = await self._read(before, since)
-            if kept.fleet is not None:
-                yield kept
-                if found is None:
-                    return
-                self._stand(refused=refused.refused, reason=refused.reason)
-        yield found or self._reader.lost(self._remote, self.standing.problem or "there was no time yet", since)
-
-    @property
-    def _interval(self) -> float:
-        """Seconds until it is time to look."""
-        seconds = min(FIRST_AGAIN * 2 ** min(self._failed - 1, 10), LAST_AGAIN) if self._failed else self._poll
-        return seconds * random.uniform(1 - JITTER, 1 + JITTER)
-
-    async def _fetch(self) -> bool:
-        """Whether the branch could be read. A command does not wait for it."""
-        fetching = asyncio.create_task(self._repository.fetch())
-        commanded = asyncio.create_task(self._bell.commanded())
+    async def _first(self) -> AsyncGenerator[PoliciesRead, None]:
+        """What was good before, out of the clone, as that waits for nobody; then what the branch has."""
+        kept = None
+        if (before := self._memory.pinned or self._memory.served) and self._repository.is_cloned:
+            kept = await self._read(before, time.time())
+            yield kept  # also where it cannot be served: then the last good is, until there is better
+        is_served = kept is not None and kept.fleet is not None
+        since, asked = time.time(), datetime.now(UTC)
+        reading = asyncio.create_task(self._branch.read())
         try:
-            await asyncio.wait({fetching, commanded}, return_when=asyncio.FIRST_COMPLETED)
-            if not fetching.done():
-                return False
-            head = fetching.result()
-        except GitError as problem:
-            self._lost(str(problem))
-            return False
+            await asyncio.wait({reading}, timeout=SILENT)
+            if not reading.done():
+                self._branch.unanswered(asked)
+                if not is_served:
+                    yield self._lost(since)
+            await reading
         finally:
-            for task in (fetching, commanded):
-                task.cancel()
-            await asyncio.wait({fetching, commanded})
-        if self._failed:
-            log.info("the branch can be read again remote=%s", self._remote)
-        self._failed = 0
-        self._stand(head=head, read_at=datetime.now(UTC), problem="")
-        return True
+            reading.cancel()
+            await asyncio.wait({reading})
+        found = await self._next(since)
+        if found is None and not is_served:
+            found = kept if kept is not None and self._done else self._lost(since)
+        if found is not None and not self._is_told(found):
+            yield found
 
-    def _lost(self, problem: str) -> None:
-        self._failed += 1
-        if problem != self.standing.problem:
-            log.error("the branch cannot be read remote=%s problem=%s", self._remote, problem)
-        self._stand(problem=problem)
+    def _lost(self, since: float) -> PoliciesRead:
+        return self._reader.lost(self._remote, self._branch.problem or "there was no time yet", since)
 
     async def _next(self, since: float) -> PoliciesRead | None:
         """Of the commit that is wanted; None where nothing is to be done about it."""
-        wanted = self._memory.pinned or self.standing.head
+        wanted = self._memory.pinned or self._branch.head
         if not wanted or wanted == self._done:
             return None
-        # After a rollback what is served is older than what the branch has to have.
-        before = self._memory.judged or self._memory.served
         try:
-            rewritten = not self._memory.pinned and before and not await self._repository.descends(wanted, before)
+            refusal = None if self._memory.pinned else await rewritten(self._repository, self._memory, wanted)
         except GitError as problem:
-            return self._refused(wanted, str(problem), since)
-        if rewritten:
-            stands = "is" if before == self._memory.served else "was"
-            why = f"{before[:SHOWN]}, which {stands} served, is not in its history: the branch has been rewritten"
+            return self._refused(wanted, Refusal(str(problem), problem.hint), since)
+        if refusal is not None:
             self._done = wanted
-            short = wanted[:SHOWN]
-            meant = f"push what it was before; where it is meant: turnout rollback {short}, turnout rollback --release"
-            return self._refused(wanted, why, since, meant)
+            return self._refused(wanted, refusal, since)
         return await self._read(wanted, since)
 
-    def _refused(self, commit: str, why: str, since: float, hint: str = MENDED) -> PoliciesRead:
-        self._stand(refused=commit, reason=why)
-        return self._reader.refused(commit, why, since, hint)
+    def _refused(self, commit: str, refusal: Refusal, since: float) -> PoliciesRead:
+        self._stand(refused=commit, reason=refusal.why)
+        return self._reader.refused(commit, refusal, since)
 
     async def _read(self, commit: str, since: float) -> PoliciesRead:
         found = await self._reader.read(commit, since, self._judge(commit))
         if found.read.fleet is not None:
             # What was served before is read again at a restart; after a rollback it is not the newest of the branch.
             again = commit in (self._memory.pinned, self._memory.served) and bool(self._memory.judged)
-            of_branch = {} if again else {"judged": commit, "signers": found.signers}
-            self._accepted(commit, found.signed_by, **of_branch)
+            memory = replace(self._memory, served=commit)
+            memory = memory if again else replace(memory, judged=commit, signers=found.signers)
+            self._accepted(memory, found.signed_by)
         else:
-            self._stand(refused=commit, reason=found.refusal or _first_error(found.read))
+            self._stand(refused=commit, reason=_why(found))
             # What git, the disk or a signature has said may be otherwise the next time; policies are what they are.
             self._done = "" if found.refusal else commit
         return found.read
@@ -179,11 +152,11 @@ class Following:
         known = commit in (self._memory.served, self._memory.judged)
         return Judge() if known else Judge(self._memory.signers)
 
-    def _accepted(self, commit: str, signed_by: str, **more: str | tuple[str, ...] | None) -> str:
-        """As `_remember`, with `more` of the memory."""
-        self._done = commit
-        self._stand(served=commit, signed_by=signed_by, refused="", reason="")
-        return self._remember(replace(self._memory, served=commit, **more))  # type: ignore[arg-type]
+    def _accepted(self, memory: Memory, signed_by: str) -> str:
+        """As `_remember`."""
+        self._done = memory.served
+        self._stand(served=memory.served, pinned=memory.pinned, signed_by=signed_by, refused="", reason="")
+        return self._remember(memory)
 
     def _remember(self, memory: Memory) -> str:
         """Why it cannot be kept; it holds all the same until a restart."""
@@ -207,25 +180,21 @@ class Following:
         since = time.time()
         try:
             commit = await self._repository.commit(name)
-            if commit is None and await self._fetch():
+            if commit is None and await self._branch.read(hurried=True):
                 commit = await self._repository.commit(name)
         except GitError as problem:
-            return TurnRefused(str(problem)), None
+            return TurnRefused(str(problem), problem.hint), None
         if commit is None:
             hint = "seven digits of a commit or more, of the branch or of what it was before"
-            return TurnRefused(f"no commit {name[:64]!r} of {self._remote} is known here", hint), None
+            unread = self._branch.problem and f"; the branch cannot be read: {self._branch.problem}"
+            return TurnRefused(f"no commit {name[:64]!r} of {self._remote} is known here{unread}", hint), None
         # Who rolls back has the token: every key of the server's file will do, as it did when the commit was new.
         found = await self._reader.read(commit, since, Judge())
         if found.read.fleet is None:
-            why = found.refusal or _first_error(found.read)
-            return TurnRefused(f"commit {commit[:SHOWN]} cannot be served: {why}", "another one"), None
-        # What comes after a release is judged as before: by the newest of the branch, not by what it was once.
-        earlier = await self._descends(self._memory.judged, commit)
-        more: dict[str, Any] = {} if earlier else {"judged": commit, "signers": found.signers}
-        if earlier and commit == self.standing.head:
-            more = {"judged": commit}  # the branch was set back to it, and that is meant
-        self._stand(pinned=commit)
-        unkept = self._accepted(commit, found.signed_by, pinned=commit, **more)
+            hint = (found.refusal and found.refusal.hint) or "another one"
+            return TurnRefused(f"commit {commit[:SHOWN]} cannot be served: {_why(found)}", hint), None
+        memory = await pinned(self._repository, self._memory, self._branch.head, commit, found.signers)
+        unkept = self._accepted(memory, found.signed_by)
         log.warning("rolled back until it is released commit=%s", commit[:SHOWN])
         said = unkept and f"a restart ends it, as it cannot be kept: {unkept}"
         return Turned(commit, pinned=True, problem=said), found.read
@@ -237,10 +206,11 @@ class Following:
         self._remember(replace(self._memory, pinned=""))
         log.info("released remote=%s", self._remote)
         since = time.time()
-        if not await self._fetch() and not self.standing.head:
-            return Turned(self._memory.served, pinned=False, problem=self.standing.problem), None
-        read = await self._next(since)
-        return Turned(self._memory.served, pinned=False, problem=self.standing.reason or self.standing.problem), read
+        # What it was when it was read last is what was rolled back from, and may have been mended since.
+        await self._branch.read(hurried=True)
+        read = await self._next(since) if self._branch.head else None
+        unread = self._branch.problem and f"the branch cannot be read: {self._branch.problem}"
+        return Turned(self._memory.served, pinned=False, problem=self._standing.reason or unread), read
 
     @property
     def _stands(self) -> str:
@@ -253,14 +223,8 @@ class Following:
             return f"the branch cannot be read: {standing.problem}"
         return "the branch is served as it is"
 
-    async def _descends(self, commit: str, base: str) -> bool:
-        try:
-            return bool(commit) and await self._repository.descends(commit, base)
-        except GitError:
-            return False
-
-    def _stand(self, **changes: str | datetime) -> None:
-        self.standing = replace(self.standing, **changes)  # type: ignore[arg-type]
+    def _stand(self, **changes: Any) -> None:
+        self._standing = replace(self._standing, **changes)
 
     def _is_told(self, read: PoliciesRead) -> bool:
         last = self._last
@@ -276,7 +240,10 @@ class Following:
         return read
 
 
-def _first_error(read: PoliciesRead) -> str:
-    errors = [found for found in read.diagnostics if found.severity is Severity.ERROR]
+def _why(found: Outcome) -> str:
+    """It is not served."""
+    if found.refusal is not None:
+        return found.refusal.why
+    errors = [each for each in found.read.diagnostics if each.severity is Severity.ERROR]
     more = f", and {len(errors) - 1} more errors" if len(errors) > 1 else ""
     return f"{errors[0].position}: {errors[0].code} {errors[0].message}{more}"

@@ -37,8 +37,16 @@ _QUERY = re.compile(r"(://[^\s?'\"]*\?)[^\s'\"]+")
 """Behind a URL's path, where some servers take a token."""
 
 
+AGAIN = "it is read again at the next look; a clone that is damaged is made anew"
+"""What is to be done about most that git cannot do: nothing that a commit could."""
+
+
 class GitError(Exception):
     """What git could not do, in its own words, without secrets."""
+
+    def __init__(self, why: str, hint: str = AGAIN) -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 async def git(

@@ -14,7 +14,7 @@ from pathlib import Path
 from compiler.pipeline import Compiled
 from xds.git.checkout import Plan, leading_out, left_out, planned, write
 from xds.git.program import GitError
-from xds.git.repository import Repository
+from xds.git.repository import NoPoliciesError, Repository
 from xds.git.signatures import Signed, Signers
 from xds.observe.commits import SHOWN
 from xds.observe.compiling import compiled, policies_read, policies_refused, repository_lost
@@ -24,7 +24,20 @@ from xds.stages import Stages
 log = logging.getLogger(__name__)
 
 MENDED = "a commit after it that can be served"
-"""What to do about most that is refused."""
+"""What to do about what is a commit's own fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    why: str
+    hint: str = ""
+    """Where another commit is no help."""
+
+
+NO_SIGNERS = Refusal(
+    "Platform has signedCommits, and this server no --allowed-signers to know them by",
+    "start the server with --allowed-signers, or push a commit without signedCommits",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +67,7 @@ class Outcome:
     """Empty where nobody need have signed."""
     signers: tuple[str, ...] | None = None
     """Who may sign what comes after it."""
-    refusal: str = ""
+    refusal: Refusal | None = None
     """Why it was not even compiled; that may be otherwise the next time."""
 
 
@@ -75,70 +88,77 @@ class Reader:
 
     async def read(self, commit: str, since: float, judge: Judge) -> Outcome:
         """`since` is when it was heard of, in seconds since 1970."""
-        try:
-            found = await self._checked(commit, judge)
-        except GitError as problem:
-            found = str(problem)
-        except OSError as problem:
-            found = f"it cannot be written to the disk: {problem.strerror or problem}"
-        except Exception:
-            log.exception("commit cannot be read commit=%s", commit)
-            found = "a fault of turnout; the log says where"
-        if isinstance(found, str):
-            return self._refusal(commit, found, since)
+        found = await self._found(commit, judge)
+        if isinstance(found, Refusal):
+            return self._refused(commit, found, since)
         signed, plan, folder = found
         read, made = await self._compiled(commit, folder, plan, since)
         allowed = None if read.fleet is None else read.fleet.platform.allowed_signers
-        if (judge.itself or self._signers is None) and (wrong := self._wrong_signer(signed, allowed)):
-            return self._refusal(commit, wrong, since)
+        wrong = self._wrong_signer(signed, allowed) if judge.itself or self._signers is None else None
+        if wrong is not None:
+            return self._refused(commit, wrong, since)
         if made is not None and read.fleet is not None:
             self._good = Good(commit, made, plan.blobs)
         await asyncio.to_thread(self._tidy)
         return Outcome(read, signed.by, allowed)
 
-    def _refusal(self, commit: str, why: str, since: float) -> Outcome:
-        return Outcome(self.refused(commit, why, since), refusal=why)
+    def _refused(self, commit: str, refusal: Refusal, since: float) -> Outcome:
+        return Outcome(self.refused(commit, refusal, since), refusal=refusal)
 
-    def refused(self, commit: str, why: str, since: float, hint: str = MENDED) -> PoliciesRead:
+    def refused(self, commit: str, refusal: Refusal, since: float) -> PoliciesRead:
         stays = "" if self._good is None else self._good.commit[:SHOWN]
-        return policies_refused(self._path, commit[:SHOWN], why, hint, stays, since, self._colour)
+        hint = refusal.hint or MENDED
+        return policies_refused(self._path, commit[:SHOWN], refusal.why, hint, stays, since, self._colour)
 
     def lost(self, remote: str, problem: str, since: float) -> PoliciesRead:
         """Nothing of the repository has been read yet."""
         return repository_lost(self._path, remote, problem, since, self._colour)
 
-    async def _checked(self, commit: str, judge: Judge) -> tuple[Signed, Plan, Path] | str:
-        """Or why it must not be served. Raises GitError, OSError."""
+    async def _found(self, commit: str, judge: Judge) -> tuple[Signed, Plan, Path] | Refusal:
+        """Or why it must not be served."""
+        try:
+            return await self._checked(commit, judge)
+        except NoPoliciesError as problem:
+            return Refusal(str(problem))
+        except GitError as problem:
+            return Refusal(str(problem), problem.hint)
+        except OSError as problem:
+            why = f"it cannot be written to the disk: {problem.strerror or problem}"
+            return Refusal(why, "make room in the server's --state, or give it the right to write there")
+        except Exception:
+            log.exception("commit cannot be read commit=%s", commit)
+            return Refusal("a fault of turnout; the log says where")
+
+    async def _checked(self, commit: str, judge: Judge) -> tuple[Signed, Plan, Path] | Refusal:
+        """Raises GitError, OSError."""
         await self._repository.check(commit)
-        signed = await self._signed(commit, judge)
+        signed = Signed()
+        if self._signers is not None:
+            signed = await self._signers.verified(self._repository.folder, commit)
         if signed.problem:
-            return signed.problem
+            return Refusal(signed.problem)
+        if (wrong := self._wrong_signer(signed, judge.signers)) is not None:
+            return wrong
         plan = planned(await self._repository.entries(commit, self._path), self._path)
         if plan.problem:
-            return plan.problem
+            return Refusal(plan.problem)
         contents = await self._repository.contents(plan.blobs.values())
         if out := leading_out({link.path: contents[link.blob] for link in plan.links}):
-            return out
+            return Refusal(out)
         if out := left_out(plan, contents):
-            return out
+            return Refusal(out)
         folder = self._trees / commit / self._name
         await asyncio.to_thread(write, plan, contents, folder)
         return signed, plan, folder
 
-    async def _signed(self, commit: str, judge: Judge) -> Signed:
-        """Raises GitError."""
-        signed = Signed()
-        if self._signers is not None:
-            signed = await self._signers.verified(self._repository.folder, commit)
-        return signed if signed.problem else Signed(signed.by, self._wrong_signer(signed, judge.signers))
-
-    def _wrong_signer(self, signed: Signed, allowed: tuple[str, ...] | None) -> str:
+    def _wrong_signer(self, signed: Signed, allowed: tuple[str, ...] | None) -> Refusal | None:
         if allowed is None:
-            return ""
+            return None
         if self._signers is None:
-            return "Platform has signedCommits, and this server no --allowed-signers to know them by"
+            return NO_SIGNERS
         known = {signed.by, signed.by.rpartition("<")[2].removesuffix(">")}  # OpenPGP's are `Ada <ada@example.com>`
-        return "" if known & set(allowed) else f"{signed.by} has signed it, whom Platform's allowedSigners do not name"
+        named = known & set(allowed)
+        return None if named else Refusal(f"{signed.by} has signed it, whom Platform's allowedSigners do not name")
 
     async def _compiled(
         self, commit: str, folder: Path, plan: Plan, since: float

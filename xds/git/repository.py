@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from xds.git.checkout import SUBMODULE, Entry
+from xds.git.objects import blobs, entry
 from xds.git.program import GitError, git, reason, tried
 from xds.git.remote import HEAD, Remote, TooLargeError, fetch, remote_head
 
@@ -29,12 +29,18 @@ LOOKED_APART = 600.0
 """Seconds between two looks at whether the clone is whole, which reads all of it."""
 NO_PATH = re.compile(r"^fatal: path '.*' (does not exist in|exists on disk, but not in) ", re.MULTILINE)
 """git's words for what a commit does not have; it takes a path of the clone for one on the disk."""
+FAILED = re.compile(r"^(error|fatal): ", re.MULTILINE)
+"""How git begins to say so, also where its exit status is that of an answer."""
 LEFT = ("refs/turnout/*.lock", "*.lock", "objects/pack/tmp_*", "objects/pack/.tmp-*", "objects/tmp_objdir*")
 """What a git that was killed leaves. Nobody else has the clone, so nobody else needs it."""
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[0-9a-f]{7,64}\Z")
+_NAME = re.compile(r"[0-9a-f]{7,64}\Z", re.IGNORECASE)
+
+
+class NoPoliciesError(GitError):
+    """A commit's own fault, that another commit can mend."""
 
 
 class Repository:
@@ -52,6 +58,11 @@ class Repository:
     @property
     def folder(self) -> Path:
         return self._folder
+
+    @property
+    def is_cloned(self) -> bool:
+        """Whether there has been a fetch, whatever is left of it."""
+        return self._cloned
 
     async def prepare(self) -> None:
         """Raises OSError where the folder cannot be written to, GitError where there is no git."""
@@ -154,45 +165,55 @@ class Repository:
         return None if code else said.decode().strip()
 
     async def descends(self, commit: str, base: str) -> bool:
-        """Whether `base` is `commit` or in its history; not so where the clone does not have it. Raises GitError."""
+        """Whether `base` is `commit` or in its history; not so where the clone does not have it. Raises GitError, also
+        for a history with a hole, which git takes for its end."""
         words = ("merge-base", "--is-ancestor", base, commit)
-        *_, code = await tried(self._folder, *words, seconds=ASK_SECONDS)
-        self._doubted |= code > 1
+        _, problem, code = await tried(self._folder, *words, seconds=ASK_SECONDS)
+        if code and FAILED.search(problem):
+            await self._walk(commit)
         return code == 0
+
+    async def _walk(self, commit: str) -> None:
+        """Raises GitError where not all of its history is there."""
+        _, problem, code = await tried(self._folder, "rev-list", "--count", commit, seconds=ASK_SECONDS)
+        if code:
+            self._doubted = True
+            raise GitError(f"the clone is damaged: {reason(problem)}")
 
     async def check(self, commit: str) -> None:
         """Raises GitError for a commit that cannot be read, which git takes for one that is not signed, and empty."""
         await self._ask("cat-file", "tree", commit)
 
     async def entries(self, commit: str, path: str) -> tuple[Entry, ...]:
-        """All that is below `path`, which may be `.`, with their ways from there. Raises GitError."""
+        """All that is below `path`, which may be `.`, with their ways from there. Raises GitError,
+        NoPoliciesError where there is no such folder."""
         tree = f"{commit}:" if path == "." else f"{commit}:{path}"
         kind, problem, code = await tried(self._folder, "cat-file", "-t", tree, seconds=ASK_SECONDS)
         if code and NO_PATH.search(problem):
-            raise GitError(f"it has no folder {path}")
+            raise NoPoliciesError(f"it has no folder {path}")
         if kind.strip() != b"tree" and await self._is_submodule(commit, path):
-            raise GitError(f"{path} is a submodule, and none is fetched")
+            raise NoPoliciesError(f"{path} is a submodule, and none is fetched")
         if code:
             self._doubted = True
             raise GitError(reason(problem))
         if kind.strip() != b"tree":
-            raise GitError(f"{path} is no folder there, but a file or a link")
+            raise NoPoliciesError(f"{path} is no folder there, but a file or a link")
         said = await self._ask("ls-tree", "-r", "-l", "-z", "--end-of-options", tree)
-        return tuple(map(_entry, filter(None, said.split(b"\0"))))
+        return tuple(map(entry, filter(None, said.split(b"\0"))))
 
     async def _is_submodule(self, commit: str, path: str) -> bool:
         """Raises GitError."""
         return (await self._ask("ls-tree", commit, "--", path)).startswith(f"{SUBMODULE} ".encode())
 
-    async def contents(self, blobs: Iterable[str]) -> dict[str, bytes]:
-        """By their names. Whoever asks knows that they are not too large. Raises GitError."""
-        asked = list(dict.fromkeys(blobs))
+    async def contents(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Of blobs, by their names. Whoever asks knows that they are not too large. Raises GitError."""
+        asked = list(dict.fromkeys(names))
         if not asked:
             return {}
-        given = "".join(f"{blob}\n" for blob in asked).encode()
+        given = "".join(f"{name}\n" for name in asked).encode()
         try:
             said = await git(self._folder, "cat-file", "--batch", seconds=ASK_SECONDS, given=given, most=1 << 30)
-            return dict(zip(asked, _blobs(said), strict=True))
+            return dict(zip(asked, blobs(said), strict=True))
         except GitError:
             self._doubted = True
             raise
@@ -220,22 +241,3 @@ async def _begin(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
     await git(folder, "init", "--bare", "--quiet", "--template=", seconds=ASK_SECONDS)
-
-
-def _entry(line: bytes) -> Entry:
-    """`100644 blob 0c5d…    1234<tab>path`, or `-` for a size of what is no blob."""
-    told, _, path = line.partition(b"\t")
-    mode, _, name, size = told.decode().split()
-    return Entry(os.fsdecode(path), mode, name, 0 if size == "-" else int(size))
-
-
-def _blobs(said: bytes) -> Iterator[bytes]:
-    """Raises GitError for one that is missing."""
-    at = 0
-    while at < len(said):
-        end = said.index(b"\n", at)
-        name, kind, *size = said[at:end].decode().split()
-        if kind != "blob" or not size:
-            raise GitError(f"object {name} is {kind}")
-        first, at = end + 1, end + 2 + int(size[0])
-        yield said[first : at - 1]

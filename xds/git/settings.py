@@ -9,7 +9,8 @@ from pathlib import Path
 from posixpath import normpath
 
 from xds.client import token_in
-from xds.git.follow import POLL, Following
+from xds.git.branch import POLL
+from xds.git.follow import Following
 from xds.git.program import without_secrets
 from xds.git.reader import Reader
 from xds.git.remote import Remote

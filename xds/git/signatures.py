@@ -14,10 +14,11 @@ from asyncio.subprocess import PIPE
 from dataclasses import dataclass
 from pathlib import Path
 
-from xds.git.program import OWN_SETTINGS, GitError, tried
+from xds.git.program import OWN_SETTINGS, GitError, reason, tried
 
 SECONDS = 20.0
 """For a signature to be verified."""
+HINT = "mend the server's --allowed-signers, which is read again at the next look; no commit helps"
 BLOCK = re.compile(
     r"^-----BEGIN PGP PUBLIC KEY BLOCK-----$.*?^-----END PGP PUBLIC KEY BLOCK-----$", re.MULTILINE | re.DOTALL
 )
@@ -32,10 +33,16 @@ _WORDS = {
     "incorrect signature": "its signature is not of this commit",
     "NO_PUBKEY": "the key that it is signed with is none of an allowed signer",
     "No principal matched": "the key that it is signed with is none of an allowed signer",
-    "cannot run gpg": "it is signed with OpenPGP, and there is no gpg here",
-    "cannot run ssh-keygen": "it is signed with SSH, and there is no ssh-keygen here",
 }
 """What git, gpg and ssh-keygen say, the first that is there."""
+_MISSING = {
+    "cannot run gpg": ("it is signed with OpenPGP, and there is no gpg here", "install gpg where the server runs"),
+    "cannot run ssh-keygen": (
+        "it is signed with SSH, and there is no ssh-keygen here",
+        "install ssh-keygen where the server runs",
+    ),
+}
+"""What git says of a program that is not there, what that means, and what helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,7 @@ class Signers:
             keys = await self._keys(self._file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as problem:
             why = problem.strerror if isinstance(problem, OSError) else "it is no text"
-            raise GitError(f"the allowed signers cannot be read: {self._file}: {why}") from None
+            raise GitError(f"the allowed signers cannot be read: {self._file}: {why}", HINT) from None
         settings = (
             f"gpg.ssh.allowedSignersFile={keys / 'ssh'}",
             "gpg.program=gpg",
@@ -75,6 +82,9 @@ class Signers:
         _, said, code = await tried(
             clone, *configured, "verify-commit", "--raw", commit, seconds=SECONDS, environment=environment
         )
+        for word, (why, hint) in _MISSING.items():
+            if word in said:
+                raise GitError(why, hint)
         return _signed(said, good=code == 0)
 
     async def _keys(self, text: str) -> Path:
@@ -86,11 +96,27 @@ class Signers:
         fresh = keys.with_suffix(".new")
         (fresh / "gpg").mkdir(mode=0o700, parents=True)
         (fresh / "ssh").write_text(BLOCK.sub("", text), encoding="utf-8")
-        ring = [await _keyring(block) for block in BLOCK.findall(text)]
+        ring = [await self._keyring(text, block) for block in BLOCK.finditer(text)]
         # Written by hand: to import them gpg wants its agent, whose socket the folder's path may be too long for.
         (fresh / "gpg" / "pubring.gpg").write_bytes(b"".join(ring))
         fresh.rename(keys)
         return keys
+
+    async def _keyring(self, text: str, block: re.Match[str]) -> bytes:
+        """Keys that stand as text, as gpg keeps them. Raises GitError."""
+        place = f"{self._file}:{text.count(chr(10), 0, block.start()) + 1}"
+        words = ("gpg", "--batch", "--dearmor")
+        environment = os.environ | {"LC_ALL": "C"}
+        try:
+            gpg = await create_subprocess_exec(*words, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment)
+        except OSError as problem:
+            why = f"OpenPGP keys of allowed signers cannot be read: gpg: {problem.strerror}"
+            raise GitError(why, _MISSING["cannot run gpg"][1]) from None
+        ring, said = await gpg.communicate(f"{block[0]}\n".encode())
+        if gpg.returncode or not ring:
+            why = reason(said.decode(errors="replace")) or f"gpg ended with {gpg.returncode}"
+            raise GitError(f"OpenPGP keys of allowed signers cannot be read: {place}: {why}", HINT)
+        return ring
 
 
 def _signed(said: str, *, good: bool) -> Signed:
@@ -100,15 +126,3 @@ def _signed(said: str, *, good: bool) -> Signed:
     if not said.strip():
         return Signed(problem="it is not signed")
     return Signed(problem=next((why for word, why in _WORDS.items() if word in said), "its signature is not valid"))
-
-
-async def _keyring(block: str) -> bytes:
-    """Keys that stand as text, as gpg keeps them. Raises GitError."""
-    try:
-        gpg = await create_subprocess_exec("gpg", "--batch", "--dearmor", stdin=PIPE, stdout=PIPE, stderr=PIPE)
-    except OSError as problem:
-        raise GitError(f"OpenPGP keys of allowed signers cannot be read: gpg: {problem.strerror}") from None
-    ring, said = await gpg.communicate(f"{block}\n".encode())
-    if gpg.returncode or not ring:
-        raise GitError(f"OpenPGP keys of allowed signers cannot be read: {said.decode(errors='replace').strip()}")
-    return ring

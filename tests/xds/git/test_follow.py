@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from demo.processes import is_free
-from tests.envoy.envoy_process import free_port, wait_until
-from tests.features.served import DEADLINE, asynchronous, model
-from tests.git_repository import Origin
+from tests.envoy.envoy_process import free_port
+from tests.features.served import DEADLINE, asynchronous, model, until
+from tests.git_repository import Origin, daemon, run, silent
 from xds.git import checkout
 from xds.git.bell import Turned, TurnRefused
 from xds.git.follow import Following
@@ -64,6 +60,15 @@ class Heard:
     async def close(self) -> None:
         if hasattr(self._reads, "aclose"):
             await self._reads.aclose()
+
+
+async def true(condition: Callable[[], bool]) -> None:
+    """Raises TimeoutError."""
+
+    async def there() -> bool | None:
+        return condition() or None
+
+    await until(there)
 
 
 @asynccontextmanager
@@ -234,6 +239,34 @@ async def test_a_branch_that_is_set_back_is_taken_by_a_rollback_to_its_head(orig
 
 
 @asynchronous
+async def test_a_rollback_to_what_is_not_of_the_branch_leaves_the_branch_as_it_is(origin: Origin, state: Path) -> None:
+    """Also over a restart, and with another rollback between it and the release."""
+    first = origin.pushed(CHAT)
+    head = origin.pushed(EMBED)
+    async with followed(origin, state) as heard:
+        await heard.next()
+        origin.git("reset", "--quiet", "--hard", first)
+        off = origin.commit({"policies/other.yaml": model("other")})
+        origin.push("--force")
+        assert "has been rewritten" in await heard.refused()
+        origin.git("reset", "--quiet", "--hard", head)
+        origin.push("--force")
+        assert models(await heard.after_a_knock()) == ["chat", "embed"]
+        turned, read = await heard.with_command(off)
+        assert (turned, models(read)) == (Turned(off, pinned=True), ["chat", "other"])
+        turned, read = await heard.with_command("")
+        assert (turned, models(read)) == (Turned(head, pinned=False), ["chat", "embed"])
+        await heard.with_command(off)
+    async with followed(origin, state) as heard:
+        assert models(await heard.next()) == ["chat", "other"]
+        assert (await heard.with_command(first))[0] == Turned(first, pinned=True)
+        turned, read = await heard.with_command("")
+        assert (turned, models(read)) == (Turned(head, pinned=False), ["chat", "embed"])
+        last = origin.pushed({"policies/late.yaml": model("late")})
+        assert (await heard.after_a_knock()).commit == last[:12]
+
+
+@asynchronous
 async def test_what_is_pinned_stays_over_commits_and_a_restart_until_it_is_released(
     origin: Origin, state: Path
 ) -> None:
@@ -246,9 +279,11 @@ async def test_what_is_pinned_stays_over_commits_and_a_restart_until_it_is_relea
     last = origin.pushed({"policies/late.yaml": model("late")})
     async with followed(origin, state) as heard:
         assert models(await heard.next()) == ["chat"]
-        assert (heard.of.standing.head, heard.of.standing.pinned) == (last, first)
-        turned, read = await heard.with_command("")
-        assert (turned, models(read)) == (Turned(last, pinned=False), ["chat", "embed", "late"])
+        listening = asyncio.create_task(heard.next())
+        await true(lambda: heard.of.standing.head == last)
+        assert heard.of.standing.pinned == first
+        assert await heard.of.release() == Turned(last, pinned=False)
+        assert models(await listening) == ["chat", "embed", "late"]
 
 
 @asynchronous
@@ -262,6 +297,7 @@ async def test_a_rollback_to_what_is_unknown_or_broken_changes_nothing(origin: O
         for asked, why in (
             ("0" * 12, "is known here"),
             ("HEAD~1", "is known here"),
+            (broken.upper(), "policies/late.yaml:2:1: P001 "),
             ("main", "is known here"),
             (broken, "policies/late.yaml:2:1: P001 "),
         ):
@@ -283,11 +319,13 @@ async def test_a_lost_repository_is_told_and_a_restart_serves_what_was_served(or
     away = origin.bare.rename(origin.bare.with_name("away"))
     async with followed(origin, state) as heard:
         assert models(await heard.next()) == ["chat"]
-        assert "does not appear to be a git repository" in heard.of.standing.problem
+        listening = asyncio.create_task(heard.next())
+        await true(lambda: "does not appear to be a git repository" in heard.of.standing.problem)
         assert heard.of.standing.served == served
         away.rename(origin.bare)
         origin.pushed(EMBED)
-        assert models(await heard.after_a_knock()) == ["chat", "embed"]
+        heard.of.knock()
+        assert models(await listening) == ["chat", "embed"]
         assert heard.of.standing.problem == ""
 
 
@@ -325,9 +363,7 @@ async def test_a_half_written_commit_is_not_read(origin: Origin, state: Path) ->
         lost = origin.bare / "objects" / blob[:2] / blob[2:]
         lost.rename(lost.with_name("away"))
         listening = asyncio.create_task(heard.after_a_knock())
-        async with asyncio.timeout(DEADLINE):
-            while not heard.of.standing.problem:
-                await asyncio.sleep(0.01)
+        await true(lambda: bool(heard.of.standing.problem))
         assert not listening.done()
         lost.with_name("away").rename(lost)
         heard.of.knock()
@@ -498,11 +534,44 @@ async def test_a_clone_that_is_damaged_while_the_repository_is_away_is_told_and_
         pack.unlink()
     away = origin.bare.rename(origin.bare.with_name("away"))
     async with followed(origin, state) as heard:
-        assert [found.code for found in (await heard.next()).diagnostics] == ["X110"]
+        assert [(await heard.next()).diagnostics[0].code for _ in range(2)] == ["X109", "X110"]
         assert (heard.of.standing.served, heard.of.standing.refused) == (served, served)
         away.rename(origin.bare)
         assert models(await heard.after_a_knock()) == ["chat"]
         assert (heard.of.standing.problem, heard.of.standing.refused) == ("", "")
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+@asynchronous
+async def test_a_hole_in_the_history_is_told_as_a_damaged_clone_and_mended(
+    origin: Origin, state: Path, restarted: bool
+) -> None:
+    """Git's word for it is that of a commit that has no such ancestor."""
+    packs, pack_of = state / "git" / "clone.git" / "objects" / "pack", {}
+    origin.pushed(CHAT)
+    async with followed(origin, state) as heard:
+        await heard.next()
+        for name in ("late", "later"):
+            before = set(packs.iterdir())
+            origin.pushed({f"policies/{name}.yaml": "kind: ["})
+            await heard.refused()
+            pack_of[name] = set(packs.iterdir()) - before
+        for file in pack_of["late"]:
+            file.unlink()
+        good = origin.pushed({"policies/late.yaml": None, "policies/later.yaml": None, **EMBED})
+        read = await heard.after_a_knock()
+        assert " refused: the clone is damaged: Could not read " in read.diagnostics[0].message
+        assert "rewritten" not in read.report
+        assert "= hint: it is read again at the next look; a clone that is damaged is made anew\n" in read.report
+        if not restarted:
+            assert models(await heard.after_a_knock()) == ["chat", "embed"]
+            assert (heard.of.standing.served, heard.of.standing.refused) == (good, "")
+            assert run("git", "fsck", at=packs.parents[1]) == ""
+    if restarted:
+        async with followed(origin, state) as heard:
+            while (read := await heard.next()).commit != good[:12] or read.fleet is None:
+                heard.of.knock()
+            assert models(read) == ["chat", "embed"]
 
 
 @asynchronous
@@ -513,28 +582,18 @@ async def test_a_repository_that_hangs_is_given_up_and_no_command_waits_for_it(
     origin.pushed(EMBED)
     async with followed(origin, state) as heard:
         await heard.next()
-        asked = asyncio.Event()
-
-        async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            asked.set()
-            await asyncio.sleep(DEADLINE)
-            writer.close()
-
-        hanging = await asyncio.start_server(hang, "127.0.0.1", 0)
-        port = hanging.sockets[0].getsockname()[1]
-        monkeypatch.setattr(heard.repository, "remote", Remote(f"git://127.0.0.1:{port}/policy.git"))
-        listening = asyncio.create_task(heard.after_a_knock())
-        await asked.wait()
-        assert await heard.of.pin(first) == Turned(first, pinned=True)
-        assert models(await listening) == ["chat"]
-        monkeypatch.setattr("xds.git.repository.FETCH_SECONDS", 0.2)
-        listening = asyncio.create_task(heard.after_a_knock())
-        async with asyncio.timeout(DEADLINE):
-            while heard.of.standing.problem != "git fetch has taken more than 0 s":
-                await asyncio.sleep(0.01)
-        listening.cancel()
-        await asyncio.wait({listening})
-        hanging.close()
+        port = free_port()
+        with silent(port) as asked:
+            monkeypatch.setattr(heard.repository, "remote", Remote(f"git://127.0.0.1:{port}/policy.git"))
+            listening = asyncio.create_task(heard.after_a_knock())
+            await true(asked)
+            assert await heard.of.pin(first) == Turned(first, pinned=True)
+            assert models(await listening) == ["chat"]
+            monkeypatch.setattr("xds.git.repository.FETCH_SECONDS", 0.2)
+            listening = asyncio.create_task(heard.after_a_knock())
+            await true(lambda: heard.of.standing.problem == "git fetch has taken more than 0 s")
+            listening.cancel()
+            await asyncio.wait({listening})
 
 
 @pytest.mark.parametrize(
@@ -574,21 +633,8 @@ async def test_a_git_server_is_followed_that_comes_goes_and_comes_back(origin: O
         assert (await heard.next()).commit == first[:12]
     origin.pushed(EMBED)
     listening = asyncio.create_task(heard.after_a_knock())
-    async with asyncio.timeout(DEADLINE):
-        while not found.standing.problem:
-            await asyncio.sleep(0.01)
+    await true(lambda: bool(found.standing.problem))
     assert "Connection refused" in found.standing.problem
     with daemon(origin.bare.parent, port):
         assert models(await listening) == ["chat", "embed"]  # tried again by itself
     await heard.close()
-
-
-@contextmanager
-def daemon(folder: Path, port: int) -> Iterator[None]:
-    where = ("--listen=127.0.0.1", f"--port={port}", f"--base-path={folder}", "--export-all", "--reuseaddr")
-    with subprocess.Popen(["git", "daemon", *where], start_new_session=True) as process:
-        try:
-            wait_until(lambda: not is_free(port), what="git daemon listens")
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)

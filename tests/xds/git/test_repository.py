@@ -101,6 +101,15 @@ async def test_what_cannot_be_read_of_a_damaged_clone_is_not_taken_for_a_folder_
 
 
 @asynchronous
+async def test_what_the_clone_has_never_had_is_in_no_history_and_no_damage(origin: Origin, clone: Path) -> None:
+    head = origin.pushed(CHAT)
+    found = await started(origin, clone)
+    await found.fetch()
+    assert not await found.descends(head, "0" * 39 + "1")
+    assert not found._doubted
+
+
+@asynchronous
 async def test_a_damaged_clone_stays_until_there_is_another(origin: Origin, clone: Path) -> None:
     first = origin.pushed(CHAT)
     found = await started(origin, clone)

@@ -223,6 +223,7 @@ async def test_a_server_without_a_file_serves_nothing_that_is_to_be_signed(origi
     read = await heard.next()
     assert read.fleet is None
     assert "refused: Platform has signedCommits, and this server no --allowed-signers to know them by\n" in read.report
+    assert "= hint: start the server with --allowed-signers, or push a commit without signedCommits\n" in read.report
     assert follower.standing.served == ""
     await heard.close()
 
@@ -244,6 +245,47 @@ async def test_a_commit_that_cannot_be_read_is_not_told_as_one_that_is_not_signe
         pack.unlink()
     found = await follower._reader.read(served, 0.0, Judge())
     assert found.read.fleet is None
-    assert served in found.refusal  # in git's words
-    assert "sign" not in found.refusal
+    assert found.refusal is not None
+    assert served in found.refusal.why  # in git's words
+    assert "sign" not in found.refusal.why
+    await heard.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "the allowed signers cannot be read: {file}: No such file or directory"),
+        (b"\xff", "the allowed signers cannot be read: {file}: it is no text"),
+        (
+            b"# one\n-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDMEZ!!@@##\n=abcd\n-----END PGP PUBLIC KEY BLOCK-----\n",
+            "OpenPGP keys of allowed signers cannot be read: {file}:2: gpg: invalid radix64 character 21 skipped",
+        ),
+    ],
+)
+@asynchronous
+async def test_what_is_wrong_with_the_file_is_told_in_a_line_and_not_as_a_commits_fault(
+    origin: Origin, tmp_path: Path, text: bytes | None, why: str
+) -> None:
+    ada = ssh_key(tmp_path, "ada")
+    file, mend = tmp_path / "allowed", "mend the server's --allowed-signers, which is read again at the next look"
+    file.write_text(ada.public)
+    options = GitOptions(Remote(origin.url, origin.branch), poll=3600.0, allowed_signers=file)
+    served = origin.pushed(CHAT, ada)
+    follower = following(options, tmp_path / "state", "", colour=False)
+    await follower.prepare()
+    heard = Heard(follower)
+    assert models(await heard.next()) == ["chat"]
+    file.unlink() if text is None else file.write_bytes(text)
+    refused, why = origin.pushed(EMBED, ada), why.format(file=file)
+    read = await heard.after_a_knock()
+    assert read.diagnostics[0].message == f"commit {refused[:12]} refused: {why}; {served[:12]} stays"
+    assert (read.diagnostics[0].hint or "").startswith(mend)
+    listening = asyncio.create_task(heard.next())
+    turned = await follower.pin(served)
+    assert isinstance(turned, TurnRefused)
+    assert turned.why == f"commit {served[:12]} cannot be served: {why}"
+    assert turned.hint.startswith(mend)
+    file.write_text(ada.public)
+    follower.knock()
+    assert models(await listening) == ["chat", "embed"]
     await heard.close()

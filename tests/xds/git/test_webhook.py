@@ -34,9 +34,12 @@ class Fake(Following):
     """Hears, and carries out everything."""
 
     def __init__(self) -> None:
-        self.standing = Standing("file:///policy.git#main")
         self.knocks = 0
         self.pins: list[str] = []
+
+    @property
+    def standing(self) -> Standing:
+        return Standing("file:///policy.git#main")
 
     def knock(self) -> None:
         self.knocks += 1
