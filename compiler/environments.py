@@ -112,7 +112,13 @@ def _overlays(over: Iterable[Documents], found: list[Diagnostic]) -> Mapping[Ide
 
 def _check_remove(document: Mapped, found: list[Diagnostic]) -> None:
     node = document.entries.get(REMOVE)
-    if node is not None and not (isinstance(node, Scalar) and node.value is True):
+    if node is None:
+        return
+    for key in document.entries:
+        if key not in (*_OWN, "metadata", REMOVE):
+            said = f"'{REMOVE}' and '{key}' exclude each other"
+            found.append(error("P201", document.keys[key], said, "delete one"))
+    if not (isinstance(node, Scalar) and node.value is True):
         shown = f"'{node.text}'" if isinstance(node, Scalar) else article(type_name(node))
         found.append(error("P103", node.position, f"{REMOVE}: {shown} is not one of true", "leave it out to keep it"))
 
@@ -147,6 +153,7 @@ def _identity(document: Mapped) -> Identity | None:
 def _merged_document(base: Mapped, over: Mapped) -> Mapped:
     """It stays where `base` stands, and so does its name: that is the line which its objects are from."""
     merged = _merged(base, over)
+    spec = over.entries.get("spec")
     metadata = merged.entries["metadata"]
     named = base.entries["metadata"]
     assert isinstance(metadata, Mapped)
@@ -158,13 +165,16 @@ def _merged_document(base: Mapped, over: Mapped) -> Mapped:
             {**metadata.entries, "name": named.entries["name"]}, {**metadata.keys, **named.keys}, named.position
         ),
     }
+    if spec is not None and _is_null(spec):
+        # What is missing now is missing here, and not where the base says it.
+        entries["spec"] = Mapped({}, {}, spec.position)
     return Mapped(entries, merged.keys, base.position)
 
 
 def _merged(base: Mapped, over: Mapped) -> Mapped:
     entries: dict[str, Node] = dict(base.entries)
     for key, value in over.entries.items():
-        if isinstance(value, Scalar) and value.value is None:
+        if _is_null(value):
             entries.pop(key, None)
         elif isinstance(value, Mapped):
             before = entries.get(key)
@@ -172,6 +182,10 @@ def _merged(base: Mapped, over: Mapped) -> Mapped:
         else:
             entries[key] = value
     return Mapped(entries, {**base.keys, **over.keys}, over.position)
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.value is None
 
 
 def _nothing_to_remove(identity: Identity, overlay: Mapped, base: Sequence[Documents]) -> Diagnostic:

@@ -65,9 +65,16 @@ def compile_environments(root: Path, environment: str = "") -> Mapping[str, Comp
     for name in (environment,) if environment else sources.environments or ("",):
         result[name] = _compiled(sources, root, name, kept)
         kept = result[name].kept  # what environments have in common is worked out once
-    for name, found in clusters.findings({name: each.fleet for name, each in result.items() if each.fleet is not None}):
-        result[name] = replace(result[name], diagnostics=_ordered([*result[name].diagnostics, found]))
+    fleets = {name: each.fleet for name, each in result.items() if each.fleet is not None}
+    platforms = {name: fleet.platform for name, fleet in fleets.items()}
+    for name, found in (*clusters.findings(fleets), *argocd.twins(platforms)):
+        result[name] = _with(result[name], found)
     return result
+
+
+def _with(compiled: Compiled, found: Diagnostic) -> Compiled:
+    diagnostics = _ordered([*compiled.diagnostics, found])
+    return replace(compiled, diagnostics=diagnostics, fleet=None if has_errors(diagnostics) else compiled.fleet)
 
 
 def fleet_of(texts: Iterable[tuple[str, str]], environment: str = "") -> Fleet | None:

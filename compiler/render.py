@@ -8,6 +8,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from json.encoder import encode_basestring_ascii as json_text
 from operator import itemgetter
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 from compiler.emit.argocd import FOLDER as ARGOCD
 from compiler.emit.object import Object, place
+from compiler.exclusive import alone
 from compiler.kept import Kept
 from compiler.ownership import ledger, ledger_text, line
 from compiler.yaml_text import yaml_text
@@ -84,23 +86,33 @@ def write(files: Mapping[str, bytes], directory: Path) -> tuple[str, ...]:
     FileExistsError is raised. Raises OSError for what else goes wrong; after any of it, or after Ctrl-C,
     the folder is as it was before: everything is staged first, and what has been moved in is moved back out. A process
     that is killed while it moves leaves some files old and some new, until the next run. A folder that is new is moved
-    to its place as a whole.
+    to its place as a whole. Where another run writes there, or in a folder of it, this one waits for its turn.
     """
-    staging = directory / STAGING if directory.exists() else directory.with_name(f".{directory.name}{STAGING}")
-    if staging.exists():
-        shutil.rmtree(staging)
+    with alone(directory):
+        new = not directory.exists()
+        with _staging(directory.with_name(f".{directory.name}{STAGING}") if new else directory / STAGING) as staging:
+            if not new:
+                return _swap(files, directory, staging / "after", staging / "before")
+            _fill(staging / "after", files)
+            (staging / "after").replace(directory)
+            return tuple(files)
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """`folder`, empty but for what keeps it out of git if this run is killed."""
+    if folder.exists():
+        shutil.rmtree(folder)
     try:
-        if staging.parent == directory:
-            return _swap(files, directory, staging / "after", staging / "before")
-        _fill(staging, files)
-        staging.replace(directory)
-        return tuple(files)
+        folder.mkdir()
+        (folder / ".gitignore").write_text("*\n")
+        yield folder
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir()
     _make_parents(folder, files)
     for file, data in files.items():
         with open(f"{folder}/{file}", "wb") as opened:  # noqa: PTH123 - as in `_read`
@@ -114,11 +126,13 @@ def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Pat
         if _is_foreign(file, found):
             said = "not rendered by turnout, so not overwritten; move it, or choose another folder"
             raise FileExistsError(errno.EEXIST, said, str(directory / file))
-    staged.mkdir(parents=True)
+    staged.mkdir()
     fresh = {file: staged / str(number) for number, file in enumerate(changed)}
     for file, path in fresh.items():
         path.write_bytes(files[file])
-    _make_parents(before, replaced := [file for file in (*changed, *gone) if changed.get(file, b"") is not None])
+    added = [file for file, found in changed.items() if found is None]
+    replaced = [*(file for file, found in changed.items() if found is not None), *gone]
+    _make_parents(before, replaced)
     for file in replaced:
         shutil.copy2(directory / file, before / file)
     try:
@@ -128,7 +142,7 @@ def _swap(files: Mapping[str, bytes], directory: Path, staged: Path, before: Pat
         for file in gone:
             (directory / file).unlink()
     except BaseException:
-        _restore(directory, before, (*changed, *gone))
+        _restore(directory, before, replaced, added)
         _remove_empty_folders(directory, changed)
         raise
     _remove_empty_folders(directory, gone)
@@ -175,8 +189,7 @@ def _orphans(directory: Path, files: Container[str]) -> list[str]:
     for folder, folders, names in os.walk(directory):
         here = Path(folder)
         inside = "" if here == directory else f"{here.relative_to(directory).as_posix()}/"
-        if here == directory:
-            folders[:] = [name for name in folders if name != STAGING]
+        folders[:] = [name for name in folders if not name.endswith(STAGING)]
         others = (name for name in names if name.endswith(".yaml") and f"{inside}{name}" not in files)
         found += [f"{inside}{name}" for name in others if _is_rendered(here / name)]
         if KUSTOMIZATION in names and _is_rendered(here / KUSTOMIZATION):
@@ -209,11 +222,12 @@ def _read(directory: Path, file: str) -> bytes | None:
         return opened.read()
 
 
-def _restore(directory: Path, before: Path, files: Iterable[str]) -> None:
-    for file in files:
+def _restore(directory: Path, before: Path, replaced: Iterable[str], added: Iterable[str]) -> None:
+    for file in replaced:
         if (before / file).exists():
             (before / file).replace(directory / file)
-        elif (directory / file).is_file():
+    for file in added:
+        if (directory / file).is_file():
             (directory / file).unlink()
 
 

@@ -158,14 +158,25 @@ def _policy_files(root: Path, prefix: str, found: list[Diagnostic]) -> list[tupl
     if not root.is_dir():
         return [(str(root), (root.name,))] if root.exists() else []
     paths: list[tuple[str, tuple[str, ...]]] = []
+    environments: list[str] = []
     for folder, folders, names in os.walk(root, onerror=lambda e: found.append(_unreadable(root, prefix, e))):
         here = Path(folder)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         parts = here.relative_to(root).parts
         found.extend(_outside(_name(prefix, (*parts, path.name))) for path in _leading_out(here, folders, root))
+        if parts == (ENVIRONMENTS,):
+            environments = folders
         kept = (name for name in names if name.endswith((".yaml", ".yml")) and not name.startswith("."))
         paths.extend((f"{folder}{os.sep}{name}", (*parts, name)) for name in kept)
+    said = {parts[1] for _, parts in paths if len(parts) > 2 and parts[0] == ENVIRONMENTS}
+    found.extend(_no_environment(_name(prefix, (ENVIRONMENTS, name))) for name in environments if name not in said)
     return sorted(paths, key=lambda path: path[1])
+
+
+def _no_environment(name: str) -> Diagnostic:
+    """Left out, it would be taken out of what is rendered, and of its cluster."""
+    said = f"{name} holds no policies, and so is no environment"
+    return error("P011", Position(name, 0, 0), said, "no such folder, or a *.yaml in it, of comments alone if need be")
 
 
 def _leading_out(folder: Path, names: list[str], root: Path) -> Iterator[Path]:

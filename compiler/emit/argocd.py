@@ -7,14 +7,16 @@ Argo CD runs, which need not be the fleet's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from compiler.diagnostics import Diagnostic, error
 from compiler.emit.object import Object, Owner, Wave, metadata
-from compiler.fleet import Platform
+from compiler.fleet import IN_CLUSTER, Argocd, Platform
 from compiler.kept import Kept
 from compiler.ownership import Row, group, ledger
 
@@ -30,7 +32,7 @@ _SYNC_OPTIONS = (
     "ApplyOutOfSyncOnly=true",
     "PruneLast=true",
 )
-_IN_CLUSTER = "https://kubernetes.default.svc"
+_WAY_OUT = "another name, or argocd: {project: …} in the folder of one of them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,29 @@ def objects(platform: Platform, environment: str, made: Sequence[Object], kept: 
     return kept.by(_objects, (platform, environment, contents), _objects, (platform, environment, contents))
 
 
+def twins(platforms: Mapping[str, Platform]) -> Iterator[tuple[str, Diagnostic]]:
+    """Of each environment, by its name: what one Argo CD would take for an Application of another, too."""
+    called: dict[tuple[str, str], list[str]] = defaultdict(list)
+    of_argocd = {name: platform.argocd for name, platform in platforms.items() if platform.argocd is not None}
+    for environment, argocd in of_argocd.items():
+        for name in _names(argocd, environment):
+            called[argocd.namespace, name].append(environment)
+    first: dict[tuple[str, ...], str] = {}
+    for (_, name), several in called.items():
+        first.setdefault(tuple(several), name)
+    for those, name in first.items():
+        named = " and ".join(f"'{environment}'" for environment in those)
+        said = f"Applications of {named} both become {name}"
+        for environment in those if len(those) > 1 else ():
+            yield environment, error("P207", of_argocd[environment].origin, said, _WAY_OUT)
+
+
+def _names(argocd: Argocd, environment: str) -> tuple[str, str]:
+    """Of the Application that syncs the fleet, and of the one that syncs both."""
+    name = f"{argocd.project}-{environment.replace('.', '-')}" if environment else argocd.project
+    return name, f"{name}-{FOLDER}"
+
+
 def _contents(made: Sequence[Object]) -> Contents:
     spaces: set[str] = set()
     whole: set[tuple[str, str]] = set()
@@ -71,17 +96,17 @@ def _contents(made: Sequence[Object]) -> Contents:
 def _objects(platform: Platform, environment: str, contents: Contents) -> tuple[Object, ...]:
     argocd = platform.argocd
     assert argocd is not None
-    name = f"{argocd.project}-{environment.replace('.', '-')}" if environment else argocd.project
+    name, own_name = _names(argocd, environment)
     path = f"{argocd.path}/{environment}" if environment else argocd.path
     fleet = {"namespace": platform.namespace, "server": argocd.server}
-    itself = {"namespace": argocd.namespace, "server": _IN_CLUSTER}
+    itself = {"namespace": argocd.namespace, "server": IN_CLUSTER}
     own = ("argoproj.io", "AppProject"), ("argoproj.io", "Application")
     spaces = [{"namespace": namespace, "server": argocd.server} for namespace in contents.namespaces]
     return (
         _project(platform, name, spaces, contents.cluster_kinds, contents.namespaced_kinds),
         _application(platform, name, path, fleet, _ignored(contents.rows)),
-        _project(platform, f"{name}-argocd", [itself], (), own),
-        _application(platform, f"{name}-argocd", f"{path}/{FOLDER}", itself, []),
+        _project(platform, own_name, [itself], (), own),
+        _application(platform, own_name, f"{path}/{FOLDER}", itself, []),
     )
 
 

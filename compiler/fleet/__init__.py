@@ -39,7 +39,7 @@ from compiler.fleet.model import (
     longest_of,
 )
 from compiler.fleet.names import cluster_name, slug
-from compiler.fleet.platform import Argocd, OtlpProtocol, Platform, Tracing
+from compiler.fleet.platform import IN_CLUSTER, Argocd, OtlpProtocol, Platform, Tracing
 from compiler.fleet.pool import Node, Pool, PoolStrategy, Queue, Sharing, SharingMode, ShmCache
 from compiler.fleet.rollout import (
     Analysis,
@@ -73,6 +73,7 @@ from compiler.fleet.weights import FILLER_CPU, asleep_memory, kept_memory, weigh
 
 __all__ = [
     "FILLER_CPU",
+    "IN_CLUSTER",
     "Analysis",
     "AnalysisSource",
     "Argocd",

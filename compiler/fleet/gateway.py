@@ -31,6 +31,7 @@ class Host:
     name: str
     """A domain, `*.` domain, or `*`."""
     carrier: Carrier
+    origin: Position = BUILT_IN
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ from compiler.diagnostics import BUILT_IN, Position
 from compiler.fleet.running import ControlServer
 from compiler.fleet.scaling import Autoscaler
 
+IN_CLUSTER = "https://kubernetes.default.svc"
+"""The API server of the cluster in which who asks is itself."""
+
 
 class OtlpProtocol(StrEnum):
     GRPC = "grpc"

@@ -84,7 +84,10 @@ def _gateway(
     return Gateway(
         name=metadata.name,
         namespace=metadata.namespace or platform.namespace,
-        hosts=tuple(Host(host, platform.carrier(host)) for host in spec.hosts),
+        hosts=tuple(
+            Host(host, platform.carrier(host), policy.at("spec", "hosts", index))
+            for index, host in enumerate(spec.hosts)
+        ),
         listeners=tuple(_listeners(policy, found)),
         models=names,
         orchestrator=orchestrators.get(metadata.name),

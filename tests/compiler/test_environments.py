@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compiler.diagnostics import Severity
 from compiler.environments import overlaid
 from compiler.kept import Kept
 from compiler.kinds import InferenceModel
@@ -95,6 +96,42 @@ def test_an_error_in_one_environment_is_none_of_another(root: Path) -> None:
     found = compile_environments(root)
     assert found["staging"].fleet is not None
     assert found["prod"].fleet is None
+
+
+def test_environments_that_would_undo_each_other_are_not_rendered_and_others_are(root: Path) -> None:
+    def names(server: str) -> str:
+        return document("Platform", "platform", f"argocd: {{repoURL: 'https://git.example', server: '{server}'}}")
+
+    (root / "environments" / "dev").mkdir()
+    for name, server in (("dev", "https://dev:6443"), ("staging", "https://one:6443"), ("prod", "https://one:6443")):
+        (root / "environments" / name / "platform.yaml").write_text(names(server))
+    found = compile_environments(root)
+    assert {name: compiled.fleet is None for name, compiled in found.items()} == {
+        "dev": False,
+        "prod": True,
+        "staging": True,
+    }
+    assert {str(d.position) for each in found.values() for d in each.diagnostics if d.code == "P453"} == {
+        "policies/environments/prod/platform.yaml:5:3",
+        "policies/environments/staging/platform.yaml:5:3",
+    }
+
+
+def test_environments_of_argo_cds_own_cluster_may_share_a_namespace(root: Path) -> None:
+    (root / "platform.yaml").write_text(document("Platform", "platform", "argocd: {repoURL: 'https://git.example'}"))
+    found = compile_environments(root)
+    assert all(compiled.fleet is not None for compiled in found.values())
+    assert {d.severity for each in found.values() for d in each.diagnostics if d.code == "P453"} == {Severity.INFO}
+
+
+@pytest.mark.parametrize(("namespace", "colliding"), [("argocd", True), ("argocd-2", False)])
+def test_applications_of_one_name_collide_in_one_argo_cd(root: Path, namespace: str, colliding: bool) -> None:
+    for name, where in (("a.b", "argocd"), ("a-b", namespace)):
+        (root / "environments" / name).mkdir()
+        said = f"argocd: {{repoURL: 'https://git.example', server: 'https://{name}:6443', namespace: {where}}}"
+        (root / "environments" / name / "platform.yaml").write_text(document("Platform", "platform", said))
+    found = compile_environments(root)
+    assert {name for name, each in found.items() if each.fleet is None} == ({"a.b", "a-b"} if colliding else set())
 
 
 def test_every_environment_has_its_folder_and_what_has_gone_is_removed(root: Path, tmp_path: Path) -> None:

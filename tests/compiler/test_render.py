@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from compiler.emit.object import Object
 from compiler.kept import Kept
 from compiler.render import HEADER, STAGING, drift, rendered_files, write
 from tests.compiler.emit.fleets import fleet, model, rich_fleet
+from tests.git_repository import run
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +74,7 @@ def test_another_process_renders_the_same_bytes(environment: dict[str, str]) -> 
         "for file, data in rendered_files(everything()).items():\n"
         "    print(file, hashlib.sha256(data).hexdigest())\n"
     )
-    run = subprocess.run(
+    other = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -81,7 +83,7 @@ def test_another_process_renders_the_same_bytes(environment: dict[str, str]) -> 
         check=True,
     )
     own = rendered_files(everything())
-    assert run.stdout.splitlines() == [f"{file} {hashlib.sha256(data).hexdigest()}" for file, data in own.items()]
+    assert other.stdout.splitlines() == [f"{file} {hashlib.sha256(data).hexdigest()}" for file, data in own.items()]
 
 
 def test_the_kustomization_lists_the_manifests_and_nothing_else() -> None:
@@ -256,6 +258,30 @@ def test_what_a_killed_run_left_is_no_orphan_and_goes_with_the_next(tmp_path: Pa
     write(files, tmp_path)
     assert tree(tmp_path) == files
     assert not (tmp_path / STAGING).exists()
+
+
+@pytest.mark.parametrize("prefix", ["", "prod/"])
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "not new"])
+def test_git_takes_nothing_of_what_a_killed_run_left(tmp_path: Path, prefix: str, is_new: bool) -> None:
+    run("git", "init", "--quiet", at=tmp_path)
+    folder = tmp_path / "rendered"
+    if not is_new:
+        write(rendered_files([made("a")]), folder / prefix)
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from tests.compiler.test_render import made, rendered_files, write\n"
+        "Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write(rendered_files([made('b')]), Path(sys.argv[1]))\n"
+    )
+    command = [sys.executable, "-c", script, str(folder / prefix)]
+    killed = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.rglob(f"*{STAGING}")] != []
+    run("git", "add", "--all", at=tmp_path)
+    rendered = {} if is_new else {f"{prefix}{file}": data for file, data in rendered_files([made("a")]).items()}
+    assert run("git", "ls-files", at=tmp_path).split() == sorted(f"rendered/{file}" for file in rendered)
+    assert drift(rendered, folder) == ""
 
 
 # Drift

@@ -10,8 +10,10 @@ from compiler.emit.gateway_api.gateway import LONGEST_NAME, MOST_LISTENERS, list
 from compiler.emit.gateway_api.http_routes import MOST_BACKENDS, ways
 from compiler.emit.gateway_api.match import MOST_HEADERS
 from compiler.fleet import (
+    Carrier,
     Fault,
     Gateway,
+    Host,
     Model,
     Orchestrator,
     Platform,
@@ -34,7 +36,7 @@ def of_gateway(gateway: Gateway, hosts: list[str], own: tuple[Route, ...]) -> It
     if gateway.limit_origin != BUILT_IN:
         yield error("P301", gateway.limit_origin, _cannot("maxRequestBytes"), way_out)
     yield from _listeners(gateway, hosts)
-    yield from _addresses(gateway, hosts)
+    yield from _addresses(gateway)
     for route in own:
         taking = sum(1 for share in route.shares if share.weight)
         if max(taking, len(route.mirrors)) > MOST_BACKENDS:
@@ -68,22 +70,25 @@ def _listeners(gateway: Gateway, hosts: list[str]) -> Iterator[Diagnostic]:
     if count > MOST_LISTENERS:
         said = f"{count} listeners, one for each host and port; it takes {MOST_LISTENERS}"
         yield error("P301", gateway.origin, _cannot(said), "several gateways")
-    for host in hosts:
-        if max(len(listener_name(listener, host)) for listener in gateway.listeners) > LONGEST_NAME:
-            yield error(
-                "P301", gateway.origin, _cannot(f"host {host}: its listener's name is too long"), "a shorter one"
-            )
+    for host in _carried(gateway):
+        if max(len(listener_name(listener, host.name)) for listener in gateway.listeners) > LONGEST_NAME:
+            said = _cannot(f"host {host.name}: its listener's name is too long")
+            yield error("P301", host.origin, said, "a shorter one")
 
 
-def _addresses(gateway: Gateway, hosts: list[str]) -> Iterator[Diagnostic]:
+def _addresses(gateway: Gateway) -> Iterator[Diagnostic]:
     """Its schema takes them, and says that they are not allowed.
 
     https://gateway-api.sigs.k8s.io/reference/spec/#hostname
     """
-    for host in hosts:
-        if all(part.isdecimal() for part in host.split(".")):
-            said = _cannot(f"host {host}: an address is no name of a host")
-            yield error("P301", gateway.origin, said, f"a domain, '*', or {_own_envoys([host])}")
+    for host in _carried(gateway):
+        if all(part.isdecimal() for part in host.name.split(".")):
+            said = _cannot(f"host {host.name}: an address is no name of a host")
+            yield error("P301", host.origin, said, f"a domain, '*', or {_own_envoys([host.name])}")
+
+
+def _carried(gateway: Gateway) -> Iterator[Host]:
+    return (host for host in gateway.hosts if host.carrier is Carrier.GATEWAY_API)
 
 
 def _of_orchestrator(

@@ -490,8 +490,13 @@ def test_a_limit_of_bodies_is_refused_where_policy_sets_one() -> None:
 def test_more_listeners_than_a_gateway_takes_are_refused() -> None:
     hosts = tuple(Host(f"h{n}.example.com", Carrier.GATEWAY_API) for n in range(65))
     assert said(carried(model("a"), hosts=hosts)) == ["65 listeners, one for each host and port; it takes 64"]
-    long = Host(".".join(["a" * 61] * 4), Carrier.GATEWAY_API)
-    assert "its listener's name is too long" in said(carried(model("a"), hosts=(long,)))[0]
+
+
+def test_a_host_whose_listener_cannot_be_named_is_refused_at_the_host() -> None:
+    long = Host(".".join(["a" * 61] * 4), Carrier.GATEWAY_API, at(13))
+    [found] = told(carried(model("a"), hosts=(Host("a.example.com", Carrier.GATEWAY_API), long)))
+    assert "its listener's name is too long" in found.message
+    assert found.position == at(13)
 
 
 def test_more_versions_than_a_rule_takes_are_refused() -> None:
