@@ -99,6 +99,15 @@ def test_a_namespace_is_never_pruned() -> None:
         assert options == ("Delete=false,Prune=false" if kind == "Namespace" else None)
 
 
+def test_the_options_of_an_owner_follow_those_that_keep_a_namespace() -> None:
+    key = "argocd.argoproj.io/sync-options"
+    bank = replace(BANK, annotations=((key, "Validate=false, Prune=true,Delete=false"),))
+    bodies = made(fleet(owned("fraud", bank), tenants=(bank,)))
+    named = {kind: body["metadata"]["annotations"].get(key) for (kind, *_), body in bodies.items()}
+    assert named["Namespace"] == "Delete=false,Prune=false,Validate=false,Prune=true"
+    assert named["ResourceQuota"] == "Validate=false, Prune=true,Delete=false"
+
+
 def test_the_owner_s_labels_are_on_all_objects_of_a_tenant() -> None:
     bank = replace(BANK, labels=(("team", "risk"),), annotations=(("note", "a"),))
     objects = [o for o in tenancy.objects(fleet(owned("fraud", bank), tenants=(bank,)), Kept()) if "tenants/" in o.file]
