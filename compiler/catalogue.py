@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from compiler.fleet import Framework, Scheme
@@ -134,6 +135,16 @@ FLAGS: Mapping[Framework, Mapping[str, Flag]] = {
     },
 }
 """Those that take a value, by their names with dashes for underscores. `compiler.emit.engines` gives them."""
+
+
+_OTHER_PARALLELISM = re.compile(r"-.*parallel.*|--?(pp|dp|ep|cp|pcp|dcp)(-size)?|--config|--extra-llm-api-options")
+"""By layers, by requests and so on; or in a file that nobody here reads."""
+
+
+def only_tensor_parallel(framework: Framework, arguments: Iterable[str]) -> bool:
+    """Whether an instance works on no more GPUs than `config.tensorParallel` says."""
+    decides = any(flag.field == "config.tensorParallel" for flag in FLAGS[framework].values())
+    return decides and not any(_OTHER_PARALLELISM.fullmatch(flag_name(argument)) for argument in arguments)
 
 
 def flag_name(argument: str) -> str:

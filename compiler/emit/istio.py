@@ -50,6 +50,7 @@ def diagnostics(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
     for gateway in fleet.gateways:
         if hosts := _hosts(gateway):
             yield from _gateway_diagnostics(gateway, hosts, routes(fleet, gateway, kept), kept)
+    yield from _port_diagnostics(fleet.gateways)
     carried = tuple(dict.fromkeys(model for model, _ in _carried_versions(fleet, kept)))
     yield from kept.chained(_of_model, carried)
 
@@ -161,6 +162,23 @@ def _gateway_diagnostics(
             yield error("P301", route.origin, f"{said}; it takes {LONGEST_REGEX:,}", way_out)
     yield from _fallback_diagnostics(gateway, way_out)
     yield info("P310", gateway.origin, "Istio has no active probes; readiness stands in")
+
+
+def _port_diagnostics(gateways: Iterable[Gateway]) -> Iterator[Diagnostic]:
+    """One set of pods opens the ports of all gateways: of two protocols at one port istiod leaves one out.
+
+    https://github.com/istio/istio/blob/master/pilot/pkg/model/gateway.go, mergeGateways
+    """
+    first: dict[int, tuple[Gateway, Listener]] = {}
+    for gateway in gateways:
+        if not (hosts := _hosts(gateway)):
+            continue
+        for listener in gateway.listeners:
+            other, before = first.setdefault(listener.port, (gateway, listener))
+            if other is not gateway and listener.protocol is not before.protocol:
+                said = f"{listener.protocol} at port {listener.port}, where {other.name} has {before.protocol}"
+                way_out = f"another port, or own Envoys for {', '.join(hosts)}"
+                yield error("P301", listener.origin, f"Istio cannot express {said} ({before.origin})", way_out)
 
 
 def _longest_regex(route: Route) -> int:

@@ -10,7 +10,7 @@ from compiler.diagnostics import Position
 from compiler.emit.cache import cached
 from compiler.emit.placement import gpu_resource
 from compiler.fleet import Carrier, Fleet, Gateway, Model, Route, Scheme, Tenant, Version, routes, slug
-from compiler.fleet.names import CLUSTERS_NAMESPACES
+from compiler.fleet.platform import clusters_namespaces
 from compiler.kept import Kept
 
 NOBODY: frozenset[Carrier] = frozenset()
@@ -21,6 +21,8 @@ class Space:
     """One namespace."""
 
     name: str
+    is_ours: bool
+    """Whether we make it, and say what holds for every pod in it."""
     tenant: Tenant | None
     """Whose alone it is."""
     origin: Position
@@ -40,11 +42,6 @@ class Space:
     """Whether such a Gateway is in it, so that its pods may be too."""
     in_mesh: bool
     """Whether Istio asks a model of it, so that pods in it get Istio's proxies."""
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether we make it, and say what holds for every pod in it."""
-        return self.name not in CLUSTERS_NAMESPACES
 
 
 Reaches = tuple[tuple[Gateway, frozenset[str]], ...]
@@ -71,6 +68,7 @@ def spaces(fleet: Fleet, found: Reaches, kept: Kept) -> tuple[Space, ...]:
     for model in fleet.models:
         models[model.namespace].append(model)
     tenants = {tenant.namespace: tenant for tenant in fleet.tenants}
+    theirs = clusters_namespaces(fleet.platform.argocd)
     asking = [(gateway, names, {host.carrier for host in gateway.hosts}) for gateway, names in found]
 
     def space(name: str, origin: Position) -> Space:
@@ -79,6 +77,7 @@ def spaces(fleet: Fleet, found: Reaches, kept: Kept) -> tuple[Space, ...]:
         askers = [(gateway, carried) for gateway, led_to, carried in asking if names & led_to]
         return Space(
             name=name,
+            is_ours=name not in theirs,
             tenant=tenants.get(name),
             origin=origin,
             has_models=bool(own),
@@ -92,7 +91,7 @@ def spaces(fleet: Fleet, found: Reaches, kept: Kept) -> tuple[Space, ...]:
                 sorted(slug(gateway.name) for gateway, carried in askers if Carrier.GATEWAY_API in carried)
             ),
             runs_gateway_api=any(g.namespace == name and Carrier.GATEWAY_API in carried for g, _, carried in asking),
-            in_mesh=name not in CLUSTERS_NAMESPACES and any(Carrier.ISTIO in carried for _, carried in askers),
+            in_mesh=name not in theirs and any(Carrier.ISTIO in carried for _, carried in askers),
         )
 
     return tuple(kept.same(("space", name), space(name, at)) for name, at in sorted(_origins(fleet, models).items()))

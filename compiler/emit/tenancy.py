@@ -16,7 +16,8 @@ from compiler.emit.spaces import NOBODY, Space, carriers, reaches, spaces
 from compiler.fleet import Fleet, Platform, Tenant, slug
 from compiler.kept import Kept
 
-_KEEP = {"argocd.argoproj.io/sync-options": "Delete=false,Prune=false"}
+_SYNC_OPTIONS = "argocd.argoproj.io/sync-options"
+_KEEP = ("Delete=false", "Prune=false")
 """With a namespace goes all that is in it, volumes and what others have made there: a person deletes it."""
 _NETWORK_FILE, _NAMESPACE_FILE = "platform/network-policies.yaml", "platform/namespaces.yaml"
 _MESH_FILE = "platform/mesh.yaml"
@@ -69,9 +70,16 @@ def _namespace(space: Space, owner: Owner, platform: Platform, file: str) -> Obj
     body = {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": metadata(space.name, owner, space.origin, Wave.FOUNDATION, labels, _KEEP),
+        "metadata": metadata(space.name, owner, space.origin, Wave.FOUNDATION, labels, _sync_options(owner)),
     }
     return Object(file, body, space.origin)
+
+
+def _sync_options(owner: Owner) -> dict[str, str]:
+    """The owner's with ours, which win: of `Prune=false` and another `Prune` Argo CD goes by the first."""
+    theirs = dict(owner.annotations).get(_SYNC_OPTIONS, "").split(",")
+    options = dict.fromkeys((*_KEEP, *(option.strip() for option in theirs if option.strip())))
+    return {_SYNC_OPTIONS: ",".join(options)}
 
 
 def _pod_security(space: Space, platform: Platform) -> dict[str, str]:

@@ -40,6 +40,8 @@ class Listener:
     protocol: Protocol
     tls_secret: str | None
     """The Kubernetes Secret with `tls.crt` and `tls.key`; set exactly for HTTPS."""
+    origin: Position = BUILT_IN
+    """Of its port."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from compiler.diagnostics import BUILT_IN, Position
+from compiler.fleet.names import CLUSTERS_NAMESPACES
 from compiler.fleet.running import ControlServer
 from compiler.fleet.scaling import Autoscaler
 
@@ -44,6 +45,11 @@ class Argocd:
     server: str
     """The API server of the cluster that is synced."""
     origin: Position
+
+
+def clusters_namespaces(argocd: Argocd | None) -> frozenset[str]:
+    """With Argo CD's own: a policy of ours for every pod in it would keep Argo CD from working."""
+    return CLUSTERS_NAMESPACES if argocd is None else CLUSTERS_NAMESPACES | {argocd.namespace}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ _WRITTEN_BY_A_CLUSTER: tuple[Loc, ...] = (
         for key in ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
     ),
     ("metadata", "annotations", "kubectl.kubernetes.io/last-applied-configuration"),
+    ("metadata", "annotations", "argocd.argoproj.io/tracking-id"),
 )
 """What `kubectl get -o yaml` adds to what somebody wrote."""
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from compiler.kinds.engine_arguments import EngineArguments
 from compiler.kinds.measures import Bytes, Cores, PositiveUpToADay, PositiveUpToHalfAnHour, UpToAnHour
 from compiler.kinds.part import Document, Part, later
 from compiler.kinds.traffic import TrafficSpec
@@ -49,8 +50,8 @@ class ConfigSpec(Part):
     """Share of each GPU's memory that the engine may take, 0.1-1."""
     shm: Bytes | None = None
     """/dev/shm, added to the memory limit. Default: 8Gi for each GPU, 8Gi without one."""
-    extra_args: tuple[Text, ...] = ()
-    """Arguments for the engine that have no field here, passed last and as they stand."""
+    extra_args: EngineArguments = ()
+    """Arguments for the engine that have no field here, passed last and as they stand. No secrets (P110)."""
 
 
 class ColdStartSpec(Part):

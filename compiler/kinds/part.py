@@ -6,7 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from compiler.kinds.values import LabelValue, MetadataKey, Name, Namespace, Text
+from compiler.kinds.owner_keys import OwnerKey
+from compiler.kinds.values import LabelValue, Name, Namespace, Text
 
 
 def camel_case(field: str) -> str:
@@ -80,10 +81,11 @@ class Metadata(Part):
     """Unique among policies of its kind."""
     namespace: Namespace | None = None
     """Of the objects rendered from this policy. Default: Platform's."""
-    labels: dict[MetadataKey, LabelValue] = {}
-    """Put on every object rendered from this policy."""
-    annotations: dict[MetadataKey, str] = {}
-    """Put on every object rendered from this policy; any text may be their value."""
+    labels: dict[OwnerKey, LabelValue] = {}
+    """Put on every object rendered from this policy; not those that Turnout itself writes (P115)."""
+    annotations: dict[OwnerKey, str] = {}
+    """Put on every object rendered from this policy; any text may be their value. Not those that Turnout itself or
+    Argo CD writes, and no hooks (P115)."""
 
 
 class Document(Part):

@@ -37,8 +37,9 @@ class RolloutMetricSpec(Part):
     max: float | None = None
     """The verdict fails above."""
     query: Text | None = None
-    """PromQL with one number as its answer. `{{ namespace }}`, `{{ target }}` and `{{ interval }}` stand for the
-    namespace, the Deployment that is judged, and the time that a verdict looks back."""
+    """PromQL with one number as its answer: of several series Flagger takes any one. `{{ namespace }}`, `{{ target }}`
+    and `{{ interval }}` stand for the namespace, the Deployment that is judged, and the time that a verdict looks back.
+    """
 
 
 class WebhookSpec(Part):

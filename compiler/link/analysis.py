@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 from compiler.decode import Policy
 from compiler.diagnostics import Diagnostic, error
-from compiler.fleet import Analysis, AnalysisSource, Model, RolloutEngine, RolloutMetric, slug
+from compiler.fleet import Analysis, AnalysisSource, Model, RolloutEngine, RolloutMetric
 from compiler.kinds import Rollout
 from compiler.kinds.rollout import RolloutMetricSpec
-from compiler.promql import problem
+from compiler.link.query import query_problem
 from compiler.spelling import nearest
 
 BUILT_IN_METRICS = ("success-rate", "duration", "ttft", "queue-wait", "kv-usage")
 _DEFAULT_METRIC = RolloutMetricSpec.model_construct(name="success-rate", min=99.0)
-_VARIABLE = re.compile(r"\{\{-?\s*(name|namespace|target|interval)\s*-?\}\}")
 
 
 def analysis(policy: Policy[Rollout], engine: RolloutEngine, model: Model, found: list[Diagnostic]) -> Analysis:
@@ -23,7 +20,7 @@ def analysis(policy: Policy[Rollout], engine: RolloutEngine, model: Model, found
     judged = source is AnalysisSource.WEBHOOK
     _check_webhook(policy, source, found)
     given = spec.metrics if spec.metrics is not None else () if judged else (_DEFAULT_METRIC,)
-    _check_metrics(policy, source, model, found)
+    _check_metrics(policy, source, engine, model, found)
     return Analysis(
         source=source,
         threshold=spec.threshold,
@@ -55,7 +52,13 @@ def _check_webhook(policy: Policy[Rollout], source: AnalysisSource, found: list[
         found.append(error("P201", policy.key(*loc, "webhook"), said, "source: webhook"))
 
 
-def _check_metrics(policy: Policy[Rollout], source: AnalysisSource, model: Model, found: list[Diagnostic]) -> None:
+def _check_metrics(
+    policy: Policy[Rollout],
+    source: AnalysisSource,
+    engine: RolloutEngine,
+    model: Model,
+    found: list[Diagnostic],
+) -> None:
     first: set[str] = set()
     for index, metric in enumerate(policy.body.spec.analysis.metrics or ()):
         loc = ("spec", "analysis", "metrics", index)
@@ -68,7 +71,7 @@ def _check_metrics(policy: Policy[Rollout], source: AnalysisSource, model: Model
         elif metric.min is not None and metric.max is not None and metric.min > metric.max:
             said = f"spec.analysis.metrics[{index}].min: {metric.min:g} is out of range: at most max, {metric.max:g}"
             found.append(error("P104", policy.at(*loc, "min"), said))
-        _check_query(policy, index, metric, source, model, found)
+        _check_query(policy, index, metric, source, engine, model, found)
 
 
 def _check_query(
@@ -76,6 +79,7 @@ def _check_query(
     index: int,
     metric: RolloutMetricSpec,
     source: AnalysisSource,
+    engine: RolloutEngine,
     model: Model,
     found: list[Diagnostic],
 ) -> None:
@@ -93,12 +97,5 @@ def _check_query(
     if source is AnalysisSource.LRS:
         said = "'query' and 'source: lrs' exclude each other"
         found.append(error("P201", policy.key(*loc, "query"), said, "source: prometheus"))
-    if why := problem(asked(metric.query, model)):
-        found.append(error("P460", place, f"no PromQL: {why}"))
-
-
-def asked(query: str, model: Model) -> str:
-    """`query` with values for its variables, so that it can be read as PromQL."""
-    name = slug(model.name)
-    values = {"name": name, "namespace": model.namespace, "target": name, "interval": "1m"}
-    return _VARIABLE.sub(lambda variable: values[variable[1]], query)
+    if problem := query_problem(metric.query, model, engine, place):
+        found.append(problem)

@@ -29,7 +29,7 @@ def effective(
     `standbys` are the version's, and `endpoints` those of the model that belong to it.
     """
     framework = Framework(spec.framework)
-    replicas, scaling = _replicas(spec), spec.autoscaling
+    replicas, scaling = active_replicas(spec), spec.autoscaling
     most = max(replicas, scaling.max_replicas or 0) if scaling and scaling.enabled else replicas
     instances = max(most + standbys, len(endpoints), 1)
     traffic = spec.traffic
@@ -55,7 +55,8 @@ def effective(
     )
 
 
-def _replicas(spec: InferenceModelSpec) -> int:
+def active_replicas(spec: InferenceModelSpec) -> int:
+    """Those that a version of this spec begins with, standbys apart."""
     if spec.replicas is not None:
         return spec.replicas
     scaling = spec.autoscaling

@@ -136,12 +136,12 @@ def _listeners(policy: Policy[GatewayKind], found: list[Diagnostic]) -> Iterator
         if spec.protocol == "HTTP" and secret is not None:
             place = policy.at(*loc, "tls")
             found.append(error("P201", place, "'tls' and 'protocol: HTTP' exclude each other", "protocol: HTTPS"))
+        port = policy.at(*loc, "port")
         if spec.port in first:
-            place = policy.at(*loc, "port")
             said = f"port {spec.port} twice, first at {first[spec.port]}"
-            found.append(error("P204", place, said, "another port"))
-        first.setdefault(spec.port, policy.at(*loc, "port"))
-        yield Listener(spec.port, Protocol(spec.protocol), secret if spec.protocol == "HTTPS" else None)
+            found.append(error("P204", port, said, "another port"))
+        first.setdefault(spec.port, port)
+        yield Listener(spec.port, Protocol(spec.protocol), secret if spec.protocol == "HTTPS" else None, port)
 
 
 def _check_names(policies: tuple[Policy[GatewayKind], ...], found: list[Diagnostic]) -> None:

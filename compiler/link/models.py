@@ -27,7 +27,7 @@ from compiler.link.platform import Settings, gpu
 from compiler.link.pools import Pools, pool_of
 from compiler.link.recovery import Recovery
 from compiler.link.references import weights_sum
-from compiler.link.scaling import autoscaling, check_autoscaling, scales
+from compiler.link.scaling import autoscaling, check_autoscaling
 from compiler.link.served_names import served_names
 from compiler.link.traffic import (
     check_mirror,
@@ -214,8 +214,8 @@ def _model(
     specs = [_effective(policy, a, platform, recovery if a is heaviest else None, found) for a in alternatives]
     shared = specs[alternatives.index(heaviest)]
     for alternative, spec in zip(alternatives, specs, strict=True):
-        if alternative is not heaviest and alternative.weight and spec.replicas == 0 and scales(spec):
-            # The heaviest has the hot standbys; what they are busy with starts no instance of another version.
+        if alternative is not heaviest and alternative.weight and spec.replicas == 0:
+            # The heaviest has the hot standbys; another version's requests go to none of them.
             found.append(_nothing_serves(f"{name} version {spec.version}", alternative.policy))
         check_workload(alternative.policy, spec, platform, found)
         check_autoscaling(alternative.policy, spec, platform, found)

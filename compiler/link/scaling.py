@@ -33,10 +33,6 @@ def autoscaling(policy: Policy[InferenceModel], spec: InferenceModelSpec) -> Aut
     )
 
 
-def scales(spec: InferenceModelSpec) -> bool:
-    return spec.autoscaling is not None and spec.autoscaling.enabled
-
-
 def _pace(spec: ScaleUpSpec | ScaleDownSpec) -> Pace:
     return Pace(spec.stabilization_window, spec.pods, spec.period)
 

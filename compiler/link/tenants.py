@@ -9,7 +9,8 @@ from compiler.decode import Policies, Policy, Portion
 from compiler.diagnostics import Diagnostic, Position, error
 from compiler.fleet import Gateway as FleetGateway
 from compiler.fleet import GpuQuota, Model, Tenant, slug
-from compiler.fleet.names import CLUSTERS_NAMESPACES, LONGEST_NAMESPACE
+from compiler.fleet.names import LONGEST_NAMESPACE
+from compiler.fleet.platform import clusters_namespaces
 from compiler.kept import Kept
 from compiler.kinds import Gateway, InferenceModel, ModelOrchestrator
 from compiler.kinds import Tenant as TenantKind
@@ -129,10 +130,11 @@ def check_namespaces(
 ) -> None:
     """A tenant's namespace holds that tenant's models and nothing else: quota and isolation are by namespace."""
     owners: dict[str, str] = {}
+    clusters = clusters_namespaces(platform.argocd)
     for tenant in fleet_tenants:
         place = policies.of(TenantKind)[tenant.name].at("metadata", "namespace")
         other = owners.setdefault(tenant.namespace, tenant.name)
-        if tenant.namespace in CLUSTERS_NAMESPACES or tenant.namespace == platform.namespace:
+        if tenant.namespace in clusters or tenant.namespace == platform.namespace:
             whose = "Platform's" if tenant.namespace == platform.namespace else "the cluster's"
             found.append(_taken(tenant.namespace, f"{whose}, so no tenant's alone", place))
         elif slug(other) != slug(tenant.name):  # else P207 has said it

@@ -27,6 +27,7 @@ from compiler.kinds import InferenceModel
 from compiler.kinds.inference_model import InferenceModelSpec
 from compiler.kinds.measures import duration_text
 from compiler.kinds.traffic import HashKeySpec, RouteSpec, TrafficSpec, retry_words
+from compiler.link.effective import active_replicas
 from compiler.link.references import dangling
 from compiler.nodes import Loc, dotted
 
@@ -191,4 +192,16 @@ def check_mirror(
         said = f"{copies.model} mirrors to itself"
         found.append(error("P217", policy.at(*loc, "model"), said, "another model, or one of several versions"))
         return False
+    if copies.percent and copies.version is not None and _serves_nobody(copies.model, copies.version, policies):
+        said = f"nothing serves the copies for {copies.model} version {copies.version}: 0 replicas, no hot standby"
+        found.append(error("P420", policy.at(*loc, "version"), said, "replicas: 1 for that version"))
     return True
+
+
+def _serves_nobody(model: str, name: str, policies: Policies) -> bool:
+    """Whether a version that has no weight has no instances either. Of others, linking their model tells."""
+    versions = policies.of(InferenceModel)[model].body.spec.versions or ()
+    for version, view in zip(versions, policies.versions.get(model, ()), strict=False):
+        if version.name == name:
+            return version.weight == 0 and active_replicas(view.body.spec) == 0
+    return False

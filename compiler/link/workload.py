@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from compiler.catalogue import FETCHERS, FLAGS, MAINTENANCE_ONLY, Gpu, fetched, flag_name
+from compiler.catalogue import FETCHERS, FLAGS, MAINTENANCE_ONLY, Gpu, fetched, flag_name, only_tensor_parallel
 from compiler.decode import Policy
 from compiler.diagnostics import Diagnostic, Position, error, warning
 from compiler.fleet import ColdStart, Endpoint, Engine, Framework, ModelPath, Quantization, Resources, Scheme, Tier
@@ -90,11 +90,14 @@ def _check_gpus(
         given, real = bytes_text(needs.gpu_memory), bytes_text(has)
         said = f"gpuMemory {given}: {needs.gpu_count} × {needs.gpu_type} have {real}"
         found.append(error("P209", place, said, "leave gpuMemory out"))
-    tensor_parallel = config.tensor_parallel or 1
-    if needs.gpu_count and needs.gpu_count % tensor_parallel:
-        place = policy.at("spec", "config", "tensorParallel")
-        said = f"tensorParallel {tensor_parallel} does not divide gpuCount {needs.gpu_count}"
-        found.append(error("P210", place, said, f"tensorParallel: {needs.gpu_count}"))
+    gpus, sharing, loc = needs.gpu_count, config.tensor_parallel or 1, ("spec", "config", "tensorParallel")
+    if gpus % sharing:
+        said = f"tensorParallel {sharing} does not divide gpuCount {gpus}"
+        found.append(error("P210", policy.at(*loc), said, f"tensorParallel: {gpus}"))
+    elif sharing < gpus and only_tensor_parallel(Framework(spec.framework), config.extra_args):
+        said = f"tensorParallel {sharing} leaves {gpus - sharing} of {gpus} GPUs idle"
+        hint = f"tensorParallel: {gpus}, or gpuCount: {sharing}"
+        found.append(warning("P210", policy.at(*loc), said, hint))
 
 
 def _check_shared_memory(policy: Policy[InferenceModel], spec: InferenceModelSpec, found: list[Diagnostic]) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from compiler.diagnostics import BUILT_IN
 from compiler.emit import EMITTERS, tenancy
 from compiler.emit.object import Object
-from compiler.fleet import Carrier, Fleet, Host, Mirror, Model, ModelPath, Platform, Pool, Scheme, Version
+from compiler.fleet import Argocd, Carrier, Fleet, Host, Mirror, Model, ModelPath, Platform, Pool, Scheme, Version
 from compiler.kept import Kept
 from compiler.pipeline import compile_policies
 from tests.compiler.emit.cluster import Cluster, Pod, beyond_baseline
@@ -93,10 +94,28 @@ def test_a_namespace_of_the_cluster_s_own_is_let_be_and_its_models_are_guarded()
     assert in_default == {("NetworkPolicy", "turnout-models"), ("NetworkPolicy", "turnout-weights-hf")}
 
 
+def test_a_model_beside_argo_cd_s_own_pods_denies_them_nothing() -> None:
+    argocd = Argocd("https://git.example.com/policy.git", "main", "rendered", "turnout", "delivery", "", BUILT_IN)
+    beside = own_envoys(replace(model("chat"), namespace="delivery"), carrier=Carrier.ISTIO)
+    for_it = replace(beside, platform=replace(beside.platform, argocd=argocd))
+    there = {key[0::2] for key in made(for_it) if "delivery" in key[1:]}
+    assert there == {("NetworkPolicy", "turnout-models"), ("NetworkPolicy", "turnout-weights-hf")}
+    assert ("Namespace", "", "delivery") in made(beside)
+
+
 def test_a_namespace_is_never_pruned() -> None:
     for (kind, _, _), body in made(both()).items():
         options = body["metadata"]["annotations"].get("argocd.argoproj.io/sync-options")
         assert options == ("Delete=false,Prune=false" if kind == "Namespace" else None)
+
+
+def test_the_options_of_an_owner_follow_those_that_keep_a_namespace() -> None:
+    key = "argocd.argoproj.io/sync-options"
+    bank = replace(BANK, annotations=((key, "Validate=false, Prune=true,Delete=false"),))
+    bodies = made(fleet(owned("fraud", bank), tenants=(bank,)))
+    named = {kind: body["metadata"]["annotations"].get(key) for (kind, *_), body in bodies.items()}
+    assert named["Namespace"] == "Delete=false,Prune=false,Validate=false,Prune=true"
+    assert named["ResourceQuota"] == "Validate=false, Prune=true,Delete=false"
 
 
 def test_the_owner_s_labels_are_on_all_objects_of_a_tenant() -> None:
