@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from compiler.emit import autoscaling, kubernetes
-from compiler.emit.object import Handover, Object, Writer
+from compiler.emit.object import Handover, Object, Wave, Writer
 from compiler.fleet import Autoscaler, Autoscaling, Fleet, Metric, MetricTarget, Model, Pace, Platform
 from compiler.kept import Kept
 from tests.compiler.emit.fleets import at, fleet, model, scaled, seconds, version
@@ -202,6 +202,14 @@ def test_the_last_instance_goes_after_the_window_for_scaling_down() -> None:
 def test_keda_behaves_as_an_hpa_does() -> None:
     advanced = spec(scaled(2, 10), Autoscaler.KEDA)["advanced"]["horizontalPodAutoscalerConfig"]
     assert advanced["behavior"] == spec(scaled(2, 10))["behavior"]
+
+
+@pytest.mark.parametrize("by", Autoscaler)
+def test_autoscalers_are_in_the_last_wave_which_argo_cd_does_not_wait_for(by: Autoscaler) -> None:
+    """Until its metrics are there, one is Degraded to Argo CD, which fails a sync that waits for it."""
+    kinds = {"HorizontalPodAutoscaler", "ScaledObject"}
+    found = [item for item in made(scaling_model(scaled(1, 2)), by=by) if item.body["kind"] in kinds]
+    assert [item.wave for item in found] == [max(Wave)]
 
 
 # Who writes replicas
