@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from compiler.catalogue import SLEEPING_ENGINES
+from compiler.catalogue import LIVENESS_PATHS, SLEEPING_ENGINES
 from compiler.emit.cache import as_loaded
 from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
@@ -133,23 +133,33 @@ def _resources(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
 
 def _probes(version: Version) -> dict[str, Any]:
     check = version.health_check
-    handler = {"httpGet": {"path": check.path, "port": "http"}}
+    ready = _asked(check.path)
     return {
         "startupProbe": {
-            **handler,
+            **ready,
             "periodSeconds": whole_seconds(_STARTUP_PERIOD),
             "timeoutSeconds": _PATIENCE,
             "failureThreshold": _startup_failures(version),
         },
         "readinessProbe": {
-            **handler,
+            **ready,
             "periodSeconds": whole_seconds(check.interval),
             "timeoutSeconds": whole_seconds(check.timeout),
             "successThreshold": check.success_threshold,
             "failureThreshold": check.failure_threshold,
         },
-        "livenessProbe": {**handler, "periodSeconds": 10, "timeoutSeconds": _PATIENCE, "failureThreshold": 6},
+        # Not what policy asks: an instance that is not ready gets no requests, and need not be dead.
+        "livenessProbe": {
+            **_asked(LIVENESS_PATHS[version.engine.framework]),
+            "periodSeconds": 10,
+            "timeoutSeconds": _PATIENCE,
+            "failureThreshold": 6,
+        },
     }
+
+
+def _asked(path: str) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": "http"}}
 
 
 def _startup_failures(version: Version) -> int:

@@ -414,6 +414,14 @@ def test_readiness_takes_the_numbers_of_the_health_check() -> None:
     assert made["livenessProbe"]["timeoutSeconds"] == 5
 
 
+@pytest.mark.parametrize(("framework", "path"), [(Framework.VLLM, "/health"), (Framework.TRITON, "/v2/health/live")])
+def test_an_instance_that_is_not_ready_is_not_restarted_for_it(framework: Framework, path: str) -> None:
+    check = replace(version().health_check, path="/v2/models/x/ready")
+    made = container(model("m", replace(version(), engine=engine(framework), health_check=check)))
+    assert made["readinessProbe"]["httpGet"]["path"] == made["startupProbe"]["httpGet"]["path"] == check.path
+    assert made["livenessProbe"]["httpGet"]["path"] == path
+
+
 @pytest.mark.parametrize(("total", "grace"), [(3600, 600), (120, 120), (20, 45), (0.5, 45)])
 def test_streams_may_end_before_an_instance_does(total: float, grace: int) -> None:
     owned = replace(model(), timeouts=Timeouts(seconds(1), seconds(1), seconds(total), seconds(1)))
