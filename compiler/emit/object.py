@@ -49,7 +49,8 @@ class Handover(NamedTuple):
     """JSON pointer: `/spec/replicas`."""
     writer: Writer
     manager: str
-    """The writer's field manager, as the API server records it: `kube-controller-manager`."""
+    """The writer's field manager, as the API server records it: `kube-controller-manager`. Two that take turns have a
+    comma between."""
     origin: Position
     """Of the policy that hands it over."""
     initial: bool = False

@@ -220,11 +220,16 @@ def deployment(scaling: Autoscaling | None) -> Object:
     return next(item for item in found if item.body["kind"] == "Deployment")
 
 
-def test_git_leaves_replicas_to_the_autoscaler() -> None:
-    scaling = scaled(2, 8)
+@pytest.mark.parametrize(
+    ("by", "manager"),
+    [(Autoscaler.HPA, "kube-controller-manager"), (Autoscaler.KEDA, "keda, kube-controller-manager")],
+)
+def test_git_leaves_replicas_to_the_autoscaler(by: Autoscaler, manager: str) -> None:
+    """KEDA itself writes them at none and below the fewest, its HorizontalPodAutoscaler otherwise."""
+    scaling = replace(scaled(2, 8), by=by)
     item = deployment(scaling)
     assert "replicas" not in item.body["spec"]
-    assert item.handovers == (Handover("/spec/replicas", Writer.AUTOSCALER, "kube-controller-manager", scaling.origin),)
+    assert item.handovers == (Handover("/spec/replicas", Writer.AUTOSCALER, manager, scaling.origin),)
 
 
 def test_git_writes_replicas_where_nothing_else_does() -> None:
