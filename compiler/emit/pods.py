@@ -10,6 +10,7 @@ from compiler.emit.cache import as_loaded
 from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
 from compiler.emit.fetch import init_containers
+from compiler.emit.hub import hub_token
 from compiler.emit.names import (
     CONTAINER_PORT,
     app_labels,
@@ -108,6 +109,7 @@ def _container(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
         container["command"] = list(started.command)
     container |= {
         "args": list(started.args),
+        **hub_token(version.engine.model_path),
         "ports": [{"name": "http", "containerPort": CONTAINER_PORT}],
         "resources": _resources(model, version, tier),
         **_probes(version),

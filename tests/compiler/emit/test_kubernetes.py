@@ -325,6 +325,19 @@ def test_an_engine_that_reads_object_stores_starts_at_once(framework: Framework)
     assert "weights" not in str(pod(owned).get("volumes"))
 
 
+@pytest.mark.parametrize("framework", [f for f in Framework if f is not Framework.TRITON])
+def test_what_loads_from_hugging_face_may_have_a_token_by_reference(framework: Framework) -> None:
+    [token] = container(on(framework, ModelPath(Scheme.HF, "org/m")))["env"]
+    read = {"name": "turnout-huggingface", "key": "token", "optional": True}
+    assert token == {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": read}}
+
+
+@pytest.mark.parametrize("scheme", [s for s in Scheme if s is not Scheme.HF])
+def test_nothing_else_is_told_the_token(scheme: Scheme) -> None:
+    path = ModelPath(scheme, "/m" if scheme is Scheme.HOST else "a/b")
+    assert "HF_TOKEN" not in str(pod(on(Framework.SGLANG, path)))
+
+
 @pytest.mark.parametrize("scheme", [s for s in Scheme if s not in (Scheme.S3, Scheme.GS)])
 def test_nothing_is_copied_that_is_mounted_or_that_the_engine_loads_by_its_id(scheme: Scheme) -> None:
     path = ModelPath(scheme, "/m" if scheme is Scheme.HOST else "a/b")
