@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from compiler.catalogue import LIVENESS_PATHS, SLEEPING_ENGINES
+from compiler.catalogue import LIVENESS_PATHS, SLEEPING_ENGINES, fetched
 from compiler.emit.cache import as_loaded
 from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
@@ -25,7 +25,7 @@ from compiler.emit.placement import GPU, gpu_request, in_pool, pool_annotations,
 from compiler.emit.scrape import scrape_annotations, scrape_labels
 from compiler.emit.spread import spread
 from compiler.emit.volumes import volume_mounts, volumes
-from compiler.fleet import Model, Tier, Version, asleep_memory, slug
+from compiler.fleet import Engine, Model, Tier, Version, asleep_memory, copied_size, slug
 from compiler.quantity import bytes_text, cores_text
 
 _STARTUP_PERIOD = timedelta(seconds=5)
@@ -128,9 +128,20 @@ def _resources(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
     gpus = gpu_request(model.pool, resources)
     # No CPU limit: a throttled engine leaves its GPUs idle between steps, and idle cores are nobody's gain.
     return {
-        "requests": {"cpu": cores_text(resources.cpu), "memory": memory, **gpus},
+        "requests": {"cpu": cores_text(resources.cpu), "memory": memory, **_disk(version.engine), **gpus},
         "limits": {"memory": memory, **gpus},
     }
+
+
+def _disk(engine: Engine) -> dict[str, str]:
+    """For weights that are copied, which count to the pod for as long as it is there.
+
+    Without, a node is taken that has no room, and when its disk fills up, a pod over its request goes first.
+    There is no limit, nor a sizeLimit: what goes over one is evicted at once, and the size is only what a name says.
+    https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction
+    """
+    size = copied_size(engine) if fetched(engine.framework, engine.model_path.scheme) else 0
+    return {"ephemeral-storage": bytes_text(size)} if size else {}
 
 
 def _probes(version: Version) -> dict[str, Any]:

@@ -318,6 +318,25 @@ def test_for_an_engine_that_reads_files_alone_weights_are_copied_first(path: Mod
     assert "nvidia.com/gpu" not in str(fetch["resources"])
 
 
+def disk(framework: Framework, path: ModelPath, parameters: int | None) -> Any:
+    owned = replace(engine(framework), model_path=path, parameters=parameters)
+    made = pod(model("m", replace(version(), engine=owned)))
+    assert "ephemeral-storage" not in made["containers"][0]["resources"]["limits"]
+    assert all("ephemeral-storage" not in str(each["resources"]) for each in made.get("initContainers", ()))
+    return made["containers"][0]["resources"]["requests"].get("ephemeral-storage")
+
+
+@pytest.mark.parametrize(("scheme", "parameters", "asked"), [(Scheme.S3, 7, "15Gi"), (Scheme.GS, 70, "144Gi")])
+def test_a_node_has_room_on_its_disk_for_weights_that_are_copied_to_it(
+    scheme: Scheme, parameters: int, asked: str
+) -> None:
+    """7B at two bytes are 13.04 GiB, and a tenth more 14.3. No limit: the size is a guess."""
+    path = ModelPath(scheme, "models/m")
+    assert disk(Framework.SGLANG, path, parameters * 10**9) == asked
+    assert disk(Framework.SGLANG, path, None) is None
+    assert disk(Framework.VLLM, path, parameters * 10**9) is None
+
+
 @pytest.mark.parametrize("framework", [Framework.VLLM, Framework.TRITON])
 def test_an_engine_that_reads_object_stores_starts_at_once(framework: Framework) -> None:
     owned = on(framework, ModelPath(Scheme.S3, "models/m"))
