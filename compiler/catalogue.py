@@ -47,6 +47,9 @@ HEALTH_PATHS: Mapping[Framework, str] = {
     Framework.TENSORRT_LLM: "/health",
 }
 
+LIVENESS_PATHS: Mapping[Framework, str] = {**HEALTH_PATHS, Framework.TRITON: "/v2/health/live"}
+"""Whether an engine has to be started anew. Triton alone tells that from being ready: it may load or unload a model."""
+
 SLEEPING_ENGINES = frozenset({Framework.VLLM})
 """Engines that can put their weights into host memory and wake again, so that a warm standby may run."""
 

@@ -86,6 +86,8 @@ class _Case:
     after: Mapping[_Key, Version]
     grows: frozenset[_Key]
     """Get more of the requests that were answered before, at hosts that Turnout's own Envoys carry."""
+    grows_elsewhere: frozenset[_Key]
+    """The same, at hosts of which Argo CD applies the routes."""
     shrinks: frozenset[_Key]
     """Get less of some requests, at any host."""
     shrinks_at_envoys: frozenset[_Key]
@@ -96,7 +98,8 @@ class _Case:
 
 
 def _case(before: Fleet, after: Fleet, classes: Iterable[RequestClass]) -> _Case:
-    grows, shrinks, at_envoys, unlisted = set[_Key](), set[_Key](), set[_Key](), set[_Key]()
+    grows, elsewhere, shrinks = set[_Key](), set[_Key](), set[_Key]()
+    at_envoys, unlisted = set[_Key](), set[_Key]()
     refused: list[str] = []
     for found in classes:
         one, other = _shares(found.before.effect), _shares(found.after.effect)
@@ -107,12 +110,15 @@ def _case(before: Fleet, after: Fleet, classes: Iterable[RequestClass]) -> _Case
         if is_envoys(found):
             grows |= more
             at_envoys |= less
+        else:
+            elsewhere |= more
         if one and found.after.effect["error"] and not found.naming.unknown:
             refused.extend(found.naming.names)
     return _Case(
         _versions(before),
         _versions(after),
         frozenset(grows),
+        frozenset(elsewhere - grows),
         frozenset(shrinks),
         frozenset(at_envoys),
         tuple(dict.fromkeys(refused)),
@@ -122,9 +128,15 @@ def _case(before: Fleet, after: Fleet, classes: Iterable[RequestClass]) -> _Case
 
 def _first(case: _Case) -> Iterator[Step]:
     """What has to be there before requests are moved to it."""
-    for key in sorted(case.grows):
+    for key in sorted(case.grows | case.grows_elsewhere):
         version, known = case.after[key], case.before.get(key)
         if known is not None and version.replicas <= known.replicas:
+            continue
+        if key in case.grows:
+            why = "the control server moves requests as soon as it reads the commit, and instances have yet to load"
+        elif version.autoscaling is not None and version.replicas > 1:
+            why = "Argo CD applies autoscalers after routes, and what an autoscaler starts has yet to load"
+        else:
             continue
         load = duration_text(version.cold_start.cold)
         if known is None or not known.replicas:
@@ -132,7 +144,6 @@ def _first(case: _Case) -> Iterator[Step]:
         else:
             count = f"{version.replicas} instances of {_named(key)} in place of {known.replicas}"
             what = f"{count}, and wait until all are ready (up to {load})"
-        why = "the control server moves requests as soon as it reads the commit, and instances have yet to load"
         yield Step(1, Hand.YOU, f"commit {what}", why)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from compiler.emit.hub import hub_token
 from compiler.emit.names import (
     model_labels,
     model_owner,
@@ -151,6 +152,7 @@ def _container(version: Version, pool: Pool, mounted: bool) -> dict[str, Any]:
         "image": version.engine.image,
         "command": ["/bin/sh", "-c", _FILL, "fill"],
         "args": list(filler(version)),
+        **hub_token(version.engine.model_path),
         "resources": {"requests": {"cpu": cores_text(FILLER_CPU), "memory": memory}, "limits": {"memory": memory}},
         "readinessProbe": {"exec": {"command": ["test", "-d", "/cache/weights"]}, "periodSeconds": 10},
         "securityContext": {"allowPrivilegeEscalation": False},

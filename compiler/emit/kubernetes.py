@@ -27,12 +27,16 @@ from compiler.emit.names import (
 )
 from compiler.emit.object import Handover, Object, Wave, Writer, metadata
 from compiler.emit.pods import pod_template, start_budget
-from compiler.fleet import Fleet, Model, Tier, Version, slug
+from compiler.fleet import Autoscaler, Fleet, Model, Tier, Version, slug
 from compiler.kept import Kept
 from compiler.ownership import conflicts
 
 _IMAGE_PULL = timedelta(minutes=10)
 _REPLICAS = "/spec/replicas"
+_FLAGGER = "flagger"
+_SCALERS = {Autoscaler.HPA: "kube-controller-manager", Autoscaler.KEDA: "keda, kube-controller-manager"}
+"""By their field managers. KEDA leaves it to a HorizontalPodAutoscaler of its own, but to go up from none, down to it,
+and up to the fewest."""
 _LEAST_TO_BUDGET = 2
 """Instances that run: with one, a drained node takes it, budget or not."""
 
@@ -122,14 +126,14 @@ def _apex_service(model: Model, version: Version) -> Object:
             "ports": [{"name": "http", "port": SERVICE_PORT, "targetPort": "http"}],
         },
     }
-    return Object(model_file(model), body, version.origin, _flaggers(model, "/spec/selector"))
+    return Object(model_file(model), body, version.origin, _flaggers(model, "/spec/selector", _FLAGGER))
 
 
-def _flaggers(model: Model, field: str) -> tuple[Handover, ...]:
+def _flaggers(model: Model, field: str, manager: str) -> tuple[Handover, ...]:
     """`field`, handed over to Flagger where it moves the model: the manifest says what it begins with."""
     if model.rollout is None or not model.is_flaggers:
         return ()
-    return (Handover(field, Writer.FLAGGER, "flagger", model.rollout.engine_origin, initial=True),)
+    return (Handover(field, Writer.FLAGGER, manager, model.rollout.engine_origin, initial=True),)
 
 
 def _deployment(model: Model, version: Version, tier: Tier) -> Object:
@@ -159,13 +163,17 @@ def _without_pods(model: Model, version: Version, tier: Tier, named: dict[str, A
 
 
 def _writers(model: Model, version: Version, tier: Tier) -> tuple[Handover, ...]:
-    return _flaggers(model, _REPLICAS) or _handovers(version, tier)
+    # The autoscaler has its turn while Flagger lets the Deployment run.
+    scaling = version.autoscaling
+    manager = _FLAGGER if scaling is None else f"{_FLAGGER}, {_SCALERS[scaling.by]}"
+    return _flaggers(model, _REPLICAS, manager) or _handovers(version, tier)
 
 
 def _handovers(version: Version, tier: Tier) -> tuple[Handover, ...]:
     """How many instances run is for git to say, unless load or a promotion decides it."""
     if tier is Tier.ACTIVE and version.autoscaling is not None:
-        return (Handover(_REPLICAS, Writer.AUTOSCALER, "kube-controller-manager", version.autoscaling.origin),)
+        scaling = version.autoscaling
+        return (Handover(_REPLICAS, Writer.AUTOSCALER, _SCALERS[scaling.by], scaling.origin),)
     if _waits(version, tier):
         return (Handover(_REPLICAS, Writer.STANDBY, "turnout-standby", version.standby_origin, initial=True),)
     return ()

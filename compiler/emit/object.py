@@ -12,7 +12,7 @@ _SYNC_WAVE = "argocd.argoproj.io/sync-wave"
 
 
 class Wave(IntEnum):
-    """Argo CD applies lower waves first, and waits until they are healthy."""
+    """Argo CD applies lower waves first, and waits until they are healthy; but not for the last one."""
 
     FOUNDATION = -5
     """Namespaces, quotas, PriorityClasses, Queues."""
@@ -26,7 +26,7 @@ class Wave(IntEnum):
     CLUSTER_SETTINGS = 1
     ROUTING = 2
     OBSERVATION = 3
-    """Canaries, monitors, rules."""
+    """Canaries, monitors, rules; and autoscalers, which are unwell until there are metrics."""
 
 
 _WAVES = {wave: str(int(wave)) for wave in Wave}
@@ -49,7 +49,8 @@ class Handover(NamedTuple):
     """JSON pointer: `/spec/replicas`."""
     writer: Writer
     manager: str
-    """The writer's field manager, as the API server records it: `kube-controller-manager`."""
+    """The writer's field manager, as the API server records it: `kube-controller-manager`. Two that take turns have a
+    comma between."""
     origin: Position
     """Of the policy that hands it over."""
     initial: bool = False

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from compiler.catalogue import SLEEPING_ENGINES
+from compiler.catalogue import LIVENESS_PATHS, SLEEPING_ENGINES, fetched
 from compiler.emit.cache import as_loaded
 from compiler.emit.durations import whole_seconds
 from compiler.emit.engines import launch
 from compiler.emit.fetch import init_containers
+from compiler.emit.hub import hub_token
 from compiler.emit.names import (
     CONTAINER_PORT,
     app_labels,
@@ -24,7 +25,7 @@ from compiler.emit.placement import GPU, gpu_request, in_pool, pool_annotations,
 from compiler.emit.scrape import scrape_annotations, scrape_labels
 from compiler.emit.spread import spread
 from compiler.emit.volumes import volume_mounts, volumes
-from compiler.fleet import Model, Tier, Version, asleep_memory, slug
+from compiler.fleet import Engine, Model, Tier, Version, asleep_memory, copied_size, slug
 from compiler.quantity import bytes_text, cores_text
 
 _STARTUP_PERIOD = timedelta(seconds=5)
@@ -108,6 +109,7 @@ def _container(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
         container["command"] = list(started.command)
     container |= {
         "args": list(started.args),
+        **hub_token(version.engine.model_path),
         "ports": [{"name": "http", "containerPort": CONTAINER_PORT}],
         "resources": _resources(model, version, tier),
         **_probes(version),
@@ -126,30 +128,51 @@ def _resources(model: Model, version: Version, tier: Tier) -> dict[str, Any]:
     gpus = gpu_request(model.pool, resources)
     # No CPU limit: a throttled engine leaves its GPUs idle between steps, and idle cores are nobody's gain.
     return {
-        "requests": {"cpu": cores_text(resources.cpu), "memory": memory, **gpus},
+        "requests": {"cpu": cores_text(resources.cpu), "memory": memory, **_disk(version.engine), **gpus},
         "limits": {"memory": memory, **gpus},
     }
 
 
+def _disk(engine: Engine) -> dict[str, str]:
+    """For weights that are copied, which count to the pod for as long as it is there.
+
+    Without, a node is taken that has no room, and when its disk fills up, a pod over its request goes first.
+    There is no limit, nor a sizeLimit: what goes over one is evicted at once, and the size is only what a name says.
+    https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction
+    """
+    size = copied_size(engine) if fetched(engine.framework, engine.model_path.scheme) else 0
+    return {"ephemeral-storage": bytes_text(size)} if size else {}
+
+
 def _probes(version: Version) -> dict[str, Any]:
     check = version.health_check
-    handler = {"httpGet": {"path": check.path, "port": "http"}}
+    ready = _asked(check.path)
     return {
         "startupProbe": {
-            **handler,
+            **ready,
             "periodSeconds": whole_seconds(_STARTUP_PERIOD),
             "timeoutSeconds": _PATIENCE,
             "failureThreshold": _startup_failures(version),
         },
         "readinessProbe": {
-            **handler,
+            **ready,
             "periodSeconds": whole_seconds(check.interval),
             "timeoutSeconds": whole_seconds(check.timeout),
             "successThreshold": check.success_threshold,
             "failureThreshold": check.failure_threshold,
         },
-        "livenessProbe": {**handler, "periodSeconds": 10, "timeoutSeconds": _PATIENCE, "failureThreshold": 6},
+        # Not what policy asks: an instance that is not ready gets no requests, and need not be dead.
+        "livenessProbe": {
+            **_asked(LIVENESS_PATHS[version.engine.framework]),
+            "periodSeconds": 10,
+            "timeoutSeconds": _PATIENCE,
+            "failureThreshold": 6,
+        },
     }
+
+
+def _asked(path: str) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": "http"}}
 
 
 def _startup_failures(version: Version) -> int:

@@ -69,7 +69,7 @@ from compiler.fleet.traffic import (
     Strategy,
     Timeouts,
 )
-from compiler.fleet.weights import FILLER_CPU, asleep_memory, kept_memory, weights_on_disk
+from compiler.fleet.weights import FILLER_CPU, asleep_memory, copied_size, kept_memory, weights_on_disk
 
 __all__ = [
     "FILLER_CPU",
@@ -153,6 +153,7 @@ __all__ = [
     "Zones",
     "asleep_memory",
     "cluster_name",
+    "copied_size",
     "kept_memory",
     "longest_context",
     "longest_of",

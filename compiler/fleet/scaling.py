@@ -53,3 +53,5 @@ class Autoscaling:
     scale_up: Pace
     scale_down: Pace
     origin: Position
+    by: Autoscaler = Autoscaler.HPA
+    """The platform's."""

@@ -34,6 +34,14 @@ def kept_memory(engine: Engine, cache: ShmCache) -> int:
     return ((cache.size or 0) if size is None else -(-size // GIB) * GIB) + _FILLER_MEMORY
 
 
+def copied_size(engine: Engine) -> int:
+    """Bytes of a node's disk to ask for where the weights are copied to it, in whole GiB; 0 if not known.
+
+    A tenth more than the weights: names round their size, and other files lie beside them.
+    """
+    return -(-(weights_on_disk(engine) or 0) * 11 // (10 * GIB)) * GIB
+
+
 def asleep_memory(engine: Engine) -> int:
     """Bytes of a container's memory that the weights take while the instance sleeps, in whole GiB; 0 if not known."""
     return -(-(weights_on_disk(engine) or 0) // GIB) * GIB

@@ -275,7 +275,7 @@ def _version(
         health_check=health_check(spec.traffic),
         connection_pool=connection_pool(spec.traffic, alternative.policy.said("spec", "traffic", "connectionPool")),
         origin=alternative.origin,
-        autoscaling=autoscaling(alternative.policy, spec),
+        autoscaling=autoscaling(alternative.policy, spec, platform.autoscaler),
         standby_origin=recovery.place if recovery else BUILT_IN,
     )
 

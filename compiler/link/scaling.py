@@ -18,7 +18,7 @@ _UNTOLD = {
 """What an engine tells nobody."""
 
 
-def autoscaling(policy: Policy[InferenceModel], spec: InferenceModelSpec) -> Autoscaling | None:
+def autoscaling(policy: Policy[InferenceModel], spec: InferenceModelSpec, by: Autoscaler) -> Autoscaling | None:
     """`None` also where it is switched off, or has no end: that is an error already."""
     scaling = spec.autoscaling
     if scaling is None or not scaling.enabled or scaling.min_replicas is None or scaling.max_replicas is None:
@@ -30,6 +30,7 @@ def autoscaling(policy: Policy[InferenceModel], spec: InferenceModelSpec) -> Aut
         scale_up=_pace(scaling.scale_up),
         scale_down=_pace(scaling.scale_down),
         origin=policy.key(*_LOC),
+        by=by,
     )
 
 

@@ -70,6 +70,9 @@ def test_a_version_may_scale_otherwise_or_not_at_all() -> None:
 def test_platform_says_who_scales() -> None:
     assert fleet(model(), KEDA).platform.autoscaler is Autoscaler.KEDA
     assert fleet(model()).platform.autoscaler is Autoscaler.HPA
+    scaling = one_model(model(spec="autoscaling: {minReplicas: 1, maxReplicas: 8}"), KEDA).versions[0].autoscaling
+    assert scaling is not None
+    assert scaling.by is Autoscaler.KEDA
 
 
 def test_limits_follow_the_most_instances_there_may_be_and_the_standbys() -> None:

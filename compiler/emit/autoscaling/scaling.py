@@ -27,7 +27,7 @@ def autoscaler_metadata(model: Model, version: Version, scaling: Autoscaling) ->
         deployment_name(model, version, Tier.ACTIVE),
         model_owner(model),
         scaling.origin,
-        Wave.WORKLOAD,
+        Wave.OBSERVATION,
         tier_labels(model, version, Tier.ACTIVE),
         version_annotations(version),
     )

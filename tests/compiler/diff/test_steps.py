@@ -54,6 +54,22 @@ def test_where_argo_cd_has_both_in_hand_it_keeps_the_order_itself(tmp_path: Path
     assert [step.why.split(",")[0] for step in found] == sorted(step.why.split(",")[0] for step in found)
 
 
+def scaled(least: int) -> str:
+    second = f"{{name: '2', weight: 40, autoscaling: {{minReplicas: {least}, maxReplicas: 6}}}}"
+    return versions("{name: '1', weight: 60, replicas: 2}", second)
+
+
+def test_requests_wait_for_what_an_autoscaler_starts_as_that_comes_after_routes(tmp_path: Path) -> None:
+    platform = document("Platform", "platform", "{dataPlane: {default: istio}, prometheus: {address: 'http://p:9090'}}")
+    found = steps(tmp_path / "three", (platform, ONE), (platform, scaled(3)))
+    assert found[0].what == "commit chat 2 without requests, and wait until its 3 instances are ready (up to 5m)"
+    assert found[-1].commit == 2
+    waves = [step.why.split(",")[0] for step in found if "HorizontalPodAutoscaler" in step.what]
+    assert waves == ["wave 3"]
+    # The one that a Deployment begins with is waited for.
+    assert {step.commit for step in steps(tmp_path / "one", (platform, ONE), (platform, scaled(1)))} == {1}
+
+
 def test_a_version_that_is_there_may_get_requests_in_one_commit(tmp_path: Path) -> None:
     there = versions("{name: '1', weight: 100, replicas: 2}", "{name: '2', weight: 0, replicas: 3}")
     assert [(step.commit, step.by) for step in steps(tmp_path, (there,), (BOTH,))] == [(1, "the control server")]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from compiler.emit import autoscaling, kubernetes
-from compiler.emit.object import Handover, Object, Writer
+from compiler.emit.object import Handover, Object, Wave, Writer
 from compiler.fleet import Autoscaler, Autoscaling, Fleet, Metric, MetricTarget, Model, Pace, Platform
 from compiler.kept import Kept
 from tests.compiler.emit.fleets import at, fleet, model, scaled, seconds, version
@@ -204,6 +204,14 @@ def test_keda_behaves_as_an_hpa_does() -> None:
     assert advanced["behavior"] == spec(scaled(2, 10))["behavior"]
 
 
+@pytest.mark.parametrize("by", Autoscaler)
+def test_autoscalers_are_in_the_last_wave_which_argo_cd_does_not_wait_for(by: Autoscaler) -> None:
+    """Until its metrics are there, one is Degraded to Argo CD, which fails a sync that waits for it."""
+    kinds = {"HorizontalPodAutoscaler", "ScaledObject"}
+    found = [item for item in made(scaling_model(scaled(1, 2)), by=by) if item.body["kind"] in kinds]
+    assert [item.wave for item in found] == [max(Wave)]
+
+
 # Who writes replicas
 
 
@@ -212,11 +220,16 @@ def deployment(scaling: Autoscaling | None) -> Object:
     return next(item for item in found if item.body["kind"] == "Deployment")
 
 
-def test_git_leaves_replicas_to_the_autoscaler() -> None:
-    scaling = scaled(2, 8)
+@pytest.mark.parametrize(
+    ("by", "manager"),
+    [(Autoscaler.HPA, "kube-controller-manager"), (Autoscaler.KEDA, "keda, kube-controller-manager")],
+)
+def test_git_leaves_replicas_to_the_autoscaler(by: Autoscaler, manager: str) -> None:
+    """KEDA itself writes them at none and below the fewest, its HorizontalPodAutoscaler otherwise."""
+    scaling = replace(scaled(2, 8), by=by)
     item = deployment(scaling)
     assert "replicas" not in item.body["spec"]
-    assert item.handovers == (Handover("/spec/replicas", Writer.AUTOSCALER, "kube-controller-manager", scaling.origin),)
+    assert item.handovers == (Handover("/spec/replicas", Writer.AUTOSCALER, manager, scaling.origin),)
 
 
 def test_git_writes_replicas_where_nothing_else_does() -> None:

@@ -318,7 +318,9 @@ def test_what_is_scaled_by_load_names_its_autoscaler() -> None:
 
 def test_replicas_have_one_writer_where_load_and_flagger_both_would() -> None:
     (deployment,) = (item for item in objects(scaled(SCALING)) if item.body["kind"] == "Deployment")
-    assert [(handed.field, handed.writer) for handed in deployment.handovers] == [("/spec/replicas", Writer.FLAGGER)]
+    (handed,) = deployment.handovers
+    assert (handed.field, handed.writer) == ("/spec/replicas", Writer.FLAGGER)
+    assert handed.manager == "flagger, kube-controller-manager"
     assert "replicas" not in deployment.body["spec"]
 
 

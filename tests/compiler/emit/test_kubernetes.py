@@ -318,11 +318,43 @@ def test_for_an_engine_that_reads_files_alone_weights_are_copied_first(path: Mod
     assert "nvidia.com/gpu" not in str(fetch["resources"])
 
 
+def disk(framework: Framework, path: ModelPath, parameters: int | None) -> Any:
+    owned = replace(engine(framework), model_path=path, parameters=parameters)
+    made = pod(model("m", replace(version(), engine=owned)))
+    assert "ephemeral-storage" not in made["containers"][0]["resources"]["limits"]
+    assert all("ephemeral-storage" not in str(each["resources"]) for each in made.get("initContainers", ()))
+    return made["containers"][0]["resources"]["requests"].get("ephemeral-storage")
+
+
+@pytest.mark.parametrize(("scheme", "parameters", "asked"), [(Scheme.S3, 7, "15Gi"), (Scheme.GS, 70, "144Gi")])
+def test_a_node_has_room_on_its_disk_for_weights_that_are_copied_to_it(
+    scheme: Scheme, parameters: int, asked: str
+) -> None:
+    """7B at two bytes are 13.04 GiB, and a tenth more 14.3. No limit: the size is a guess."""
+    path = ModelPath(scheme, "models/m")
+    assert disk(Framework.SGLANG, path, parameters * 10**9) == asked
+    assert disk(Framework.SGLANG, path, None) is None
+    assert disk(Framework.VLLM, path, parameters * 10**9) is None
+
+
 @pytest.mark.parametrize("framework", [Framework.VLLM, Framework.TRITON])
 def test_an_engine_that_reads_object_stores_starts_at_once(framework: Framework) -> None:
     owned = on(framework, ModelPath(Scheme.S3, "models/m"))
     assert "initContainers" not in pod(owned)
     assert "weights" not in str(pod(owned).get("volumes"))
+
+
+@pytest.mark.parametrize("framework", [f for f in Framework if f is not Framework.TRITON])
+def test_what_loads_from_hugging_face_may_have_a_token_by_reference(framework: Framework) -> None:
+    [token] = container(on(framework, ModelPath(Scheme.HF, "org/m")))["env"]
+    read = {"name": "turnout-huggingface", "key": "token", "optional": True}
+    assert token == {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": read}}
+
+
+@pytest.mark.parametrize("scheme", [s for s in Scheme if s is not Scheme.HF])
+def test_nothing_else_is_told_the_token(scheme: Scheme) -> None:
+    path = ModelPath(scheme, "/m" if scheme is Scheme.HOST else "a/b")
+    assert "HF_TOKEN" not in str(pod(on(Framework.SGLANG, path)))
 
 
 @pytest.mark.parametrize("scheme", [s for s in Scheme if s not in (Scheme.S3, Scheme.GS)])
@@ -412,6 +444,14 @@ def test_readiness_takes_the_numbers_of_the_health_check() -> None:
         "failureThreshold": 2,
     }
     assert made["livenessProbe"]["timeoutSeconds"] == 5
+
+
+@pytest.mark.parametrize(("framework", "path"), [(Framework.VLLM, "/health"), (Framework.TRITON, "/v2/health/live")])
+def test_an_instance_that_is_not_ready_is_not_restarted_for_it(framework: Framework, path: str) -> None:
+    check = replace(version().health_check, path="/v2/models/x/ready")
+    made = container(model("m", replace(version(), engine=engine(framework), health_check=check)))
+    assert made["readinessProbe"]["httpGet"]["path"] == made["startupProbe"]["httpGet"]["path"] == check.path
+    assert made["livenessProbe"]["httpGet"]["path"] == path
 
 
 @pytest.mark.parametrize(("total", "grace"), [(3600, 600), (120, 120), (20, 45), (0.5, 45)])

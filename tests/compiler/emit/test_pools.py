@@ -262,6 +262,14 @@ def test_the_daemon_runs_on_every_node_that_may_run_an_instance() -> None:
     assert terms(template) == [{"kubernetes.io/hostname": ("a", "b")}]
 
 
+@pytest.mark.parametrize(("path", "told"), [(HUB, ["HF_TOKEN"]), (S3, []), (CLAIM, [])])
+def test_the_daemon_has_the_token_of_hugging_face_and_not_the_instances(path: ModelPath, told: list[str]) -> None:
+    owned = in_pool(a_pool(shm_cache=CACHE), kept(path))
+    (filler,) = beside(owned)["DaemonSet/m-1-cache"].body["spec"]["template"]["spec"]["containers"]
+    assert [variable["name"] for variable in filler.get("env", ())] == told
+    assert "env" not in pods(owned)["m-1"]["spec"]["containers"][0]
+
+
 def test_the_cache_makes_room_for_no_instance_that_waits_for_it() -> None:
     """Without a class it is the first whose place a scheduler gives to them."""
     owned = replace(in_pool(a_pool(shm_cache=CACHE), kept(S3)), priority=Priority.HIGH)
