@@ -69,10 +69,19 @@ from compiler.fleet.traffic import (
     Strategy,
     Timeouts,
 )
-from compiler.fleet.weights import FILLER_CPU, asleep_memory, kept_memory, weights_on_disk
+from compiler.fleet.weights import (
+    FILLER_CPU,
+    GIB,
+    asleep_memory,
+    bytes_of,
+    kept_memory,
+    least_weights_on_gpus,
+    weights_on_disk,
+)
 
 __all__ = [
     "FILLER_CPU",
+    "GIB",
     "Analysis",
     "AnalysisSource",
     "Argocd",
@@ -151,8 +160,10 @@ __all__ = [
     "Version",
     "Zones",
     "asleep_memory",
+    "bytes_of",
     "cluster_name",
     "kept_memory",
+    "least_weights_on_gpus",
     "longest_context",
     "longest_of",
     "routes",

@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterator
 from compiler.diagnostics import Diagnostic
 from compiler.fleet import Fleet
 from compiler.kept import Kept
-from compiler.prove import capabilities, loopback, mirrors, pools, requests, resilience, rollouts, rules, tenants
+from compiler.prove import (
+    capabilities,
+    loopback,
+    memory,
+    mirrors,
+    pools,
+    requests,
+    resilience,
+    rollouts,
+    rules,
+    tenants,
+)
 
 PROOFS: tuple[Callable[[Fleet, Kept], Iterator[Diagnostic]], ...] = (
     resilience.findings,
@@ -15,6 +26,7 @@ PROOFS: tuple[Callable[[Fleet, Kept], Iterator[Diagnostic]], ...] = (
     rules.findings,
     capabilities.findings,
     mirrors.findings,
+    memory.findings,
     pools.findings,
     tenants.findings,
     rollouts.findings,
