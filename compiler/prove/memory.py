@@ -96,9 +96,10 @@ def _of_version(model: Model, version: Version) -> Iterator[Diagnostic]:
     needed = counted.weights + (0 if engine.framework in _STARTS_WITH_LESS else sequence)
     if needed > counted.room:
         shorter = [f"maxSeqLen: {counted.tokens}"] if sequence and counted.tokens > 0 else []
-        ways = ", or ".join([*shorter, *_more_gpus(model, version, counted, needed)])
+        ways = [*shorter, *_more_gpus(model, version, counted, needed)]
         said = f"{what} cannot start: {_told(model, counted, needed)}"
-        yield error("P402", version.origin, said, ways or "a gpuType with more memory, or quantization")
+        hint = ", or ".join(ways or ["a gpuType with more memory", "quantization"])
+        yield error("P402", version.origin, said, hint)
     elif sequence and (fit := counted.tokens // engine.max_seq_len) * _SELDOM_FULL < engine.max_batch_size:
         enough = counted.weights + sequence * -(-engine.max_batch_size // _SELDOM_FULL)
         less = f"maxBatchSize: {fit * _SELDOM_FULL}" if fit else f"maxSeqLen: {counted.tokens}"
