@@ -14,7 +14,7 @@ from compiler.kinds.inference_model import EndpointSpec, InferenceModelSpec
 from compiler.kinds.values import MODEL_PATH
 from compiler.link.effective import GIB
 from compiler.link.images import check_image
-from compiler.link.parameters import least_parameters, parameters
+from compiler.link.parameters import size
 from compiler.link.platform import KUBERNETES_OF_IMAGE_VOLUMES, Settings, gpu, too_old
 from compiler.quantity import bytes_text
 
@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 def engine(spec: InferenceModelSpec, name: str) -> Engine:
     """`name` is the model's."""
-    config, names = spec.config, (spec.model_name, name)
-    known = architecture(spec.model_name)
+    config, known = spec.config, architecture(spec.model_name)
+    counted = size(config.parameters, known, spec.model_name, name)
     return Engine(
         framework=Framework(spec.framework),
         image=_given(spec.image),
@@ -36,8 +36,8 @@ def engine(spec: InferenceModelSpec, name: str) -> Engine:
         dtype=config.dtype,
         gpu_memory_utilization=config.gpu_memory_utilization,
         extra_args=config.extra_args,
-        parameters=parameters(config.parameters, *names),
-        least_parameters=least_parameters(config.parameters, known, *names),
+        parameters=None if counted is None else counted.parameters,
+        least_parameters=None if counted is None else counted.least,
         kv_per_token=None if known is None else known.kv_per_token,
     )
 

@@ -91,21 +91,25 @@ def _of_version(model: Model, version: Version) -> Iterator[Diagnostic]:
     counted, engine = _sum(model, version), version.engine
     if counted is None:
         return
-    what = model.name if len(model.versions) == 1 else f"{model.name} {version.name}"
     sequence = counted.kv * engine.max_seq_len
     needed = counted.weights + (0 if engine.framework in _STARTS_WITH_LESS else sequence)
-    if needed > counted.room:
-        shorter = [f"maxSeqLen: {counted.tokens}"] if sequence and counted.tokens > 0 else []
-        ways = [*shorter, *_more_gpus(model, version, counted, needed)]
-        said = f"{what} cannot start: {_told(model, counted, needed)}"
-        hint = ", or ".join(ways or ["a gpuType with more memory", "quantization"])
-        yield error("P402", version.origin, said, hint)
-    elif sequence and (fit := counted.tokens // engine.max_seq_len) * _SELDOM_FULL < engine.max_batch_size:
+    fit = counted.tokens // engine.max_seq_len if sequence else engine.max_batch_size
+    starts = needed <= counted.room
+    if (starts and fit * _SELDOM_FULL >= engine.max_batch_size) or _is_otherwise(version):
+        return
+    what = model.name if len(model.versions) == 1 else f"{model.name} {version.name}"
+    if starts:
         enough = counted.weights + sequence * -(-engine.max_batch_size // _SELDOM_FULL)
         less = f"maxBatchSize: {fit * _SELDOM_FULL}" if fit else f"maxSeqLen: {counted.tokens}"
         ways = [less, *_more_gpus(model, version, counted, enough)]
         said = f"{what}: {fit} of {engine.max_batch_size} sequences fit at full length"
         yield warning("P403", version.origin, said, ", or ".join(ways))
+    else:
+        shorter = [f"maxSeqLen: {counted.tokens}"] if sequence and counted.tokens > 0 else []
+        ways = [*shorter, *_more_gpus(model, version, counted, needed)]
+        said = f"{what} cannot start: {_told(model, counted, needed)}"
+        hint = ", or ".join(ways or ["a gpuType with more memory", "quantization"])
+        yield error("P402", version.origin, said, hint)
 
 
 def _told(model: Model, counted: _Sum, needed: int) -> str:
@@ -129,22 +133,22 @@ def _sum(model: Model, version: Version) -> _Sum | None:
     starts = version.has_standbys or version.most_active
     if weights is None or not starts or not resources.gpu_count or engine.framework not in _COUNTED:
         return None
-    if any(_OTHERWISE.fullmatch(flag_name(argument)) for argument in engine.extra_args) or _quantized_already(version):
-        return None
     shares = model.pool.sharing.shares if model.pool and _sharing(model) is SharingMode.VGPU else 1
     each = int(resources.gpu_memory_gib * GIB / shares * engine.gpu_memory_utilization)
-    kv = (engine.kv_per_token or 0) * _kv_bytes(engine) if model.type in _GENERATING else 0
+    kv = engine.kv_per_token * _kv_bytes(engine) if engine.kv_per_token and model.type in _GENERATING else 0
     return _Sum(weights, kv, engine.tensor_parallel, each) if each else None
+
+
+def _is_otherwise(version: Version) -> bool:
+    """Whether the sum is not the true one. Seldom asked: only of what is about to be told."""
+    engine = version.engine
+    names = f"{version.model_name} {engine.model_path.location}".lower()
+    quantized = engine.quantization is Quantization.NONE and _QUANTIZED_ALREADY.search(names)
+    return bool(quantized) or any(_OTHERWISE.fullmatch(flag_name(argument)) for argument in engine.extra_args)
 
 
 def _sharing(model: Model) -> SharingMode:
     return SharingMode.NONE if model.pool is None else model.pool.sharing.mode
-
-
-def _quantized_already(version: Version) -> bool:
-    if version.engine.quantization is not Quantization.NONE:
-        return False
-    return bool(_QUANTIZED_ALREADY.search(f"{version.model_name} {version.engine.model_path.location}".lower()))
 
 
 def _kv_bytes(engine: Engine) -> int:
