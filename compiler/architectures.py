@@ -6,7 +6,6 @@ and later, Mistral 7B v0.1) are left out: of them no single number is true.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -80,12 +79,14 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 """By the beginnings of their names, as their publishers write them, in lower case and without `meta-`."""
 
-_BEGINNING = re.compile(
-    f"(?:meta-)?({'|'.join(re.escape(name) for name in ARCHITECTURES)})(?![a-z0-9.])", re.IGNORECASE
-)
+_SEGMENTS = sorted({name.count("-") + 1 for name in ARCHITECTURES})
 
 
 def architecture(model_name: str) -> Architecture | None:
     """Of the model with the id `org/name`; None where it is not in the catalogue."""
-    found = _BEGINNING.match(model_name.rpartition("/")[2])
-    return ARCHITECTURES[found[1].lower()] if found else None
+    segments = model_name.rpartition("/")[2].lower().removeprefix("meta-").split("-")
+    for count in _SEGMENTS:
+        found = ARCHITECTURES.get("-".join(segments[:count]))
+        if found is not None:
+            return found
+    return None

@@ -32,9 +32,9 @@ def least_weights_on_gpus(engine: Engine) -> int | None:
     count = engine.least_parameters
     if count is None:
         return None
-    if engine.quantization in _HALF_A_BYTE:
-        return count // 2
-    return count if engine.quantization is not Quantization.NONE else count * bytes_of(engine.dtype)
+    if engine.quantization is Quantization.NONE:
+        return count * bytes_of(engine.dtype)
+    return count // 2 if engine.quantization in _HALF_A_BYTE else count
 
 
 def bytes_of(dtype: str) -> int:
