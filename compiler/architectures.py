@@ -7,11 +7,10 @@ and later, Mistral 7B v0.1) are left out: of them no single number is true.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Architecture:
+class Architecture(NamedTuple):
     parameters: int
     """Experts included; rounded down to a tenth of a billion."""
     layers: int
@@ -79,12 +78,15 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 """By the beginnings of their names, as their publishers write them, in lower case and without `meta-`."""
 
+_FAMILIES = {name.partition("-")[0] for name in ARCHITECTURES}
 _SEGMENTS = sorted({name.count("-") + 1 for name in ARCHITECTURES})
 
 
 def architecture(model_name: str) -> Architecture | None:
     """Of the model with the id `org/name`; None where it is not in the catalogue."""
     segments = model_name.rpartition("/")[2].lower().removeprefix("meta-").split("-")
+    if segments[0] not in _FAMILIES:
+        return None
     for count in _SEGMENTS:
         found = ARCHITECTURES.get("-".join(segments[:count]))
         if found is not None:
