@@ -59,6 +59,9 @@ TOLD = (
     "expected_qps",
     "webhook",
     "allowed_signers",
+    "least_parameters",
+    "kv_per_token",
+    "gpu_memory_gib",
     *_OF_ROLLOUTS,
 )
 """Fields that no file and no resource depends on."""

@@ -69,10 +69,20 @@ from compiler.fleet.traffic import (
     Strategy,
     Timeouts,
 )
-from compiler.fleet.weights import FILLER_CPU, asleep_memory, copied_size, kept_memory, weights_on_disk
+from compiler.fleet.weights import (
+    FILLER_CPU,
+    GIB,
+    asleep_memory,
+    bytes_of,
+    copied_size,
+    kept_memory,
+    least_weights_on_gpus,
+    weights_on_disk,
+)
 
 __all__ = [
     "FILLER_CPU",
+    "GIB",
     "IN_CLUSTER",
     "Analysis",
     "AnalysisSource",
@@ -152,9 +162,11 @@ __all__ = [
     "Version",
     "Zones",
     "asleep_memory",
+    "bytes_of",
     "cluster_name",
     "copied_size",
     "kept_memory",
+    "least_weights_on_gpus",
     "longest_context",
     "longest_of",
     "routes",

@@ -111,6 +111,10 @@ class Engine:
     """Passed last, as they stand."""
     parameters: int | None = None
     """How many numbers the weights are; None where neither policy nor a name says it."""
+    least_parameters: int | None = None
+    """What is sure of them, for a name rounds; None where `parameters` is."""
+    kv_per_token: int | None = None
+    """Numbers that a token adds to the KV cache; None where the model's architecture is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,8 @@ class Resources:
     """Bytes, without /dev/shm."""
     shm: int
     """Bytes of /dev/shm; they count to the container's memory limit."""
+    gpu_memory_gib: int = 0
+    """Of one GPU, as its maker counts; 0 where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How much memory a model's files take where they are kept."""
+"""How much memory a model's weights take: as files where they are kept, and on GPUs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,22 @@ def weights_on_disk(engine: Engine) -> int | None:
         return engine.parameters // 2
     if engine.quantization is Quantization.INT8 and engine.framework is not Framework.TGI:
         return engine.parameters
-    return engine.parameters * (4 if engine.dtype == "float32" else 2)
+    return engine.parameters * bytes_of(engine.dtype)
+
+
+def least_weights_on_gpus(engine: Engine) -> int | None:
+    """Bytes of all GPUs of an instance together, where the number of parameters is known."""
+    count = engine.least_parameters
+    if count is None:
+        return None
+    if engine.quantization is Quantization.NONE:
+        return count * bytes_of(engine.dtype)
+    return count // 2 if engine.quantization in _HALF_A_BYTE else count
+
+
+def bytes_of(dtype: str) -> int:
+    """Of one number; `auto` is a checkpoint's own, and those have 16 bits."""
+    return 4 if dtype == "float32" else 2
 
 
 def kept_memory(engine: Engine, cache: ShmCache) -> int:

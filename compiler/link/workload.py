@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from compiler.architectures import architecture
 from compiler.catalogue import FETCHERS, FLAGS, MAINTENANCE_ONLY, Gpu, fetched, flag_name, only_tensor_parallel
 from compiler.decode import Policy
 from compiler.diagnostics import Diagnostic, Position, error, warning
@@ -13,7 +14,7 @@ from compiler.kinds.inference_model import EndpointSpec, InferenceModelSpec
 from compiler.kinds.values import MODEL_PATH
 from compiler.link.effective import GIB
 from compiler.link.images import check_image
-from compiler.link.parameters import parameters
+from compiler.link.parameters import size
 from compiler.link.platform import KUBERNETES_OF_IMAGE_VOLUMES, Settings, gpu, too_old
 from compiler.quantity import bytes_text
 
@@ -22,7 +23,8 @@ T = TypeVar("T")
 
 def engine(spec: InferenceModelSpec, name: str) -> Engine:
     """`name` is the model's."""
-    config = spec.config
+    config, known = spec.config, architecture(spec.model_name)
+    counted = size(config.parameters, known, spec.model_name, name)
     return Engine(
         framework=Framework(spec.framework),
         image=_given(spec.image),
@@ -34,7 +36,9 @@ def engine(spec: InferenceModelSpec, name: str) -> Engine:
         dtype=config.dtype,
         gpu_memory_utilization=config.gpu_memory_utilization,
         extra_args=config.extra_args,
-        parameters=parameters(config.parameters, spec.model_name, name),
+        parameters=None if counted is None else counted.parameters,
+        least_parameters=None if counted is None else counted.least,
+        kv_per_token=None if known is None else known.kv_per_token,
     )
 
 
@@ -50,6 +54,7 @@ def resources(spec: InferenceModelSpec, each: Gpu) -> Resources:
         cpu=_given(needs.cpu),
         memory=_given(needs.memory),
         shm=_given(spec.config.shm),
+        gpu_memory_gib=each.memory_gib,
     )
 
 

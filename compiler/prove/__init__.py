@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from compiler.diagnostics import Diagnostic
-from compiler.fleet import Fleet
+from compiler.fleet import Fleet, Model
 from compiler.kept import Kept
 from compiler.prove import (
     capabilities,
     endpoints,
     loopback,
+    memory,
     mirrors,
     pools,
     requests,
@@ -20,8 +21,14 @@ from compiler.prove import (
     tenants,
 )
 
+OF_EACH_MODEL: tuple[Callable[[Model], Iterable[Diagnostic]], ...] = (
+    resilience.of_model,
+    memory.of_model,
+    pools.of_model,
+)
+"""Those for which nothing else matters."""
+
 PROOFS: tuple[Callable[[Fleet, Kept], Iterator[Diagnostic]], ...] = (
-    resilience.findings,
     requests.findings,
     rules.findings,
     capabilities.findings,
@@ -36,4 +43,9 @@ PROOFS: tuple[Callable[[Fleet, Kept], Iterator[Diagnostic]], ...] = (
 
 def prove(fleet: Fleet, kept: Kept | None = None) -> list[Diagnostic]:
     kept = kept or Kept()
-    return [finding for proof in PROOFS for finding in proof(fleet, kept)]
+    of_models = kept.chained(_of_model, fleet.models)
+    return [*of_models, *(finding for proof in PROOFS for finding in proof(fleet, kept))]
+
+
+def _of_model(model: Model) -> tuple[Diagnostic, ...]:
+    return tuple(finding for proof in OF_EACH_MODEL for finding in proof(model))

@@ -19,7 +19,6 @@ _WITHOUT_WALLS = (SharingMode.TIME_SLICING, SharingMode.MPS)
 
 
 def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
-    yield from kept.chained(_of_model, fleet.models)
     if fleet.pools:
         by_pool: dict[str, list[Needs]] = defaultdict(list)
         for model, own in zip(fleet.models, kept.each(needs, fleet.models), strict=True):
@@ -31,7 +30,7 @@ def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
             yield from kept.of(_of_pool, pool, asked)
 
 
-def _of_model(model: Model) -> tuple[Diagnostic, ...]:
+def of_model(model: Model) -> tuple[Diagnostic, ...]:
     found = []
     for version in model.versions:
         if version.cold_start.preload and model.pool is None:

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, warning
-from compiler.fleet import Fleet, Model, Version
-from compiler.kept import Kept
+from compiler.fleet import Model, Version
 
 
-def findings(fleet: Fleet, kept: Kept) -> Iterator[Diagnostic]:
-    return iter(kept.chained(_of_model, fleet.models))
-
-
-def _of_model(model: Model) -> tuple[Diagnostic, ...]:
+def of_model(model: Model) -> tuple[Diagnostic, ...]:
     return (*_retries(model), *(finding for version in model.versions for finding in _ejection(model, version)))
 
 

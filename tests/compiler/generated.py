@@ -71,7 +71,7 @@ def fleets(draw: st.DrawFn) -> list[Document]:
 def moved(draw: st.DrawFn, pools: list[str]) -> list[Document]:
     """A model that Flagger moves."""
     spec: Document = {
-        "modelName": "org/moved-7b",
+        "modelName": "org/moved-1b",
         "versions": [{"name": "1", "weight": 100}, {"name": "2", "weight": 0}],
         "expectedQps": {"typical": 500},
         "config": {"gpuMemoryUtilization": 0.2},  # a share of a GPU may be all it gets
@@ -174,7 +174,7 @@ def model(
 ) -> Document:
     framework = draw(st.sampled_from(sorted(ENGINES)))
     paths, kept = ENGINES[framework]
-    spec: Document = {"modelName": f"org/{name}-7b", "framework": framework}
+    spec: Document = {"modelName": f"org/{name}-1b", "framework": framework}
     if pools:
         spec["pool"] = draw(st.sampled_from(pools))
     cut = spec.get("pool") in shared

@@ -6,7 +6,7 @@ import pytest
 
 from compiler.diagnostics import Severity
 from compiler.fleet import weights_on_disk
-from compiler.link.parameters import parameters
+from compiler.link.parameters import size
 from compiler.prove import prove
 from tests.compiler.policies import codes, document, fleet, linked, model, one_model
 
@@ -346,7 +346,7 @@ def test_weights_of_unknown_size_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "size"),
+    ("name", "parameters"),
     [
         ("meta-llama/Llama-2-70b-chat-hf", 70 * 10**9),
         ("Qwen/Qwen2.5-72B-Instruct", 72 * 10**9),
@@ -360,14 +360,15 @@ def test_weights_of_unknown_size_are_told() -> None:
         ("70b/chat", None),
     ],
 )
-def test_a_name_says_how_large_a_model_is(name: str, size: int | None) -> None:
-    assert parameters(None, name) == size
+def test_a_name_says_how_large_a_model_is(name: str, parameters: int | None) -> None:
+    found = size(None, None, name)
+    assert (found and found.parameters) == parameters
 
 
 def test_policy_says_it_before_the_weights_name_and_that_before_the_models_own() -> None:
-    assert parameters("7B", "org/chat-13b", "chat-70b") == 7 * 10**9
-    assert parameters(None, "org/chat-13b", "chat-70b") == 13 * 10**9
-    assert parameters(None, "org/chat", "chat-70b") == 70 * 10**9
+    sizes = [size("7B", None, "org/chat-13b", "chat-70b"), size(None, None, "org/chat-13b", "chat-70b")]
+    sizes.append(size(None, None, "org/chat", "chat-70b"))
+    assert [each and each.parameters for each in sizes] == [7 * 10**9, 13 * 10**9, 70 * 10**9]
 
 
 @pytest.mark.parametrize(

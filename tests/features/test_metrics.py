@@ -10,7 +10,10 @@ SPLIT = """\
 apiVersion: turnout.dev/v1
 kind: InferenceModel
 metadata: {name: qwen2.5-72b}
-spec: {modelName: org/qwen, versions: [{name: "1.0", weight: 90}, {name: "1.1", weight: 10}]}
+spec:
+  modelName: org/qwen
+  resources: {gpuCount: 2}
+  versions: [{name: "1.0", weight: 90}, {name: "1.1", weight: 10}]
 """
 
 
