@@ -1,6 +1,7 @@
 """Arguments for engines that have no field: whatever they take, but for secrets."""
 
 import re
+from itertools import zip_longest
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -14,7 +15,7 @@ _OF_A_SECRET = re.compile(
 
 
 def _without_secrets(arguments: tuple[str, ...]) -> tuple[str, ...]:
-    for argument, following in zip(arguments, (*arguments[1:], "-"), strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue="-"):
         flag, said, _ = argument.partition("=")
         # The value is not repeated: reports end up in logs.
         if (said or not following.startswith("-")) and _OF_A_SECRET.match(flag.replace("_", "-")):
