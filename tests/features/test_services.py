@@ -378,3 +378,58 @@ async def test_the_last_stream_of_a_service_counts(folder: Folder, variant: Vari
         folder.models("chat", "embed", "new")
         await alive.accepted()
         assert (await routes.accepted()).type is ROUTE
+
+
+@both
+@asynchronous
+async def test_clusters_wait_for_the_routes_of_streams_that_have_ended_and_come_again(
+    folder: Folder, variant: Variant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client has the routes still: only its streams are gone."""
+    monkeypatch.setattr(xds.stream.connection, "OPENING", 0.0)
+    async with served(folder.path) as server, stream(server.xds, variant, service=CDS) as clusters:
+        had = await first(clusters, CLUSTER)
+        async with (
+            stream(server.xds, variant, service=LDS) as listeners,
+            stream(server.xds, variant, service=RDS) as routes,
+        ):
+            await first(listeners, LISTENER)
+            await first(routes, ROUTE)
+            await server.until(lambda s: len(s["envoys"]) == 3 and all(e["synced"] for e in s["envoys"]))
+            monkeypatch.setattr(xds.stream.connection, "OPENING", 600.0)
+        await server.until(lambda s: len(s["envoys"]) == 1)
+        folder.models("embed")
+        await server.until(lambda s: of(s, CDS)["types"]["cluster"]["wanted"] != had.version)
+        async with (
+            stream(server.xds, variant, service=LDS) as listeners,
+            stream(server.xds, variant, service=RDS) as routes,
+        ):
+            await first(listeners, LISTENER)
+            await routes.ask(ROUTE, "default")
+            moved = await routes.read()
+            assert await server.metric(f'turnout_pushes_total{{type="cluster",variant="{variant}"}}') == 1
+            await routes.accept(moved)
+            removal = await clusters.accepted()
+            assert (removal.names, removal.removed) == (({EMBED}, ()) if variant is Variant.SOTW else (set(), (CHAT,)))
+
+
+@pytest.mark.parametrize("of_assignments", list(Variant))
+@both
+@asynchronous
+async def test_streams_of_one_node_may_be_of_both_variants(
+    folder: Folder, variant: Variant, of_assignments: Variant
+) -> None:
+    """In state of the world nobody is told that a load assignment does not exist, and nobody waits for that."""
+    async with (
+        served(folder.path) as server,
+        stream(server.xds, variant, service=CDS) as clusters,
+        stream(server.xds, of_assignments, service=EDS) as assignments,
+        stream(server.xds, variant, service=LDS) as listeners,
+        stream(server.xds, variant, service=RDS) as routes,
+    ):
+        await first(clusters, CLUSTER)
+        await assignments.ask(ENDPOINT, CHAT, EMBED, "nobody")
+        await assignments.accepted()
+        await first(listeners, LISTENER)
+        assert (await first(routes, ROUTE)).names == {"default"}
+        await server.until(lambda s: len(s["envoys"]) == 4 and all(e["synced"] for e in s["envoys"]))

@@ -8,8 +8,11 @@ from tests.xds.stream.client import Client, names, types
 from tests.xds.stream.replica import Replica, Stream
 from tests.xds.stream.snapshots import CLUSTER, ENDPOINT, ROUTE, snapshot
 from xds.snapshot import Snapshot
+from xds.stream.node import Node
+from xds.stream.refusals import rejected
 from xds.stream.state import Request, Variant
 from xds.stream.update import Update
+from xds.translate.group import Group
 
 both = pytest.mark.parametrize("variant", list(Variant))
 
@@ -336,3 +339,14 @@ def test_a_nonce_is_not_used_again_while_requests_may_name_the_response_that_had
     stream.receive(Request(ENDPOINT, first, names=frozenset("ab")))
     assert len(stream.state.subscriptions[ENDPOINT].outstanding) == 4
     assert len({update.nonce for update in stream.sent}) == 5
+
+
+def test_the_log_names_what_a_refused_response_would_have_removed() -> None:
+    client = synced(Variant.DELTA, snapshot({"a": 1, "b": 1}))
+    client.drop(ENDPOINT, "b")
+    client.ask(ENDPOINT, "nobody")
+    (update,) = client.updates()
+    batch = client.state.batch(ENDPOINT, update.nonce)
+    assert batch is not None
+    said, _ = rejected(Node("gw-1", Group("public"), "az-1"), ENDPOINT, batch, "no", None)
+    assert said == "X101 envoy gw-1 refused a response that removes 1 endpoint (nobody): no"

@@ -124,3 +124,23 @@ def test_a_node_that_is_too_large_or_would_forge_a_line_of_the_log_is_refused(fr
         message.node.id, message.node.cluster = id_, "default"
         with pytest.raises(wrong):
             framing.decoded(message.SerializeToString())
+
+
+def test_delta_names_that_are_given_up_before_they_are_answered_count_as_asked_for() -> None:
+    """Under a wildcard each is answered once more; a client could go on for ever."""
+    (framing,) = [framing for framing in FRAMINGS if framing.variant is Variant.DELTA]
+    transitions = Transitions()
+
+    def asked(state: StreamState, more: list[str], less: list[str]) -> StreamState:
+        message = discovery_pb2.DeltaDiscoveryRequest(
+            type_url=ResourceType.LISTENER, resource_names_subscribe=more, resource_names_unsubscribe=less
+        )
+        found = transitions.received(framing, state, message.SerializeToString())
+        assert isinstance(found, Received)
+        return found.state
+
+    many = [f"n{n}" for n in range(NAMES)]
+    state = asked(asked(asked(StreamState(Variant.DELTA), ["*"], []), many, []), [], many)
+    assert state.named == NAMES
+    with pytest.raises(ExcessError, match="10,001 names of one type; 10,000 are the limit"):
+        asked(state, ["more"], [])
