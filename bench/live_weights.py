@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from http.client import HTTPConnection
 from pathlib import Path
 
-from bench.fleets import SHARE, STEP, VERSIONS, model_name
+from bench.fleets import LEAST, STEP, VERSIONS, model_name
 
 
 class LiveWeights:
-    """Of one model, as a rollout does it: step by step, each step another value."""
+    """Of one model, as a rollout does it: step by step, each step another value, and none that policy ever has."""
 
     def __init__(self, token_file: Path) -> None:
         self.token_file = token_file
         self._token = secrets.token_urlsafe()
-        self._share = SHARE
+        self._share = LEAST
         token_file.touch(0o600)
         token_file.write_text(self._token)
 
@@ -28,7 +28,7 @@ class LiveWeights:
 
     def shift(self, admin: str) -> None:
         """Raises RuntimeError when it is refused."""
-        self._share = self._share - STEP if self._share > STEP else SHARE
+        self._share = self._share - STEP if self._share > STEP else LEAST - STEP
         weights = dict(zip(VERSIONS, (self._share, 100 - self._share), strict=True))
         wish = {"model": model_name(0), "weights": weights, "for": "15m", "why": "bench"}
         status, said = self._post(admin, wish)
