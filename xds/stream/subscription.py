@@ -72,9 +72,9 @@ class Subscription:
     named: str = ""
     """The nonce that the client has named last: those of the requests that are on their way are this one or later."""
     sent: str = ""
-    """Version of the last response."""
+    """Version of `offered` with the last response: also where the client asks for some of it, and is told another."""
     acknowledged: str = ""
-    """Version of the last response that was accepted."""
+    """The same, of the last response that was accepted."""
 
     @property
     def claim(self) -> ResourceSet:

@@ -119,8 +119,9 @@ class Transitions:
         check_names(request.versions)
         answers = state.batch(type_, request.nonce)
         after = framing.received(state, type_, request)
-        check_names(after.subscriptions[type_].names)
-        check_names(after.subscriptions[type_].owed)
+        asked = after.subscriptions[type_]
+        check_names(asked.names)
+        check_names(asked.owed.difference(asked.offered.by_name))  # of what it has, it may ask for all there is again
         return Received(request, type_, self.shared(after), answers)
 
     def next(self, framing: Framing, state: StreamState, snapshot: Snapshot, known: Known) -> Sent | Rest:

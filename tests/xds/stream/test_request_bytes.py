@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.xds.stream.client import Client
 from tests.xds.stream.snapshots import snapshot
 from xds.snapshot import ResourceType
 from xds.stream.limits import NAMES, ExcessError
@@ -144,3 +145,14 @@ def test_delta_names_that_are_given_up_before_they_are_answered_count_as_asked_f
     assert state.named == NAMES
     with pytest.raises(ExcessError, match="10,001 names of one type; 10,000 are the limit"):
         asked(state, ["more"], [])
+
+
+def test_delta_all_there_is_may_be_asked_for_again_however_much_it_is() -> None:
+    (framing,) = [framing for framing in FRAMINGS if framing.variant is Variant.DELTA]
+    client = Client(Variant.DELTA, snapshot({f"c{n}": 1 for n in range(NAMES + 1)}))
+    client.ask(ResourceType.CLUSTER, "*")
+    client.settle()
+    again = discovery_pb2.DeltaDiscoveryRequest(type_url=ResourceType.CLUSTER, resource_names_subscribe=["*"])
+    found = Transitions().received(framing, client.state, again.SerializeToString())
+    assert isinstance(found, Received)
+    assert len(found.state.subscriptions[ResourceType.CLUSTER].owed) == NAMES + 1
