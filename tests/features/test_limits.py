@@ -9,7 +9,7 @@ import grpc
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 
-from tests.features.ads import CLUSTER, connected, stream
+from tests.features.ads import CLUSTER, LISTENER, connected, stream
 from tests.features.served import DEADLINE, Folder, asynchronous, model, served, until
 from xds.hangup import hang_up
 from xds.stream import connection
@@ -69,6 +69,8 @@ async def test_a_reader_that_takes_nothing_is_hung_up_on(folder: Folder, monkeyp
             stream(server.xds, Variant.DELTA, "good") as good,
         ):
             call = channel.stream_stream(METHOD)()
+            await call.write(_asking(LISTENER))
+            await call.read()  # it has taken one before it takes no more
             await call.write(_asking(CLUSTER))
 
             async def gone() -> bool | None:

@@ -18,8 +18,8 @@ from prometheus_client import (
 
 from compiler.fleet import slug
 from xds.admin.following_gauges import FollowingGauges
-from xds.admin.stage_seconds import StageSeconds
 from xds.admin.standing import Standing
+from xds.admin.tallies import Spread, Tally
 from xds.git.standing import Standing as GitStanding
 from xds.snapshot import HeldBack, ResourceType
 from xds.stages import Stage
@@ -37,24 +37,16 @@ class Metrics:
         Info("turnout_build", "Version of the control server", registry=registry).info({"version": _version()})
         self._policy = Info("turnout_policy", "The policies that are served", registry=registry)
         streams = Gauge("turnout_streams", "Open xDS streams", ["variant"], registry=registry)
-        pushes = Counter("turnout_pushes", "Responses sent", ["variant", "type"], registry=registry)
-        sent = Counter("turnout_push_bytes", "Bytes of responses sent", ["variant", "type"], registry=registry)
-        acks = Counter("turnout_acks", "Responses accepted", ["variant", "type"], registry=registry)
-        nacks = Counter("turnout_nacks", "Responses refused", ["variant", "type"], registry=registry)
-        # Looked up once: a change for a thousand streams counts to each of them.
-        both = [(variant, type_) for variant in Variant for type_ in ResourceType]
         self._streams = {variant: streams.labels(variant.value) for variant in Variant}
-        self._pushes = {pair: pushes.labels(pair[0].value, pair[1].label) for pair in both}
-        self._bytes = {pair: sent.labels(pair[0].value, pair[1].label) for pair in both}
-        self._acks = {pair: acks.labels(pair[0].value, pair[1].label) for pair in both}
-        self._nacks = {pair: nacks.labels(pair[0].value, pair[1].label) for pair in both}
+        labels, keys = ("variant", "type"), {(v, t): (v.value, t.label) for v in Variant for t in ResourceType}
+        self._pushes = Tally("turnout_pushes", "Responses sent", labels, keys, registry)
+        self._bytes = Tally("turnout_push_bytes", "Bytes of responses sent", labels, keys, registry)
+        self._acks = Tally("turnout_acks", "Responses accepted", labels, keys, registry)
+        self._nacks = Tally("turnout_nacks", "Responses refused", labels, keys, registry)
         self._unknown = Counter("turnout_unknown_type_requests", "Requests for unknown types", registry=registry)
         self._refused = Counter("turnout_streams_refused", "Streams ended by the server", ["code"], registry=registry)
-        self._push_seconds = Histogram(
-            "turnout_push_seconds",
-            "From the save of a policy to a stream's first response",
-            buckets=SECONDS,
-            registry=registry,
+        self._push_seconds = Spread(
+            "turnout_push_seconds", "From the save of a policy to a stream's first response", (), SECONDS, registry
         )
         self._convergence_seconds = Histogram(
             "turnout_convergence_seconds",
@@ -62,8 +54,13 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        self._stages = StageSeconds(SECONDS)
-        registry.register(self._stages)
+        self._stages = Spread(
+            "turnout_stage_seconds",
+            "Time of each stage of a push; send: until the transport takes a response; ack: from there to its answer",
+            ("stage",),
+            SECONDS,
+            registry,
+        )
         ProcessCollector(registry=registry)
         self._tasks = Gauge("turnout_tasks", "Tasks of the event loop", registry=registry)
         self._lost = Counter("turnout_traces_lost", "Traces that could not be sent", registry=registry)
@@ -138,17 +135,18 @@ class Metrics:
         self._refused.labels(code).inc()
 
     def pushed(self, variant: Variant, type_: ResourceType, size: int, seconds: float) -> None:
-        self._pushes[variant, type_].inc()
-        self._bytes[variant, type_].inc(size)
-        self._stages.observe("send", seconds)
+        key = variant, type_
+        self._pushes.add(key)
+        self._bytes.add(key, size)
+        self._stages.observe(seconds, "send")
 
     def answered(self, variant: Variant, type_: ResourceType, seconds: float, *, refused: bool) -> None:
-        (self._nacks if refused else self._acks)[variant, type_].inc()
-        self._stages.observe("ack", seconds)
+        (self._nacks if refused else self._acks).add((variant, type_))
+        self._stages.observe(seconds, "ack")
 
     def stages(self, passed: Iterable[Stage]) -> None:
         for stage in passed:
-            self._stages.observe(stage.name, stage.seconds)
+            self._stages.observe(stage.seconds, stage.name)
 
     def tasks(self, number: int) -> None:
         self._tasks.set(number)

@@ -75,11 +75,6 @@ class Refused(Exception):  # noqa: N818  (not a fault of ours: the stream is end
         self.code = code
 
 
-class Stalled(Refused):
-    def __init__(self) -> None:
-        super().__init__(grpc.StatusCode.DEADLINE_EXCEEDED, f"it has not taken a response within {STALLED:.0f} s")
-
-
 @dataclass(slots=True)
 class OfNode:
     """The streams of one node."""
@@ -144,7 +139,10 @@ class Connection:
         self._edition = 0
         self._given: dict[tuple[ResourceType, str], float] = {}
         """When each response that is not answered was given to the transport, by type and nonce."""
-        self._wake = asyncio.Event()
+        self._asleep: asyncio.Future[None] | None = None
+        self._unsent_since: float | None = None
+        """When the response was begun that the transport has not taken yet, by the loop's time."""
+        self._watching: asyncio.TimerHandle | None = None
         self._ended = False
         self._sent_away = False
         self._refusal: Refused | None = None
@@ -152,7 +150,9 @@ class Connection:
         self._opening: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
-        self._wake.set()
+        """Whoever is awake looks for something to send before it sleeps again."""
+        if self._asleep is not None and not self._asleep.done():
+            self._asleep.set_result(None)
 
     @property
     def beside(self) -> Beside:
@@ -171,7 +171,7 @@ class Connection:
     def end(self) -> None:
         """Its client is to look for another server."""
         self._ended = self._sent_away = True
-        self._wake.set()
+        self.wake()
 
     async def run(self) -> None:
         reader = asyncio.create_task(self._read())
@@ -183,18 +183,13 @@ class Connection:
             await self._write()
             if self._sent_away:
                 self._last_words(grpc.StatusCode.UNAVAILABLE, STOPPING)
-        except Stalled as stalled:
-            self._told(stalled)
-            # A status would wait until the response is taken.
-            hang_up(self._context.peer())
-            await _until_cancelled()
         except grpc.aio.InternalError:  # it could not write: the client is gone
             await _until_cancelled()
         except Refused as refusal:
-            self._told(refusal)
+            self._told(refusal.code, str(refusal))
             self._last_words(refusal.code, str(refusal))
         finally:
-            for timer in (*timers, *self._expiry, self._opening):
+            for timer in (*timers, *self._expiry, self._opening, self._watching):
                 if timer is not None:
                     timer.cancel()
             reader.cancel()
@@ -203,12 +198,12 @@ class Connection:
 
     def refuse(self, code: grpc.StatusCode, reason: str) -> None:
         self._refusal = self._refusal or Refused(code, reason)
-        self._wake.set()
+        self.wake()
 
-    def _told(self, refusal: Refused) -> None:
-        self._around.metrics.stream_refused(refusal.code.name)
-        log.warning("stream refused peer=%s reason=%s", self._context.peer(), str(refusal))
-        self._around.turned_away(self.client, str(refusal))
+    def _told(self, code: grpc.StatusCode, reason: str) -> None:
+        self._around.metrics.stream_refused(code.name)
+        log.warning("stream refused peer=%s reason=%s", self._context.peer(), reason)
+        self._around.turned_away(self.client, reason)
 
     @property
     def client(self) -> str:
@@ -238,11 +233,11 @@ class Connection:
 
     def _opened(self) -> None:
         self.become(self.state.opened())
-        self._wake.set()
+        self.wake()
 
     def _warmed(self) -> None:
         self.become(self.state.warmed())
-        self._wake.set()
+        self.wake()
 
     def await_sibling(self) -> None:
         """One has ended, and its client, which has what it was sent there, may be about to open another."""
@@ -273,11 +268,11 @@ class Connection:
     async def _write(self) -> None:
         """Sends what is newest when the transport is ready for it, so a slow reader misses what lies between."""
         while not self._ended:
-            self._wake.clear()
             if self._refusal is not None:
                 raise self._refusal
             if (sent := self._next()) is None:
-                await self._wake.wait()
+                self._asleep = asyncio.get_running_loop().create_future()
+                await self._asleep
                 continue
             self.state = sent.state
             self._moved()
@@ -288,14 +283,29 @@ class Connection:
         if len(self._given) > MOST * len(ResourceType):
             self._given.clear()  # those that were superseded are never answered
         self._given[sent.type, sent.state.subscriptions[sent.type].nonce] = began
-        try:
-            async with asyncio.timeout(STALLED):
-                await self._context.write(sent.response)
-        except TimeoutError:
-            raise Stalled from None
+        self._unsent_since = asyncio.get_running_loop().time()
+        if self._watching is None:
+            self._watch()
+        await self._context.write(sent.response)
+        self._unsent_since = None
         now = self._around.clock()
         self._around.metrics.pushed(self._framing.variant, sent.type, size, max(0.0, now - began))
         self._around.pushed(self, sent.type, size, began, now)
+
+    def _watch(self) -> None:
+        """That the transport takes what it is given. One timer for many responses: setting one for each took a tenth of
+        what the event loop does for a change."""
+        self._watching = None
+        if self._unsent_since is None:
+            return
+        loop = asyncio.get_running_loop()
+        left = self._unsent_since + STALLED - loop.time()
+        if left > 0:
+            self._watching = loop.call_later(left, self._watch)
+            return
+        # A status would wait until the response is taken.
+        self._told(grpc.StatusCode.DEADLINE_EXCEEDED, f"it has not taken a response within {STALLED:.0f} s")
+        hang_up(self._context.peer())
 
     def _next(self) -> Sent | None:
         snapshot = self._current()
@@ -345,7 +355,7 @@ class Connection:
                 del raw  # a thousand lists of all names, while nothing is said
                 self._moved()
                 if self._next() is not None:  # else the loop that writes sleeps on
-                    self._wake.set()
+                    self.wake()
             self._ended = True
         except Refused as refusal:
             # Without its traceback, which holds the request and all that was made of it.
@@ -355,7 +365,7 @@ class Connection:
         except Exception:
             log.exception("stream failed peer=%s", self._context.peer())
             self._refusal = Refused(grpc.StatusCode.INTERNAL, "a fault of the control server")
-        self._wake.set()
+        self.wake()
 
     def _receive(self, raw: bytes) -> None:
         framing, transitions = self._framing, self._around.transitions
@@ -381,7 +391,8 @@ class Connection:
         self.state = received.state
         if received.answers is not None:
             self._answered(self.node, received.type, received.answers, received.request.error)
-            self._doubt(self.node)
+            if received.doubtful or self._around.doubtful:
+                self._doubt(self.node, received.doubtful)
             for other in self._siblings():
                 if changed := changed_clusters(self.state, received.type, received.answers):
                     other.become(owing(other.state, changed))
@@ -416,10 +427,10 @@ class Connection:
             self.become(replace(self.state, believed=False))
         return node
 
-    def _doubt(self, node: Node) -> None:
+    def _doubt(self, node: Node, doubtful: bool) -> None:
         """At once, and not when the stream ends: a client that was cut off is back before its old stream is known to
         be dead."""
-        if not self.state.doubtful:
+        if not doubtful:
             self._around.doubtful.discard((self.service.label, node.id))
         elif len(self._around.doubtful) < DOUBTFUL:
             self._around.doubtful.add((self.service.label, node.id))

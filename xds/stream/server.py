@@ -210,7 +210,7 @@ class Server:
         self._doorkeeper.turned_away(client, reason, self._clock())
 
     def _pushed(self, connection: Connection, type_: ResourceType, size: int, began: float, now: float) -> None:
-        if connection.node is not None:
+        if self._doorkeeper and connection.node is not None:
             self._doorkeeper.served(connection.client)
             self._doorkeeper.served(str(connection.identity))  # which it was before it had named its node
         progress = self._progress

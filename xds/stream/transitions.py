@@ -57,6 +57,8 @@ class Received:
     state: StreamState
     answers: Batch | None
     """The response that is accepted or refused."""
+    doubtful: bool
+    """What the client has may differ from the versions it will bring along to its next stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class Transitions:
         asked = after.subscriptions[type_]
         check_names(asked.names)
         check_names(asked.owed.difference(asked.offered.by_name))  # of what it has, it may ask for all there is again
-        return Received(request, type_, self.shared(after), answers)
+        return Received(request, type_, self.shared(after), answers, after.doubtful)
 
     def next(self, framing: Framing, state: StreamState, snapshot: Snapshot, known: Known) -> Sent | Rest:
         key = (id(state), id(snapshot), self._identifier())
