@@ -16,11 +16,11 @@ from xds.hangup import hang_up
 from xds.snapshot import ResourceType, Snapshot
 from xds.stream.identity import identity, may_ask
 from xds.stream.limits import SILENT, STALLED, ExcessError
-from xds.stream.node import Node
+from xds.stream.node import Node, stated
 from xds.stream.refusals import rejected
 from xds.stream.services import Service
 from xds.stream.siblings import Beside, beside, changed_clusters, owing
-from xds.stream.state import DETAIL, Request, StreamState
+from xds.stream.state import DETAIL, StreamState
 from xds.stream.subscription import Batch
 from xds.stream.transitions import Framing, Received, Sent, Transitions
 from xds.stream.update import MOST
@@ -371,8 +371,8 @@ class Connection:
         framing, transitions = self._framing, self._around.transitions
         try:
             if self.node is None:
-                request = framing.decoded(raw, True)
-                node = self._introduced(request)
+                message = framing.parsed(raw)
+                request, node = framing.request(message), self._introduced(stated(message.node))
                 self._of_node = self._around.nodes.join(node, self)
                 self.node = node
                 self._around.introduced(self)
@@ -412,9 +412,8 @@ class Connection:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, reason)
         self._around.unknown_type(node, type_url)
 
-    def _introduced(self, request: Request) -> Node:
-        """Who the client is; it says so in its first request only."""
-        node = request.node
+    def _introduced(self, node: Node | None) -> Node:
+        """Who the client is; it need say so in its first request only."""
         if node is None or not node.id or not node.group.name:
             reason = "X105 the first request must name its node: an id, and its group as cluster"
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, reason)

@@ -8,20 +8,16 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from xds.snapshot import NOTHING, ResourceType
 from xds.stream.difference import moved
-from xds.stream.node import node
 from xds.stream.state import Request, StreamState, named, reason, subscribed
 from xds.stream.subscription import NO_NAMES, WILDCARD, Subscription, claimed, shared_names
 from xds.stream.update import Update
 from xds.stream.who import control_plane
 from xds.wire import before_packed, delimited, tag
 
+parsed = discovery_pb2.DeltaDiscoveryRequest.FromString
 
-def decoded(raw: bytes, first: bool = True) -> Request:
-    """The node is read where the request is the `first` of its stream, and means nothing in others.
 
-    Raises google.protobuf.message.DecodeError, or ValueError for a node that makes no sense.
-    """
-    message = discovery_pb2.DeltaDiscoveryRequest.FromString(raw)
+def request(message: discovery_pb2.DeltaDiscoveryRequest) -> Request:
     return Request(
         type_url=message.type_url,
         nonce=message.response_nonce,
@@ -29,7 +25,6 @@ def decoded(raw: bytes, first: bool = True) -> Request:
         names=shared_names(named(message.resource_names_subscribe, message.resource_locators_subscribe)),
         dropped=named(message.resource_names_unsubscribe, message.resource_locators_unsubscribe),
         versions=dict(message.initial_resource_versions),
-        node=node(message.node) if first else None,
     )
 
 

@@ -29,8 +29,8 @@ LONG = ("extensions", "client_features", "listening_addresses", "dynamic_paramet
 """Of an Envoy's node: it lists its 516 extensions."""
 
 
-def node(message: Any) -> Node | None:
-    """`None` when the client has not said who it is.
+def stated(message: Any) -> Node | None:
+    """Who sends a request, by its `node`; `None` when it does not say.
 
     Raises ExcessError, and ValueError for metadata that makes no sense.
 

@@ -30,8 +30,8 @@ from xds.stream.transitions import Framing, Transitions
 from xds.stream.turned_away import Doorkeeper, TurnedAway
 
 FRAMINGS = (
-    Framing(Variant.SOTW, sotw.decoded, sotw.received, sotw.encoded),
-    Framing(Variant.DELTA, delta.decoded, delta.received, delta.encoded),
+    Framing(Variant.SOTW, sotw.parsed, sotw.request, sotw.received, sotw.encoded),
+    Framing(Variant.DELTA, delta.parsed, delta.request, delta.received, delta.encoded),
 )
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second server on the port takes half of the Envoys, and no one notices

@@ -10,27 +10,22 @@ from envoy.service.discovery.v3 import discovery_pb2
 from envoy.service.runtime.v3 import rtds_pb2
 
 from xds.snapshot import ResourceType
-from xds.stream.node import node
 from xds.stream.state import Request, StreamState, named, reason, subscribed
 from xds.stream.subscription import WILDCARD, Subscription, shared_names
 from xds.stream.update import Update
 from xds.stream.who import control_plane
 from xds.wire import before_packed, tag
 
+parsed = discovery_pb2.DiscoveryRequest.FromString
 
-def decoded(raw: bytes, first: bool = True) -> Request:
-    """The node is read where the request is the `first` of its stream, and means nothing in others.
 
-    Raises google.protobuf.message.DecodeError, or ValueError for a node that makes no sense.
-    """
-    message = discovery_pb2.DiscoveryRequest.FromString(raw)
+def request(message: discovery_pb2.DiscoveryRequest) -> Request:
     return Request(
         type_url=message.type_url,
         nonce=message.response_nonce,
         error=reason(message),
         names=shared_names(named(message.resource_names, message.resource_locators)),
         version=message.version_info,
-        node=node(message.node) if first else None,
     )
 
 

@@ -9,7 +9,6 @@ from itertools import chain
 from typing import Any
 
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
-from xds.stream.node import Node
 from xds.stream.subscription import NO_NAMES, WILDCARD, Batch, Subscription
 
 TYPES = {str(type_): type_ for type_ in ResourceType}
@@ -51,8 +50,6 @@ class Request:
     """State of the world: of the last response of this type that was accepted, on whatever stream."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Delta, in a stream's first request of a type: what the client has from an earlier stream."""
-    node: Node | None = None
-    """Set in a stream's first request; the others need not repeat it."""
 
 
 @dataclass(frozen=True, slots=True)

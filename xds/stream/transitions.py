@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from xds.snapshot import ResourceType, Snapshot
 from xds.stream.lacking import without_lacking
@@ -41,8 +42,9 @@ class Framing:
     """How a variant writes requests and responses."""
 
     variant: Variant
-    decoded: Callable[[bytes, bool], Request]
-    """And whether it is the stream's first."""
+    parsed: Callable[[bytes], Any]
+    """A message of the protocol. Raises google.protobuf.message.DecodeError."""
+    request: Callable[[Any], Request]
     received: Callable[[StreamState, ResourceType, Request], StreamState]
     encoded: Callable[[Update, str], bytes]
     """With the identifier of the control plane."""
@@ -107,13 +109,13 @@ class Transitions:
         found: tuple[StreamState, Received] | None = self._requests.get(key)
         if found is not None:
             return found[1]
-        made = self.asked(framing, state, framing.decoded(raw, False))
+        made = self.asked(framing, state, framing.request(framing.parsed(raw)))
         if isinstance(made, Received) and len(raw) <= SMALL:
             self._requests.put(key, (state, made), len(raw) + NAME * made.state.named)
         return made
 
     def asked(self, framing: Framing, state: StreamState, request: Request) -> Received | Request:
-        """As `received`, for a request that is decoded already."""
+        """As `received`, of a request that has been read."""
         type_ = state.carries(request.type_url)
         if type_ is None:
             return request

@@ -10,6 +10,7 @@ from tests.xds.stream.client import Client
 from tests.xds.stream.snapshots import CLUSTER, RUNTIME, of, snapshot
 from xds.snapshot import Snapshot
 from xds.stream import delta, sotw
+from xds.stream.node import stated
 from xds.stream.responses import Responses
 from xds.stream.state import Variant
 from xds.stream.update import Update
@@ -28,10 +29,9 @@ def test_a_sotw_request_says_what_is_wanted_and_what_became_of_the_last_response
         type_url=CLUSTER, version_info="v", response_nonce="n", resource_names=["a", "b"]
     )
     message.error_detail.message = "no"
-    request = sotw.decoded(message.SerializeToString())
+    request = sotw.request(message)
     assert (request.type_url, request.version, request.nonce, request.error) == (CLUSTER, "v", "n", "no")
     assert request.names == {"a", "b"}
-    assert request.node is None
 
 
 def test_a_delta_request_says_what_has_changed_in_what_is_wanted() -> None:
@@ -39,7 +39,7 @@ def test_a_delta_request_says_what_has_changed_in_what_is_wanted() -> None:
         type_url=CLUSTER, resource_names_subscribe=["a"], resource_names_unsubscribe=["b"], response_nonce="n"
     )
     message.initial_resource_versions["a"] = "v"
-    request = delta.decoded(message.SerializeToString())
+    request = delta.request(message)
     assert (request.names, request.dropped) == (frozenset("a"), frozenset("b"))
     assert request.versions == {"a": "v"}
     assert request.error is None
@@ -50,24 +50,24 @@ def test_resources_may_be_named_by_locators() -> None:
     changed = discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER)
     changed.resource_locators_subscribe.add(name="a").dynamic_parameters["env"] = "prod"
     changed.resource_locators_unsubscribe.add(name="b")
-    request = delta.decoded(changed.SerializeToString())
+    request = delta.request(changed)
     assert (request.names, request.dropped) == (frozenset("a"), frozenset("b"))
     wanted = discovery_pb2.DiscoveryRequest(type_url=CLUSTER, resource_names=["a"])
     wanted.resource_locators.add(name="b")
-    assert sotw.decoded(wanted.SerializeToString()).names == {"a", "b"}
+    assert sotw.request(wanted).names == {"a", "b"}
 
 
 def test_a_refusal_without_words_is_still_a_refusal() -> None:
     message = discovery_pb2.DiscoveryRequest(type_url=CLUSTER, response_nonce="n")
     message.error_detail.SetInParent()
-    assert sotw.decoded(message.SerializeToString()).error == "no reason given"
+    assert sotw.request(message).error == "no reason given"
 
 
 def test_a_node_says_its_group_and_where_it_wants_its_listeners() -> None:
     message = discovery_pb2.DiscoveryRequest(type_url=CLUSTER)
     message.node.id, message.node.cluster, message.node.locality.zone = "gw-1", "public", "az-1"
     message.node.metadata.update({"turnout": {"port": 10001.0}, "other": ["ignored"]})
-    node = sotw.decoded(message.SerializeToString()).node
+    node = stated(message.node)
     assert node is not None
     assert (node.id, node.zone, node.group) == ("gw-1", "az-1", Group("public", Placement(port=10001)))
 
@@ -77,8 +77,7 @@ def test_a_node_whose_metadata_make_no_sense_is_an_error() -> None:
     message.node.id = "gw-1"
     message.node.metadata.update({"turnout": {"port": "many"}})
     with pytest.raises(ValueError, match="port"):
-        delta.decoded(message.SerializeToString())
-    assert delta.decoded(message.SerializeToString(), first=False).node is None
+        stated(message.node)
 
 
 def test_a_sotw_response_carries_bodies_and_one_version() -> None:
