@@ -193,6 +193,17 @@ async def an_unchanged_name_that_was_dropped_is_sent_again(w: World) -> None:
     assert again.resources == {CHAT: first.resources[CHAT]}
 
 
+async def a_name_that_was_dropped_before_the_last_response_was_seen_is_sent_again(w: World) -> None:
+    await w.envoy.ask(ENDPOINT, CHAT, EMBED)
+    first = await w.envoy.accepted()
+    await w.edit(model("chat"), model("embed", 9005))
+    last = await w.envoy.read()
+    for names, answered in (([EMBED], first), ([CHAT, EMBED], first), ([CHAT, EMBED], last)):
+        said = {"response_nonce": answered.nonce, "version_info": answered.version}
+        await w.envoy.request(ENDPOINT, resource_names=names, **said)
+    assert (await w.envoy.accepted()).resources == {CHAT: first.resources[CHAT]}
+
+
 # Delta: subscribing and unsubscribing
 
 
@@ -651,6 +662,12 @@ SENTENCES = (
     Sentence(HINTS, "names are a hint to what the client wants", only_what_is_asked_for_is_sent),
     Sentence(HINTS, "newly requested resources are sent", what_is_newly_asked_for_is_sent_though_unchanged),
     Sentence(HINTS, "newly requested, though unchanged since", an_unchanged_name_that_was_dropped_is_sent_again),
+    Sentence(
+        HINTS,
+        "newly requested, while another response is on its way",
+        a_name_that_was_dropped_before_the_last_response_was_seen_is_sent_again,
+        (SOTW,),
+    ),
     Sentence(
         "xds-protocol-unsubscribing",
         "names that are left out are unsubscribed from",

@@ -67,8 +67,8 @@ def received(state: StreamState, type_: ResourceType, request: Request) -> Strea
     # While an Envoy warms clusters it asks nothing about clusters; then it names the nonce that it has seen last.
     sub = sub.superseding(request.nonce, refused=request.error is not None).answered(request.nonce, request.error)
     # A request that answers an older response was written before the client saw the last one; what it wants by now
-    # comes with its answer to that.
-    return state.having(type_, _asking(sub, request.names) if current else sub)
+    # comes with its answer to that. But what it did not want in between it wants anew then.
+    return state.having(type_, (_asking if current else _dropping)(sub, request.names))
 
 
 def _first(state: StreamState, type_: ResourceType, request: Request) -> Subscription:
@@ -85,12 +85,16 @@ def _first(state: StreamState, type_: ResourceType, request: Request) -> Subscri
 def _asking(sub: Subscription, asked: frozenset[str]) -> Subscription:
     if sub.legacy and not asked:
         return sub
-    wildcard = WILDCARD in asked
-    names = asked - {WILDCARD} if wildcard else asked
-    if wildcard and not sub.wildcard:
+    sub = _dropping(sub, asked)
+    if WILDCARD in asked and not sub.wildcard:
         sub = sub.asking_for_all()
-    elif sub.wildcard and not wildcard:
+    return replace(sub, legacy=False).asking(asked - {WILDCARD} - sub.names)
+
+
+def _dropping(sub: Subscription, asked: frozenset[str]) -> Subscription:
+    """No longer subscribed to what is not in `asked`."""
+    if sub.legacy and not asked:
+        return sub
+    if sub.wildcard and WILDCARD not in asked:
         sub = sub.without_wildcard()
-    if names == sub.names:
-        return replace(sub, legacy=False) if sub.legacy else sub
-    return replace(sub.only(names), legacy=False).asking(names - sub.names)
+    return sub if sub.names <= asked else sub.only(asked)

@@ -54,17 +54,19 @@ class Stream:
         self.state = RECEIVED[self.state.variant](self.state, type_, request)
 
     def _asked_anew(self, type_: ResourceType, request: Request) -> frozenset[str]:
-        """State of the world: what the last request that counts did not name. One whose nonce is older than that of the
-        last response is stale, and what it names means nothing: the client says it again when it answers that response.
+        """State of the world: what a request before it did not name. One whose nonce is older than that of the last
+        response is stale, and need not be answered: the client says it again when it answers that response.
 
         https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ack-nack-and-resource-type-instance-version
         """
         if self.state.variant is Variant.DELTA:
             return request.names
         last = next((update.nonce for update in reversed(self.sent) if update.type is type_), "")
+        before = self._asked.get(type_, frozenset())
         if request.nonce not in ("", last):
+            self._asked[type_] = before & request.names
             return frozenset()
-        before, self._asked[type_] = self._asked.get(type_, frozenset()), request.names
+        self._asked[type_] = request.names
         return request.names - before
 
     def send(self) -> None:

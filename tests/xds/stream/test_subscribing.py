@@ -29,7 +29,8 @@ from xds.stream.update import Update
 Models = dict[str, tuple[int, int]]
 """The versions of each one's cluster and load assignment."""
 NAMES = ("a", "b", "c")
-MODELS = st.dictionaries(st.sampled_from(NAMES), st.tuples(st.integers(1, 3), st.integers(1, 3)))
+VERSIONS = st.tuples(st.integers(1, 3), st.integers(1, 3))
+MODELS = st.dictionaries(st.sampled_from(NAMES), VERSIONS)
 POOLS = {
     CLUSTER: (*NAMES, WILDCARD),
     ENDPOINT: NAMES,
@@ -54,8 +55,7 @@ EXAMPLES = max(150, settings.default.max_examples)
 
 
 class Client:
-    """It holds versions, by type and name. In delta it forgets what it no longer asks for. In state of the world it
-    keeps that: it may ask for it again before the server has seen that it did not."""
+    """It holds versions, by type and name, and forgets what it no longer asks for."""
 
     def __init__(
         self, variant: Variant, held: dict[ResourceType, dict[str, str]], lists: dict[ResourceType, str]
@@ -89,7 +89,7 @@ class Client:
 
     def ask(self, type_: ResourceType, more: frozenset[str], less: frozenset[str] = frozenset()) -> None:
         first = type_ not in self.names
-        if type_ is CLUSTER and (not first or more):
+        if type_ is CLUSTER and (not first or more or less):
             self.careful = False
         if type_ is ROUTE and CLUSTER not in self.names:
             self.careful = False
@@ -101,12 +101,15 @@ class Client:
             self.legacy.add(type_)
         elif self.names[type_] if self.variant is Variant.SOTW else WILDCARD in more | less:
             self.legacy.discard(type_)
+        kept = {name: version for name, version in self.held[type_].items() if self.wants(type_, name)}
+        if len(kept) < len(self.held[type_]):
+            self.lists.pop(type_, None)  # it no longer has all of that version
+        self.held[type_] = kept
         if self.variant is Variant.SOTW:
             version, nonce = self.lists.get(type_, ""), self._nonces.get(type_, "")
             self.requests.append(Request(type_, nonce, names=self.names[type_], version=version))
             return
         self.absent[type_] -= more
-        self.held[type_] = {name: version for name, version in self.held[type_].items() if self.wants(type_, name)}
         versions = self.held[type_] if first else {}
         self.requests.append(Request(type_, names=more, dropped=less, versions=versions))
 
@@ -124,9 +127,10 @@ class Client:
             return
         self.refused -= {(type_, name, version) for name, version in sent.items()}
         if sotw and type_ in WHOLE_LISTS:
-            self.held[type_], self.lists[type_] = sent, update.version
+            self.held[type_] = {name: version for name, version in sent.items() if self.wants(type_, name)}
+            self.lists[type_] = update.version
         elif sotw:
-            self.held[type_].update(sent)
+            self.held[type_].update((name, version) for name, version in sent.items() if self.wants(type_, name))
         else:
             self.held[type_].update((name, version) for name, version in sent.items() if self.wants(type_, name))
             self.absent[type_] = (self.absent[type_] - sent.keys()) | set(update.removed)
@@ -149,6 +153,7 @@ class Subscribing(RuleBasedStateMachine):
 
     @initialize(models=MODELS, everything=st.booleans())
     def start(self, models: Models, everything: bool) -> None:
+        self.models = models
         self.replicas = [Replica(_snapshot(models)) for _ in range(2)]
         self._connect({type_: {} for type_ in ResourceType}, {})
         if everything:
@@ -158,6 +163,7 @@ class Subscribing(RuleBasedStateMachine):
     @rule(models=MODELS, late=st.booleans())
     def edit(self, models: Models, late: bool) -> None:
         """The other replica may hear of it later."""
+        self.models = models
         for replica in self.replicas[: 1 if late else 2]:
             replica.publish(_snapshot(models))
 
@@ -172,6 +178,19 @@ class Subscribing(RuleBasedStateMachine):
     def the_client_asks_again_for_what_it_has(self, type_: ResourceType) -> None:
         if type_ in self.client.names:
             self.client.ask(type_, frozenset(self.client.held[type_].keys() & self.client.names[type_]))
+
+    @rule(ask=ASK)
+    def the_client_drops_and_takes_up_again(self, ask: Ask) -> None:
+        type_, among, _, _ = ask
+        if some := among & self.client.names.get(type_, frozenset()):
+            self.client.ask(type_, frozenset(), some)
+            self.client.ask(type_, some)
+
+    @rule(name=st.sampled_from(NAMES), versions=VERSIONS)
+    def one_model_changes(self, name: str, versions: tuple[int, int]) -> None:
+        """And the client does not know it yet."""
+        self.edit({**self.models, name: versions}, late=False)
+        self.stream.send()
 
     @rule(rounds=st.sampled_from([0, 1, 10]))
     def the_client_forgets_what_it_has(self, rounds: int) -> None:
