@@ -19,13 +19,20 @@ Place = tuple[IPv4Address | IPv6Address, int]
 
 
 def hang_up(peer: str) -> bool:
-    """Whether there was a connection with `peer`, as gRPC writes it: `ipv4:10.0.0.1:4711`, `ipv6:%5B::1%5D:4711`."""
+    """Whether a connection with `peer` was found and closed.
+
+    `peer` is as gRPC writes it: `ipv4:10.0.0.1:4711`, `ipv6:%5B::1%5D:4711`. Where no more files may be open,
+    none is found.
+    """
     host, _, port = unquote(peer).partition(":")[2].rpartition(":")
     try:
         wanted = _place(host.strip("[]"), int(port))
     except ValueError:  # `unix:…`
         return False
-    numbers = [file.name for file in Path(OPEN_FILES).iterdir()]
+    try:
+        numbers = [file.name for file in Path(OPEN_FILES).iterdir()]
+    except OSError:
+        return False
     return any(_hung_up(int(number), wanted) for number in numbers)
 
 

@@ -22,6 +22,12 @@ from xds.snapshot import ResourceType
 from xds.stream.services import ADS, Service
 from xds.stream.state import Variant
 
+NARROW = (
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1024),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+"""Options of a channel that takes some kilobytes, and no more before somebody reads."""
 RUNTIME, CLUSTER, ENDPOINT, LISTENER, ROUTE = (
     ResourceType.RUNTIME,
     ResourceType.CLUSTER,

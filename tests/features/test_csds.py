@@ -16,8 +16,8 @@ from envoy.service.status.v3 import csds_pb2
 from google.protobuf import json_format
 
 import xds.stream.csds
-from tests.features.ads import CLUSTER, ENDPOINT, LISTENER, ROUTE, stream
-from tests.features.served import DEADLINE, Folder, Served, asynchronous, cluster, model, served
+from tests.features.ads import CLUSTER, ENDPOINT, LISTENER, NARROW, ROUTE, stream
+from tests.features.served import DEADLINE, Folder, Served, asynchronous, cluster, model, served, until
 from xds.admin.redaction import REDACTED
 from xds.stream import csds
 from xds.stream.state import Variant
@@ -257,3 +257,49 @@ async def test_what_is_no_request_is_refused_and_streams_go_on(folder: Folder) -
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert refused.value.details() == "not a client status request"
         await envoy.synced()
+
+
+@asynchronous
+async def test_answers_that_are_not_taken_are_bounded_and_do_not_stay(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.write("many", "---\n".join(model(f"m{n}", 10_000 + n) for n in range(300)))
+    monkeypatch.setattr(csds, "UNTAKEN_BYTES", 1 << 10)
+    async with (
+        served(folder.path) as server,
+        stream(server.xds, Variant.DELTA) as envoy,
+        grpc.aio.insecure_channel(server.xds, options=NARROW) as channel,
+        status_call(server) as ask,
+    ):
+        await envoy.synced()
+        held: Any = channel.unary_stream(f"/{csds.SERVICE}/FetchClientStatus")(b"")  # type: ignore[arg-type]
+
+        async def refused() -> str | None:
+            try:
+                await ask(exclude_resource_contents=True)
+            except grpc.aio.AioRpcError as problem:
+                return f"{problem.code().name} {problem.details()}"
+            return None
+
+        said = await until(refused)
+        assert said == "RESOURCE_EXHAUSTED others have not taken their answers yet: ask again later"
+        held.cancel()
+
+        async def answered() -> bool | None:
+            return None if await refused() else True
+
+        await until(answered)
+
+
+@asynchronous
+async def test_whoever_does_not_take_an_answer_is_hung_up_on(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.write("many", "---\n".join(model(f"m{n}", 10_000 + n) for n in range(300)))
+    monkeypatch.setattr(csds, "STALLED", 0.3)
+    async with (
+        served(folder.path) as server,
+        stream(server.xds, Variant.DELTA) as envoy,
+        grpc.aio.insecure_channel(server.xds, options=NARROW) as channel,
+    ):
+        await envoy.synced()
+        call: Any = channel.unary_stream(f"/{csds.SERVICE}/FetchClientStatus")(b"")  # type: ignore[arg-type]
+        assert await asyncio.wait_for(call.code(), DEADLINE) is grpc.StatusCode.UNAVAILABLE

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from pathlib import Path
 
 import grpc
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 
-from tests.features.ads import CLUSTER, LISTENER, connected, stream
+from tests.features.ads import CLUSTER, LISTENER, NARROW, connected, stream
 from tests.features.served import DEADLINE, Folder, asynchronous, model, served, until
 from xds.hangup import hang_up
 from xds.stream import connection
@@ -51,21 +52,25 @@ async def test_a_stream_that_is_refused_leaves_nothing_for_python_to_collect(fol
             gc.enable()
 
 
+@pytest.mark.parametrize("fails", [0, 2])
 @asynchronous
-async def test_a_reader_that_takes_nothing_is_hung_up_on(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """gRPC itself would keep its stream and the response for ever."""
+async def test_a_reader_that_takes_nothing_is_hung_up_on(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, fails: int
+) -> None:
+    """gRPC itself would keep its stream and the response for ever. At the first attempts it may not be possible."""
     monkeypatch.setattr(connection, "STALLED", 0.3)
+    attempts: list[str] = []
+
+    def after_failing(peer: str) -> bool:
+        attempts.append(peer)
+        return len(attempts) > fails and hang_up(peer)
+
+    monkeypatch.setattr(connection, "hang_up", after_failing)
     folder.write("many", "---\n".join(model(f"m{n}", 10_000 + n) for n in range(300)))
     async with served(folder.path) as server:
         await server.until(lambda s: s["policy"]["state"] == "ok")
-        # A window that takes less than all clusters, and nobody who reads.
-        narrow = (
-            ("grpc.http2.bdp_probe", 0),
-            ("grpc.http2.lookahead_bytes", 1024),
-            ("grpc.use_local_subchannel_pool", 1),
-        )
         async with (
-            grpc.aio.insecure_channel(server.xds, options=narrow) as channel,
+            grpc.aio.insecure_channel(server.xds, options=NARROW) as channel,
             stream(server.xds, Variant.DELTA, "good") as good,
         ):
             call = channel.stream_stream(METHOD)()
@@ -82,7 +87,7 @@ async def test_a_reader_that_takes_nothing_is_hung_up_on(folder: Folder, monkeyp
             await good.synced()
             await until(gone)
             await server.until(lambda s: [envoy["node"] for envoy in s["envoys"]] == ["good"])
-            assert await server.metric('turnout_streams_refused_total{code="DEADLINE_EXCEEDED"}') == 1
+            assert await server.metric('turnout_streams_refused_total{code="DEADLINE_EXCEEDED"}') == fails + 1
             await asyncio.wait_for(call.code(), DEADLINE)
 
 
@@ -107,6 +112,11 @@ async def test_hanging_up_ends_the_connection_of_one_peer_alone(folder: Folder) 
         await other.quiet()
         assert not hang_up("ipv4:192.0.2.1:1")
         assert not hang_up("unix:/tmp/socket")
+
+
+def test_where_no_more_files_may_be_open_nobody_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xds.hangup.OPEN_FILES", str(tmp_path / "none"))
+    assert not hang_up("ipv4:192.0.2.1:1")
 
 
 @asynchronous

@@ -286,8 +286,10 @@ class Connection:
         self._unsent_since = asyncio.get_running_loop().time()
         if self._watching is None:
             self._watch()
-        await self._context.write(sent.response)
-        self._unsent_since = None
+        try:
+            await self._context.write(sent.response)
+        finally:
+            self._unsent_since = None
         now = self._around.clock()
         self._around.metrics.pushed(self._framing.variant, sent.type, size, max(0.0, now - began))
         self._around.pushed(self, sent.type, size, began, now)
@@ -300,12 +302,12 @@ class Connection:
             return
         loop = asyncio.get_running_loop()
         left = self._unsent_since + STALLED - loop.time()
-        if left > 0:
-            self._watching = loop.call_later(left, self._watch)
-            return
-        # A status would wait until the response is taken.
-        self._told(grpc.StatusCode.DEADLINE_EXCEEDED, f"it has not taken a response within {STALLED:.0f} s")
-        hang_up(self._context.peer())
+        if left <= 0:
+            # A status would wait until the response is taken.
+            self._told(grpc.StatusCode.DEADLINE_EXCEEDED, f"it has not taken a response within {STALLED:.0f} s")
+            hang_up(self._context.peer())
+            left = STALLED  # until the next attempt: it can fail where no more files may be open
+        self._watching = loop.call_later(left, self._watch)
 
     def _next(self) -> Sent | None:
         snapshot = self._current()

@@ -10,9 +10,11 @@ from envoy.service.status.v3 import csds_pb2
 from google.protobuf.message import DecodeError
 
 from xds.cache import Snapshots, UnknownGroupError
+from xds.hangup import hang_up
 from xds.snapshot import Snapshot
 from xds.stream.client_status import Redacted, Stream, client_config, clients
 from xds.stream.identity import Identity, identity, may_ask
+from xds.stream.limits import STALLED
 from xds.stream.node_matchers import any_of
 from xds.stream.peer import Peer
 from xds.translate.group import Group, PlacementError
@@ -20,6 +22,9 @@ from xds.translate.group import Group, PlacementError
 SERVICE = "envoy.service.status.v3.ClientStatusDiscoveryService"
 MOST_BYTES = 32 << 20
 """Of an answer: one Envoy with some thousands of resources and their contents, or the names of hundreds of them."""
+
+UNTAKEN_BYTES = 2 * MOST_BYTES
+"""Of answers that clients have not taken yet, all together."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Refusal = tuple[grpc.StatusCode, str]
@@ -30,33 +35,43 @@ class ClientStatus:
         """`peers` gives all open streams, by node and each node's in the order of their first requests."""
         self._peers, self._snapshots = peers, snapshots
         self._one_at_a_time = asyncio.Lock()
+        self._untaken = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
                 "StreamClientStatus": grpc.stream_stream_rpc_method_handler(self._stream),
-                "FetchClientStatus": grpc.unary_unary_rpc_method_handler(self._fetch),
+                "FetchClientStatus": grpc.unary_stream_rpc_method_handler(self._tell),
             },
         )
-
-    async def _fetch(self, request: bytes, context: Context) -> bytes:
-        answer = await self._answer(request, context)
-        if isinstance(answer, bytes):
-            return answer
-        await context.abort(*answer)
-        raise AssertionError("abort has raised")
 
     async def _stream(self, _: object, context: Context) -> None:
         """One answer to each request."""
         while isinstance(request := await context.read(), bytes):  # else it is EOF
-            answer = await self._answer(request, context)
-            if not isinstance(answer, bytes):
-                # `abort` would keep the request until the next collection
-                context.set_code(answer[0])
-                context.set_details(answer[1])
+            if not await self._tell(request, context):
                 return
-            await context.write(answer)
+
+    async def _tell(self, request: bytes, context: Context) -> bool:
+        """Whether the client has been given an answer, and not a reason for none."""
+        answer = await self._answer(request, context)
+        if isinstance(answer, bytes) and self._untaken and self._untaken + len(answer) > UNTAKEN_BYTES:
+            answer = grpc.StatusCode.RESOURCE_EXHAUSTED, "others have not taken their answers yet: ask again later"
+        if not isinstance(answer, bytes):
+            # `abort` would keep the request until the next collection
+            context.set_code(answer[0])
+            context.set_details(answer[1])
+            return False
+        self._untaken += len(answer)
+        try:
+            async with asyncio.timeout(STALLED):
+                await context.write(answer)
+        except TimeoutError:
+            hang_up(context.peer())
+            return False
+        finally:
+            self._untaken -= len(answer)
+        return True
 
     async def _answer(self, raw: bytes, context: Context) -> bytes | Refusal:
         """Made in another thread, from values: streams are served meanwhile."""
