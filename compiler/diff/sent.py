@@ -22,9 +22,8 @@ def is_envoys(found: RequestClass) -> bool:
 
 def is_sent(before: Fleet, after: Fleet, classes: Iterable[RequestClass], settings: Iterable[Setting]) -> bool:
     """Whether the control server has anything of the change to send."""
-    gateways = [of for fleet in (before, after) for of in fleet.gateways if _has_envoys(of)]
-    names = {gateway.name for gateway in gateways}
-    served = {name for gateway in gateways for name in gateway.models}
+    names = {of.name for fleet in (before, after) for of in fleet.gateways if _has_envoys(of)}
+    served = served_by_envoys(before) | served_by_envoys(after)
     models = {model.name: model for model in after.models if model.name in served}
 
     def has(setting: Setting) -> bool:
@@ -42,6 +41,11 @@ def is_sent(before: Fleet, after: Fleet, classes: Iterable[RequestClass], settin
         return False
 
     return any(is_envoys(found) for found in classes) or any(map(has, settings))
+
+
+def served_by_envoys(fleet: Fleet) -> frozenset[str]:
+    """Names of the models that Turnout's own Envoys lead to."""
+    return frozenset(name for gateway in fleet.gateways if _has_envoys(gateway) for name in gateway.models)
 
 
 def _has_envoys(gateway: Gateway) -> bool:

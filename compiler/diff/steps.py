@@ -15,7 +15,7 @@ from operator import attrgetter
 from compiler.diff.effect import Effect
 from compiler.diff.objects import ObjectChange
 from compiler.diff.request_class import RequestClass
-from compiler.diff.sent import is_envoys, is_sent
+from compiler.diff.sent import is_envoys, is_sent, served_by_envoys
 from compiler.diff.settings import Change, Setting
 from compiler.emit.object import Wave
 from compiler.fleet import Carrier, Fleet, Version
@@ -95,6 +95,8 @@ class _Case:
     """Names that were answered before, and are refused after."""
     unlisted: tuple[_Key, ...]
     """Get requests that nobody answers for want of an endpoint, and did not before."""
+    replaced: tuple[_Key, ...]
+    """Get requests before and after, from Turnout's own Envoys, and lose every endpoint that they had to others."""
 
 
 def _case(before: Fleet, after: Fleet, classes: Iterable[RequestClass]) -> _Case:
@@ -123,7 +125,19 @@ def _case(before: Fleet, after: Fleet, classes: Iterable[RequestClass]) -> _Case
         frozenset(at_envoys),
         tuple(dict.fromkeys(refused)),
         tuple(sorted(unlisted)),
+        tuple(_replaced(before, after)),
     )
+
+
+def _replaced(before: Fleet, after: Fleet) -> Iterator[_Key]:
+    served, known = served_by_envoys(before) & served_by_envoys(after), _versions(before)
+    for key, version in sorted(_versions(after).items()):
+        old = known.get(key)
+        if old is None or key[0] not in served or not (old.weight and version.weight):
+            continue
+        one, other = ({(of.address, of.port) for of in each.endpoints} for each in (old, version))
+        if one and other and not one & other:
+            yield key
 
 
 def _first(case: _Case) -> Iterator[Step]:
@@ -145,6 +159,13 @@ def _first(case: _Case) -> Iterator[Step]:
             count = f"{version.replicas} instances of {_named(key)} in place of {known.replicas}"
             what = f"{count}, and wait until all are ready (up to {load})"
         yield Step(1, Hand.YOU, f"commit {what}", why)
+    for key in case.replaced:
+        first = duration_text(case.after[key].health_check.timeout)
+        beside = (
+            f"commit the new endpoints of {_named(key)} beside the old ones, and wait for a first probe (up to {first})"
+        )
+        why = "an Envoy lets go of an endpoint at once, and sends nothing to a new one that it has not found healthy"
+        yield Step(1, Hand.YOU, beside, why)
 
 
 def _last(case: _Case) -> Iterator[Step]:

@@ -172,6 +172,33 @@ def test_what_only_the_clusters_of_envoys_have_is_sent_too(setting: str, platfor
     assert ("the control server" in [step.by for step in found.steps]) == (platform == ENVOY)
 
 
+def listing(*last: int, weight: int = 100) -> str:
+    endpoints = ", ".join(f"{{address: 10.0.0.{of}, port: 8000}}" for of in last)
+    return versions(
+        f"{{name: '1', weight: {weight}, endpoints: [{endpoints}]}}", f"{{name: '2', weight: {100 - weight}}}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("platform", "before", "after", "commits"),
+    [
+        (ENVOY, listing(1, 2), listing(3, 4), 2),
+        (ENVOY, listing(1, 2), listing(2, 3), 1),
+        (ENVOY, listing(1), listing(), 1),
+        (ENVOY, listing(), listing(1), 1),
+        (ENVOY, listing(1, weight=0), listing(2, weight=0), 1),
+        (ISTIO, listing(1), listing(2), 1),
+    ],
+)
+def test_endpoints_that_all_give_way_to_others_stay_until_those_are_probed(
+    platform: str, before: str, after: str, commits: int, tmp_path: Path
+) -> None:
+    found = steps(tmp_path, (platform, before), (platform, after))
+    assert max((step.commit for step in found), default=1) == commits
+    first = "commit the new endpoints of chat 1 beside the old ones, and wait for a first probe (up to 5s)"
+    assert (first in [step.what for step in found]) == ((before, after) == (listing(1, 2), listing(3, 4)))
+
+
 def test_what_is_the_clusters_alone_is_not_sent(tmp_path: Path) -> None:
     found = steps(tmp_path, (ONE,), (ONE.replace("spec:\n", "spec:\n  modelPath: s3://models/other\n"),))
     assert "the control server" not in [step.by for step in found]
