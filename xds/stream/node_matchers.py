@@ -67,7 +67,10 @@ def _value(matcher: Any) -> Matches:
         case "bool_match":
             return lambda value: _kind(value) == "bool_value" and value.bool_value == matcher.bool_match
         case "present_match":
-            return lambda value: (value is not None) == matcher.present_match
+            # "If the path is referring to a non-primitive value, the result is always not matched."
+            # https://www.envoyproxy.io/docs/envoy/latest/api-v3/type/matcher/v3/value.proto
+            compound = ("struct_value", "list_value")
+            return lambda value: _kind(value) not in compound and (value is not None) == matcher.present_match
         case "list_match":
             return _list(matcher.list_match)
         case "or_match":
