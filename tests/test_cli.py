@@ -82,6 +82,22 @@ def test_policies_with_errors_exit_1_and_say_where(repo: Path) -> None:
     assert run.stdout.endswith("policies: 2 errors\n")
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_options_may_stand_between_other_arguments(repo: Path, late: bool) -> None:
+    format_ = ("--format", "json")
+    run = turnout(repo, "diff", "policies", *(() if late else format_), "policies", *(format_ if late else ()))
+    assert (run.returncode, run.stderr) == (0, "")
+    assert json.loads(run.stdout)["changed"] is False
+
+
+def test_what_a_command_does_not_take_is_told_with_its_own_usage(repo: Path) -> None:
+    for words in (("check", "--nope"), ("diff", "policies", "policies", "policies")):
+        run = turnout(repo, *words)
+        assert (run.returncode, run.stdout) == (2, "")
+        assert run.stderr.startswith(f"usage: turnout {words[0]} ")
+        assert run.stderr.endswith(f"turnout {words[0]}: error: unrecognized arguments: {words[-1]}\n")
+
+
 @pytest.mark.parametrize("words", [("chekc",), ("check", "--format", "xml"), (), ("show", "llama"), ("show",)])
 def test_wrong_usage_exits_2_and_says_how_it_goes(repo: Path, words: tuple[str, ...]) -> None:
     run = turnout(repo, *words)

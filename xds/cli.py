@@ -9,14 +9,32 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from compiler.envoy.numeric import numeric_address
 from xds import commands
 from xds.commands import FAILED, FAULT, INTERRUPTED, UNREAD, USAGE
 
 Command = Callable[[argparse.Namespace], int]
-Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
+Subparsers: TypeAlias = "argparse._SubParsersAction[_InAnyOrder]"  # noqa: SLF001 - it has no public name
+
+
+class _InAnyOrder(argparse.ArgumentParser):
+    """Takes options between its other arguments, too: `diff main --format json topic`. argparse itself takes `main` for
+    all of these that there are."""
+
+    _within = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        # The call below comes back here: for the options first, and then for what is left, where -- means nothing.
+        if self._within or "--" in (args or ()):
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        options, rest = self.parse_known_intermixed_args(args, namespace)
+        self._within = False
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return options, rest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print turnout's version")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_InAnyOrder)
     for add in (_check, _compile, _show, _explain, _diff, _serve, _status, _weights, _rollback, _bootstrap, _schema):
         add(subparsers)
     return parser
