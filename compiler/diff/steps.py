@@ -18,7 +18,7 @@ from compiler.diff.request_class import RequestClass
 from compiler.diff.sent import is_envoys, is_sent, served_by_envoys
 from compiler.diff.settings import Change, Setting
 from compiler.emit.object import Wave
-from compiler.fleet import Carrier, Fleet, Version
+from compiler.fleet import Carrier, Fleet, Tier, Version
 from compiler.kinds.measures import duration_text
 
 
@@ -96,7 +96,7 @@ class _Case:
     unlisted: tuple[_Key, ...]
     """Get requests that nobody answers for want of an endpoint, and did not before."""
     replaced: tuple[_Key, ...]
-    """Get requests before and after, from Turnout's own Envoys, and lose every endpoint that they had to others."""
+    """Of models of Turnout's own Envoys: get requests that endpoints would have to answer which all come with them."""
 
 
 def _case(before: Fleet, after: Fleet, classes: Iterable[RequestClass]) -> _Case:
@@ -133,11 +133,17 @@ def _replaced(before: Fleet, after: Fleet) -> Iterator[_Key]:
     served, known = served_by_envoys(before) & served_by_envoys(after), _versions(before)
     for key, version in sorted(_versions(after).items()):
         old = known.get(key)
-        if old is None or key[0] not in served or not (old.weight and version.weight):
+        if old is None or key[0] not in served:
             continue
-        one, other = ({(of.address, of.port) for of in each.endpoints} for each in (old, version))
-        if one and other and not one & other:
+        had, has = _answering(old), _answering(version)
+        answered = bool(had) and bool(old.weight or version.weight)
+        if has and not had & has and (answered or version.weight > old.weight):
             yield key
+
+
+def _answering(version: Version) -> set[tuple[str, int]]:
+    """Where requests go as long as all is well, or at once where it is not: other standbys are asleep or not there."""
+    return {(of.address, of.port) for of in version.endpoints if of.tier in (Tier.ACTIVE, Tier.HOT)}
 
 
 def _first(case: _Case) -> Iterator[Step]:
@@ -160,12 +166,11 @@ def _first(case: _Case) -> Iterator[Step]:
             what = f"{count}, and wait until all are ready (up to {load})"
         yield Step(1, Hand.YOU, f"commit {what}", why)
     for key in case.replaced:
-        first = duration_text(case.after[key].health_check.timeout)
-        beside = (
-            f"commit the new endpoints of {_named(key)} beside the old ones, and wait for a first probe (up to {first})"
-        )
-        why = "an Envoy lets go of an endpoint at once, and sends nothing to a new one that it has not found healthy"
-        yield Step(1, Hand.YOU, beside, why)
+        probe = duration_text(case.after[key].health_check.timeout)
+        where = "beside the old ones" if _answering(case.before[key]) else "before its requests"
+        what = f"commit the new endpoints of {_named(key)} {where}, and wait until Envoys have probed them"
+        why = "an Envoy lets go of an endpoint at once, and sends nothing to a new one before that"
+        yield Step(1, Hand.YOU, f"{what} (up to {probe} each time)", why)
 
 
 def _last(case: _Case) -> Iterator[Step]:

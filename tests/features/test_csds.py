@@ -19,7 +19,8 @@ import xds.stream.csds
 from tests.features.ads import CLUSTER, ENDPOINT, LISTENER, NARROW, ROUTE, stream
 from tests.features.served import DEADLINE, Folder, Served, asynchronous, cluster, model, served, until
 from xds.admin.redaction import REDACTED
-from xds.stream import csds
+from xds.hangup import hang_up
+from xds.stream import csds, taking
 from xds.stream.state import Variant
 
 both = pytest.mark.parametrize("variant", list(Variant))
@@ -259,12 +260,14 @@ async def test_what_is_no_request_is_refused_and_streams_go_on(folder: Folder) -
         await envoy.synced()
 
 
+MANY = "---\n".join(model(f"m{n}", 10_000 + n) for n in range(300))
+
+
 @asynchronous
 async def test_answers_that_are_not_taken_are_bounded_and_do_not_stay(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder.write("many", "---\n".join(model(f"m{n}", 10_000 + n) for n in range(300)))
-    monkeypatch.setattr(csds, "UNTAKEN_BYTES", 1 << 10)
+    folder.write("many", MANY)
     async with (
         served(folder.path) as server,
         stream(server.xds, Variant.DELTA) as envoy,
@@ -272,6 +275,8 @@ async def test_answers_that_are_not_taken_are_bounded_and_do_not_stay(
         status_call(server) as ask,
     ):
         await envoy.synced()
+        size, bare = [(await ask(exclude_resource_contents=out)).ByteSize() for out in (False, True)]
+        monkeypatch.setattr(csds, "UNTAKEN_BYTES", size + bare // 2)
         held: Any = channel.unary_stream(f"/{csds.SERVICE}/FetchClientStatus")(b"")  # type: ignore[arg-type]
 
         async def refused() -> str | None:
@@ -291,15 +296,31 @@ async def test_answers_that_are_not_taken_are_bounded_and_do_not_stay(
         await until(answered)
 
 
+@methods
 @asynchronous
-async def test_whoever_does_not_take_an_answer_is_hung_up_on(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder.write("many", "---\n".join(model(f"m{n}", 10_000 + n) for n in range(300)))
-    monkeypatch.setattr(csds, "STALLED", 0.3)
+async def test_whoever_does_not_take_an_answer_is_hung_up_on(
+    folder: Folder, method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the first attempt it may not be possible."""
+    folder.write("many", MANY)
+    monkeypatch.setattr(taking, "STALLED", 0.3)
+    attempts: list[str] = []
+
+    def after_failing(peer: str) -> bool:
+        attempts.append(peer)
+        return len(attempts) > 1 and hang_up(peer)
+
+    monkeypatch.setattr(taking, "hang_up", after_failing)
     async with (
         served(folder.path) as server,
         stream(server.xds, Variant.DELTA) as envoy,
         grpc.aio.insecure_channel(server.xds, options=NARROW) as channel,
     ):
         await envoy.synced()
-        call: Any = channel.unary_stream(f"/{csds.SERVICE}/FetchClientStatus")(b"")  # type: ignore[arg-type]
+        call: Any = channel.stream_stream(f"/{csds.SERVICE}/{method}")()
+        await call.write(b"")
+        await call.done_writing()
         assert await asyncio.wait_for(call.code(), DEADLINE) is grpc.StatusCode.UNAVAILABLE
+        await server.until(lambda s: [c["client"] for c in s["turned_away"]] == ["ipv4:127.0.0.1"])
+        assert len(attempts) == 2
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

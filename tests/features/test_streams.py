@@ -84,6 +84,23 @@ async def test_an_envoy_that_was_cut_off_after_a_refusal_is_not_believed_while_i
 
 @both
 @asynchronous
+async def test_an_envoy_that_has_accepted_what_came_after_a_refusal_is_believed_again(
+    folder: Folder, variant: Variant
+) -> None:
+    async with served(folder.path) as server, stream(server.xds, variant) as cut_off:
+        before = await cut_off.synced()
+        folder.write("models", model("chat", 9005) + "---\n" + model("embed"))
+        await cut_off.refuse(await cut_off.read(), "malformed IP address")
+        folder.write("models", model("chat", 9006) + "---\n" + model("embed"))
+        assert (await cut_off.accepted()).type is ENDPOINT
+        await server.until(lambda s: not s["envoys"][0]["types"]["endpoint"]["refused"] and s["envoys"][0]["synced"])
+        async with stream(server.xds, variant) as envoy:
+            await envoy.ask(CLUSTER, version=before[CLUSTER].version, versions=before[CLUSTER].versions)
+            await envoy.quiet()
+
+
+@both
+@asynchronous
 async def test_a_node_whose_listeners_have_no_port_is_told_why(folder: Folder, variant: Variant) -> None:
     folder.write(
         "gateway",

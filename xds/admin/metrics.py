@@ -18,8 +18,8 @@ from prometheus_client import (
 
 from compiler.fleet import slug
 from xds.admin.following_gauges import FollowingGauges
+from xds.admin.plain_metrics import PlainCounter, PlainHistogram
 from xds.admin.standing import Standing
-from xds.admin.tallies import Spread, Tally
 from xds.git.standing import Standing as GitStanding
 from xds.snapshot import HeldBack, ResourceType
 from xds.stages import Stage
@@ -38,14 +38,15 @@ class Metrics:
         self._policy = Info("turnout_policy", "The policies that are served", registry=registry)
         streams = Gauge("turnout_streams", "Open xDS streams", ["variant"], registry=registry)
         self._streams = {variant: streams.labels(variant.value) for variant in Variant}
-        labels, keys = ("variant", "type"), {(v, t): (v.value, t.label) for v in Variant for t in ResourceType}
-        self._pushes = Tally("turnout_pushes", "Responses sent", labels, keys, registry)
-        self._bytes = Tally("turnout_push_bytes", "Bytes of responses sent", labels, keys, registry)
-        self._acks = Tally("turnout_acks", "Responses accepted", labels, keys, registry)
-        self._nacks = Tally("turnout_nacks", "Responses refused", labels, keys, registry)
+        labels = ("variant", "type")
+        keys = {(variant, type_): (variant.value, type_.label) for variant in Variant for type_ in ResourceType}
+        self._pushes = PlainCounter("turnout_pushes", "Responses sent", labels, keys, registry)
+        self._bytes = PlainCounter("turnout_push_bytes", "Bytes of responses sent", labels, keys, registry)
+        self._acks = PlainCounter("turnout_acks", "Responses accepted", labels, keys, registry)
+        self._nacks = PlainCounter("turnout_nacks", "Responses refused", labels, keys, registry)
         self._unknown = Counter("turnout_unknown_type_requests", "Requests for unknown types", registry=registry)
         self._refused = Counter("turnout_streams_refused", "Streams ended by the server", ["code"], registry=registry)
-        self._push_seconds = Spread(
+        self._push_seconds = PlainHistogram(
             "turnout_push_seconds", "From the save of a policy to a stream's first response", (), SECONDS, registry
         )
         self._convergence_seconds = Histogram(
@@ -54,7 +55,7 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        self._stages = Spread(
+        self._stages = PlainHistogram(
             "turnout_stage_seconds",
             "Time of each stage of a push; send: until the transport takes a response; ack: from there to its answer",
             ("stage",),

@@ -15,13 +15,14 @@ from xds.cache import Snapshots, UnknownGroupError
 from xds.hangup import hang_up
 from xds.snapshot import ResourceType, Snapshot
 from xds.stream.identity import identity, may_ask
-from xds.stream.limits import SILENT, STALLED, ExcessError
+from xds.stream.limits import SILENT, ExcessError
 from xds.stream.node import Node, stated
 from xds.stream.refusals import rejected
 from xds.stream.services import Service
 from xds.stream.siblings import Beside, beside, changed_clusters, owing
 from xds.stream.state import DETAIL, StreamState
 from xds.stream.subscription import Batch
+from xds.stream.taking import REASON, Taking, until_cancelled
 from xds.stream.transitions import Framing, Received, Sent, Transitions
 from xds.stream.update import MOST
 from xds.translate.group import PlacementError
@@ -54,6 +55,8 @@ class Surroundings:
     metrics: Metrics
     clock: Callable[[], float]
     """Seconds since 1970."""
+    served: Callable[[Connection], None]
+    """Called when the transport has taken a stream's first response."""
     pushed: Callable[[Connection, ResourceType, int, float, float], None]
     """Called when the transport has taken a response: its bytes, when it was given it, and when it had it."""
     answered: Callable[[Connection, ResourceType, bool, float], None]
@@ -140,9 +143,7 @@ class Connection:
         self._given: dict[tuple[ResourceType, str], float] = {}
         """When each response that is not answered was given to the transport, by type and nonce."""
         self._asleep: asyncio.Future[None] | None = None
-        self._unsent_since: float | None = None
-        """When the response was begun that the transport has not taken yet, by the loop's time."""
-        self._watching: asyncio.TimerHandle | None = None
+        self._served = False
         self._ended = False
         self._sent_away = False
         self._refusal: Refused | None = None
@@ -179,19 +180,21 @@ class Connection:
         self._open()
         timers = (loop.call_later(WARMING, self._warmed), loop.call_later(SILENT, self._heard_nothing))
         self._look_at_certificate()
+        taking = Taking(self._context.peer(), self._stalled)
         try:
-            await self._write()
+            await self._write(taking)
             if self._sent_away:
                 self._last_words(grpc.StatusCode.UNAVAILABLE, STOPPING)
         except grpc.aio.InternalError:  # it could not write: the client is gone
-            await _until_cancelled()
+            await until_cancelled()
         except Refused as refusal:
             self._told(refusal.code, str(refusal))
             self._last_words(refusal.code, str(refusal))
         finally:
-            for timer in (*timers, *self._expiry, self._opening, self._watching):
+            for timer in (*timers, *self._expiry, self._opening):
                 if timer is not None:
                     timer.cancel()
+            taking.close()
             reader.cancel()
             self._leave()
             self._refusal = None  # its traceback leads back here
@@ -210,6 +213,9 @@ class Connection:
         """As `turned_away` lists it. A peer without its port, which is another one at each attempt."""
         known = self.node or self.identity
         return str(known) if known else self._context.peer().rpartition(":")[0]
+
+    def _stalled(self) -> None:
+        self._told(grpc.StatusCode.DEADLINE_EXCEEDED, REASON)
 
     def _heard_nothing(self) -> None:
         if self.node is None:
@@ -265,7 +271,7 @@ class Connection:
         self._context.set_code(code)
         self._context.set_details(reason)
 
-    async def _write(self) -> None:
+    async def _write(self, taking: Taking) -> None:
         """Sends what is newest when the transport is ready for it, so a slow reader misses what lies between."""
         while not self._ended:
             if self._refusal is not None:
@@ -276,38 +282,21 @@ class Connection:
                 continue
             self.state = sent.state
             self._moved()
-            await self._send(sent)
+            await self._send(sent, taking)
 
-    async def _send(self, sent: Sent) -> None:
+    async def _send(self, sent: Sent, taking: Taking) -> None:
         began, size = self._around.clock(), len(sent.response)
         if len(self._given) > MOST * len(ResourceType):
             self._given.clear()  # those that were superseded are never answered
         self._given[sent.type, sent.state.subscriptions[sent.type].nonce] = began
-        self._unsent_since = asyncio.get_running_loop().time()
-        if self._watching is None:
-            self._watch()
-        try:
+        with taking:
             await self._context.write(sent.response)
-        finally:
-            self._unsent_since = None
+        if not self._served:
+            self._served = True
+            self._around.served(self)
         now = self._around.clock()
         self._around.metrics.pushed(self._framing.variant, sent.type, size, max(0.0, now - began))
         self._around.pushed(self, sent.type, size, began, now)
-
-    def _watch(self) -> None:
-        """That the transport takes what it is given. One timer for many responses: setting one for each took a tenth of
-        what the event loop does for a change."""
-        self._watching = None
-        if self._unsent_since is None:
-            return
-        loop = asyncio.get_running_loop()
-        left = self._unsent_since + STALLED - loop.time()
-        if left <= 0:
-            # A status would wait until the response is taken.
-            self._told(grpc.StatusCode.DEADLINE_EXCEEDED, f"it has not taken a response within {STALLED:.0f} s")
-            hang_up(self._context.peer())
-            left = STALLED  # until the next attempt: it can fail where no more files may be open
-        self._watching = loop.call_later(left, self._watch)
 
     def _next(self) -> Sent | None:
         snapshot = self._current()
@@ -374,7 +363,7 @@ class Connection:
         try:
             if self.node is None:
                 message = framing.parsed(raw)
-                request, node = framing.request(message), self._introduced(stated(message.node))
+                request, node = framing.as_request(message), self._introduced(stated(message.node))
                 self._of_node = self._around.nodes.join(node, self)
                 self.node = node
                 self._around.introduced(self)
@@ -393,8 +382,7 @@ class Connection:
         self.state = received.state
         if received.answers is not None:
             self._answered(self.node, received.type, received.answers, received.request.error)
-            if received.doubtful or self._around.doubtful:
-                self._doubt(self.node, received.doubtful)
+            self._doubt(self.node, received.doubtful)
             for other in self._siblings():
                 if changed := changed_clusters(self.state, received.type, received.answers):
                     other.become(owing(other.state, changed))
@@ -446,8 +434,3 @@ class Connection:
         wanted = None if self._snapshot is None else self._snapshot[type_]
         said, fields = rejected(node, type_, batch, detail, wanted, self._around.snapshots.commit)
         log.warning("%s", said, extra={"fields": fields})
-
-
-async def _until_cancelled() -> None:
-    """By gRPC, as soon as it finds that the connection is no more. It is soon, and bounded for it not to matter."""
-    await asyncio.sleep(STALLED)

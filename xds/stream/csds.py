@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import grpc
 from envoy.service.status.v3 import csds_pb2
 from google.protobuf.message import DecodeError
 
 from xds.cache import Snapshots, UnknownGroupError
-from xds.hangup import hang_up
 from xds.snapshot import Snapshot
 from xds.stream.client_status import Redacted, Stream, client_config, clients
 from xds.stream.identity import Identity, identity, may_ask
-from xds.stream.limits import STALLED
 from xds.stream.node_matchers import any_of
 from xds.stream.peer import Peer
+from xds.stream.taking import REASON, Taking, until_cancelled
 from xds.translate.group import Group, PlacementError
 
 SERVICE = "envoy.service.status.v3.ClientStatusDiscoveryService"
@@ -26,14 +27,24 @@ MOST_BYTES = 32 << 20
 UNTAKEN_BYTES = 2 * MOST_BYTES
 """Of answers that clients have not taken yet, all together."""
 
+log = logging.getLogger(__name__)
+
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Refusal = tuple[grpc.StatusCode, str]
 
 
 class ClientStatus:
-    def __init__(self, peers: Callable[[], tuple[Peer, ...]], snapshots: Snapshots) -> None:
-        """`peers` gives all open streams, by node and each node's in the order of their first requests."""
-        self._peers, self._snapshots = peers, snapshots
+    def __init__(
+        self,
+        peers: Callable[[], tuple[Peer, ...]],
+        snapshots: Snapshots,
+        turned_away: Callable[[str, str], None],
+    ) -> None:
+        """`peers` gives all open streams, by node and each node's in the order of their first requests.
+
+        `turned_away` is called with a client and the reason when it is hung up on.
+        """
+        self._peers, self._snapshots, self._turned_away = peers, snapshots, turned_away
         self._one_at_a_time = asyncio.Lock()
         self._untaken = 0
 
@@ -42,6 +53,7 @@ class ClientStatus:
             SERVICE,
             {
                 "StreamClientStatus": grpc.stream_stream_rpc_method_handler(self._stream),
+                # On the wire the same as a unary one, which would not know when its answer has been taken.
                 "FetchClientStatus": grpc.unary_stream_rpc_method_handler(self._tell),
             },
         )
@@ -55,23 +67,30 @@ class ClientStatus:
     async def _tell(self, request: bytes, context: Context) -> bool:
         """Whether the client has been given an answer, and not a reason for none."""
         answer = await self._answer(request, context)
-        if isinstance(answer, bytes) and self._untaken and self._untaken + len(answer) > UNTAKEN_BYTES:
+        if isinstance(answer, bytes) and self._untaken + len(answer) > UNTAKEN_BYTES:
             answer = grpc.StatusCode.RESOURCE_EXHAUSTED, "others have not taken their answers yet: ask again later"
         if not isinstance(answer, bytes):
             # `abort` would keep the request until the next collection
             context.set_code(answer[0])
             context.set_details(answer[1])
             return False
+        taking = Taking(context.peer(), partial(self._stalled, context))
         self._untaken += len(answer)
         try:
-            async with asyncio.timeout(STALLED):
+            with taking:
                 await context.write(answer)
-        except TimeoutError:
-            hang_up(context.peer())
+        except grpc.aio.InternalError:  # the client is gone
+            await until_cancelled()
             return False
         finally:
+            taking.close()
             self._untaken -= len(answer)
         return True
+
+    def _stalled(self, context: Context) -> None:
+        who, peer = identity(context.auth_context()), context.peer()
+        log.warning("client status call refused peer=%s reason=%s", peer, REASON)
+        self._turned_away(str(who or peer.rpartition(":")[0]), REASON)
 
     async def _answer(self, raw: bytes, context: Context) -> bytes | Refusal:
         """Made in another thread, from values: streams are served meanwhile."""

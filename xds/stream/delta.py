@@ -17,7 +17,7 @@ from xds.wire import before_packed, delimited, tag
 parsed = discovery_pb2.DeltaDiscoveryRequest.FromString
 
 
-def request(message: discovery_pb2.DeltaDiscoveryRequest) -> Request:
+def as_request(message: discovery_pb2.DeltaDiscoveryRequest) -> Request:
     return Request(
         type_url=message.type_url,
         nonce=message.response_nonce,

@@ -11,7 +11,8 @@ NODE_BYTES = 64 << 10
 SILENT = 30.0
 """Seconds that a stream may be open before its first request."""
 STALLED = 120.0
-"""Seconds within which a client takes a response: 2 MiB over 150 kbit/s. Until then the response is kept for it."""
+"""Seconds within which a client takes a response: 2 MiB over 150 kbit/s, an answer of CSDS over 2.5 Mbit/s at the most.
+Until then the response is kept for it."""
 
 
 class ExcessError(ValueError):

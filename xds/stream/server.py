@@ -30,8 +30,8 @@ from xds.stream.transitions import Framing, Transitions
 from xds.stream.turned_away import Doorkeeper, TurnedAway
 
 FRAMINGS = (
-    Framing(Variant.SOTW, sotw.parsed, sotw.request, sotw.received, sotw.encoded),
-    Framing(Variant.DELTA, delta.parsed, delta.request, delta.received, delta.encoded),
+    Framing(Variant.SOTW, sotw.parsed, sotw.as_request, sotw.received, sotw.encoded),
+    Framing(Variant.DELTA, delta.parsed, delta.as_request, delta.received, delta.encoded),
 )
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second server on the port takes half of the Envoys, and no one notices
@@ -94,6 +94,7 @@ class Server:
             Nodes(),
             metrics,
             clock,
+            self._served,
             self._pushed,
             self._answered,
             self._settled,
@@ -103,7 +104,7 @@ class Server:
             doubtful=set(),
         )
         self._server = grpc.aio.server(options=OPTIONS)
-        status = ClientStatus(self.peers, snapshots)
+        status = ClientStatus(self.peers, snapshots, self._turned_away)
         self._server.add_generic_rpc_handlers((*map(self._handlers, SERVICES), status.handlers()))
 
     async def start(self, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
@@ -209,10 +210,11 @@ class Server:
     def _turned_away(self, client: str, reason: str) -> None:
         self._doorkeeper.turned_away(client, reason, self._clock())
 
+    def _served(self, connection: Connection) -> None:
+        self._doorkeeper.served(connection.client)
+        self._doorkeeper.served(str(connection.identity))  # which it was before it had named its node
+
     def _pushed(self, connection: Connection, type_: ResourceType, size: int, began: float, now: float) -> None:
-        if self._doorkeeper and connection.node is not None:
-            self._doorkeeper.served(connection.client)
-            self._doorkeeper.served(str(connection.identity))  # which it was before it had named its node
         progress = self._progress
         unsent = not progress.pushes
         if progress.sent(connection, type_, size, began, now):

@@ -19,7 +19,7 @@ from xds.wire import before_packed, tag
 parsed = discovery_pb2.DiscoveryRequest.FromString
 
 
-def request(message: discovery_pb2.DiscoveryRequest) -> Request:
+def as_request(message: discovery_pb2.DiscoveryRequest) -> Request:
     return Request(
         type_url=message.type_url,
         nonce=message.response_nonce,
@@ -66,8 +66,11 @@ def received(state: StreamState, type_: ResourceType, request: Request) -> Strea
     current = request.nonce in ("", sub.nonce) or not sub.nonce  # of what was sent on an earlier stream
     # While an Envoy warms clusters it asks nothing about clusters; then it names the nonce that it has seen last.
     sub = sub.superseding(request.nonce, refused=request.error is not None).answered(request.nonce, request.error)
+    if sub.legacy and not request.names:
+        return state.having(type_, sub)
     # A request that answers an older response was written before the client saw the last one; what it wants by now
-    # comes with its answer to that. But what it did not want in between it wants anew then.
+    # comes with its answer to that. A name that it leaves out is dropped even so: if it is there again in the next one,
+    # the client has let go of it meanwhile and needs it sent.
     return state.having(type_, (_asking if current else _dropping)(sub, request.names))
 
 
@@ -83,18 +86,16 @@ def _first(state: StreamState, type_: ResourceType, request: Request) -> Subscri
 
 
 def _asking(sub: Subscription, asked: frozenset[str]) -> Subscription:
-    if sub.legacy and not asked:
-        return sub
-    sub = _dropping(sub, asked)
     if WILDCARD in asked and not sub.wildcard:
         sub = sub.asking_for_all()
+    elif sub.wildcard and WILDCARD not in asked:
+        sub = sub.without_wildcard()
+    sub = sub if sub.names <= asked else sub.only(asked)
     return replace(sub, legacy=False).asking(asked - {WILDCARD} - sub.names)
 
 
 def _dropping(sub: Subscription, asked: frozenset[str]) -> Subscription:
-    """No longer subscribed to what is not in `asked`."""
-    if sub.legacy and not asked:
-        return sub
+    """No longer subscribed to what is not in `asked`; what is, and was covered by a wildcard, it has and keeps."""
     if sub.wildcard and WILDCARD not in asked:
-        sub = sub.without_wildcard()
+        sub = replace(sub, names=sub.names | asked).without_wildcard()
     return sub if sub.names <= asked else sub.only(asked)

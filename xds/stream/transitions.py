@@ -44,7 +44,7 @@ class Framing:
     variant: Variant
     parsed: Callable[[bytes], Any]
     """A message of the protocol. Raises google.protobuf.message.DecodeError."""
-    request: Callable[[Any], Request]
+    as_request: Callable[[Any], Request]
     received: Callable[[StreamState, ResourceType, Request], StreamState]
     encoded: Callable[[Update, str], bytes]
     """With the identifier of the control plane."""
@@ -109,7 +109,7 @@ class Transitions:
         found: tuple[StreamState, Received] | None = self._requests.get(key)
         if found is not None:
             return found[1]
-        made = self.asked(framing, state, framing.request(framing.parsed(raw)))
+        made = self.asked(framing, state, framing.as_request(framing.parsed(raw)))
         if isinstance(made, Received) and len(raw) <= SMALL:
             self._requests.put(key, (state, made), len(raw) + NAME * made.state.named)
         return made

@@ -33,9 +33,6 @@ class Doorkeeper:
         if len(self._by_client) > MOST:
             del self._by_client[next(iter(self._by_client))]
 
-    def __bool__(self) -> bool:
-        return bool(self._by_client)
-
     def served(self, client: str) -> None:
         self._by_client.pop(client, None)
 

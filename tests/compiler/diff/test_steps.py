@@ -172,31 +172,40 @@ def test_what_only_the_clusters_of_envoys_have_is_sent_too(setting: str, platfor
     assert ("the control server" in [step.by for step in found.steps]) == (platform == ENVOY)
 
 
-def listing(*last: int, weight: int = 100) -> str:
-    endpoints = ", ".join(f"{{address: 10.0.0.{of}, port: 8000}}" for of in last)
-    return versions(
-        f"{{name: '1', weight: {weight}, endpoints: [{endpoints}]}}", f"{{name: '2', weight: {100 - weight}}}"
-    )
+def listing(*last: int, weight: int = 100, cold: int = 0) -> str:
+    """The endpoints of version 1, which gets `weight`; version 2 has one of its own."""
+    endpoints = [f"{{address: 10.0.0.{of}, port: 8000}}" for of in last]
+    endpoints += [f"{{address: 10.0.0.{cold}, port: 8000, tier: cold}}"] if cold else []
+    first = f"{{name: '1', weight: {weight}, endpoints: [{', '.join(endpoints)}]}}"
+    return versions(first, f"{{name: '2', weight: {100 - weight}, endpoints: [{{address: 10.0.1.1, port: 8000}}]}}")
 
 
 @pytest.mark.parametrize(
-    ("platform", "before", "after", "commits"),
+    ("before", "after", "where"),
     [
-        (ENVOY, listing(1, 2), listing(3, 4), 2),
-        (ENVOY, listing(1, 2), listing(2, 3), 1),
-        (ENVOY, listing(1), listing(), 1),
-        (ENVOY, listing(), listing(1), 1),
-        (ENVOY, listing(1, weight=0), listing(2, weight=0), 1),
-        (ISTIO, listing(1), listing(2), 1),
+        (listing(1, 2), listing(3, 4), "beside the old ones"),
+        (listing(1, cold=9), listing(2, cold=9), "beside the old ones"),
+        (listing(1, weight=50), listing(2, weight=0), "beside the old ones"),
+        (listing(1, weight=0), listing(2, weight=50), "beside the old ones"),
+        (listing(weight=0), listing(1, weight=50), "before its requests"),
+        (listing(1, 2), listing(2, 3), ""),
+        (listing(1), listing(), ""),
+        (listing(), listing(1), ""),
+        (listing(1, weight=0), listing(2, weight=0), ""),
     ],
 )
-def test_endpoints_that_all_give_way_to_others_stay_until_those_are_probed(
-    platform: str, before: str, after: str, commits: int, tmp_path: Path
+def test_requests_do_not_come_to_endpoints_that_nobody_has_probed(
+    before: str, after: str, where: str, tmp_path: Path
 ) -> None:
-    found = steps(tmp_path, (platform, before), (platform, after))
-    assert max((step.commit for step in found), default=1) == commits
-    first = "commit the new endpoints of chat 1 beside the old ones, and wait for a first probe (up to 5s)"
-    assert (first in [step.what for step in found]) == ((before, after) == (listing(1, 2), listing(3, 4)))
+    found = steps(tmp_path, (before,), (after,))
+    words = f"commit the new endpoints of chat 1 {where}, and wait until Envoys have probed them (up to 5s each time)"
+    assert [step.what for step in found if "probed" in step.what] == ([words] if where else [])
+    if where:
+        assert {step.commit for step in found} == {1, 2}
+
+
+def test_istio_finds_its_endpoints_by_itself(tmp_path: Path) -> None:
+    assert {step.commit for step in steps(tmp_path, (ISTIO, listing(1)), (ISTIO, listing(2)))} <= {1}
 
 
 def test_what_is_the_clusters_alone_is_not_sent(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_sotw_request_says_what_is_wanted_and_what_became_of_the_last_response
         type_url=CLUSTER, version_info="v", response_nonce="n", resource_names=["a", "b"]
     )
     message.error_detail.message = "no"
-    request = sotw.request(message)
+    request = sotw.as_request(message)
     assert (request.type_url, request.version, request.nonce, request.error) == (CLUSTER, "v", "n", "no")
     assert request.names == {"a", "b"}
 
@@ -39,7 +39,7 @@ def test_a_delta_request_says_what_has_changed_in_what_is_wanted() -> None:
         type_url=CLUSTER, resource_names_subscribe=["a"], resource_names_unsubscribe=["b"], response_nonce="n"
     )
     message.initial_resource_versions["a"] = "v"
-    request = delta.request(message)
+    request = delta.as_request(message)
     assert (request.names, request.dropped) == (frozenset("a"), frozenset("b"))
     assert request.versions == {"a": "v"}
     assert request.error is None
@@ -50,17 +50,17 @@ def test_resources_may_be_named_by_locators() -> None:
     changed = discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER)
     changed.resource_locators_subscribe.add(name="a").dynamic_parameters["env"] = "prod"
     changed.resource_locators_unsubscribe.add(name="b")
-    request = delta.request(changed)
+    request = delta.as_request(changed)
     assert (request.names, request.dropped) == (frozenset("a"), frozenset("b"))
     wanted = discovery_pb2.DiscoveryRequest(type_url=CLUSTER, resource_names=["a"])
     wanted.resource_locators.add(name="b")
-    assert sotw.request(wanted).names == {"a", "b"}
+    assert sotw.as_request(wanted).names == {"a", "b"}
 
 
 def test_a_refusal_without_words_is_still_a_refusal() -> None:
     message = discovery_pb2.DiscoveryRequest(type_url=CLUSTER, response_nonce="n")
     message.error_detail.SetInParent()
-    assert sotw.request(message).error == "no reason given"
+    assert sotw.as_request(message).error == "no reason given"
 
 
 def test_a_node_says_its_group_and_where_it_wants_its_listeners() -> None:

@@ -7,8 +7,9 @@ import pytest
 from tests.xds.stream.client import Client, names, types
 from tests.xds.stream.snapshots import CLUSTER, ENDPOINT, LAYER, LISTENER, ROUTE, RUNTIME, TABLE, of, snapshot
 from xds.snapshot import ResourceSet, ResourceType, Snapshot
+from xds.stream import sotw
 from xds.stream.limits import NAMES
-from xds.stream.state import Variant
+from xds.stream.state import Request, Variant
 from xds.stream.update import MOST, next_update
 
 SOTW, DELTA = Variant.SOTW, Variant.DELTA
@@ -520,3 +521,41 @@ def test_delta_no_more_names_are_said_to_be_gone_than_a_client_may_ask_for_until
     client.accept(*sent)
     client.ask(ENDPOINT, "z0")
     assert [update.removed for update in client.updates()] == [("z0",)]
+
+
+def late(client: Client, type_: ResourceType, nonce: str, *wanted: str) -> None:
+    """A request that was written before the client saw the last response."""
+    client.state = sotw.received(client.state, type_, Request(type_, nonce, names=frozenset(wanted)))
+
+
+def test_sotw_sends_a_name_again_that_the_client_did_without_while_a_response_was_on_its_way() -> None:
+    client = subscribed(SOTW, ENDPOINT, "a", "b")
+    seen = client.state.subscriptions[ENDPOINT].nonce
+    client.snapshot = snapshot({"a": 1, "b": 1}, {"a": 1, "b": 2})
+    on_its_way = client.updates()
+    late(client, ENDPOINT, seen, "b")
+    late(client, ENDPOINT, seen, "a", "b")
+    assert client.updates() == []
+    client.accept(*on_its_way)
+    assert names(client.settle()) == [("a",)]
+
+
+def test_sotw_takes_nothing_away_from_a_client_that_names_what_its_wildcard_covered() -> None:
+    client = subscribed(SOTW, CLUSTER, "*", "a")
+    seen = client.state.subscriptions[CLUSTER].nonce
+    client.snapshot = snapshot({"a": 2, "b": 1})
+    client.updates()
+    late(client, CLUSTER, seen, "a", "b")
+    client.snapshot = snapshot({"a": 3, "b": 1})
+    assert names(client.updates()) == [("a", "b")]
+
+
+def test_sotw_does_not_offer_again_what_was_refused_when_all_is_asked_for_instead() -> None:
+    client = subscribed(SOTW, CLUSTER, "a", "b")
+    client.snapshot = snapshot({"a": 1, "b": 2, "c": 1})
+    client.refuse(*client.updates())
+    client.names[CLUSTER] = frozenset()
+    client.ask(CLUSTER, "*")
+    (update,) = client.updates()
+    had = {resource.name: resource.version for resource in update.resources}
+    assert had == versions(snapshot({"a": 1, "b": 1, "c": 1})[CLUSTER])

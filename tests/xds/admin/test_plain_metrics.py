@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from xds.admin.tallies import Spread, Tally
+from xds.admin.plain_metrics import PlainCounter, PlainHistogram
 
 BOUNDS = (0.001, 0.5, 1.0, 60.0)
 SECONDS = (0.0, 0.001, 0.0011, 0.5, 0.7, 1.0, 60.0, 61.0)
@@ -13,7 +13,9 @@ SECONDS = (0.0, 0.001, 0.0011, 0.5, 0.7, 1.0, 60.0, 61.0)
 
 def test_a_counter() -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    made = Tally("pushes", "Responses sent", ["variant", "type"], {1: ("delta", "route"), 2: ("sotw", "route")}, ours)
+    made = PlainCounter(
+        "pushes", "Responses sent", ["variant", "type"], {1: ("delta", "route"), 2: ("sotw", "route")}, ours
+    )
     reference = Counter("pushes", "Responses sent", ["variant", "type"], registry=theirs)
     children = {1: reference.labels("delta", "route"), 2: reference.labels("sotw", "route")}
     assert samples(ours) == samples(theirs)
@@ -27,7 +29,7 @@ def test_a_counter() -> None:
 
 def test_a_histogram_with_a_label() -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    made = Spread("stage_seconds", "Time of each stage", ("stage",), BOUNDS, ours)
+    made = PlainHistogram("stage_seconds", "Time of each stage", ("stage",), BOUNDS, ours)
     reference = Histogram("stage_seconds", "Time of each stage", ["stage"], buckets=BOUNDS, registry=theirs)
     for stage in ("load", "ack"):
         for seconds in SECONDS:
@@ -38,7 +40,7 @@ def test_a_histogram_with_a_label() -> None:
 
 def test_a_histogram_without_labels() -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    made = Spread("push_seconds", "From a save to a response", (), BOUNDS, ours)
+    made = PlainHistogram("push_seconds", "From a save to a response", (), BOUNDS, ours)
     reference = Histogram("push_seconds", "From a save to a response", buckets=BOUNDS, registry=theirs)
     assert samples(ours) == samples(theirs)
     for seconds in SECONDS:

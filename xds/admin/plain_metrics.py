@@ -1,7 +1,7 @@
-"""Metrics that each response and each answer of each stream adds to, and that cost it next to nothing.
+"""Counters and histograms that each response and each answer of each stream adds to, and that cost it next to nothing.
 
-prometheus_client's own take 1 µs for a count and 3 µs for a value, of which a push to a stream and its answer need
-seven. These have no locks: they are of the event loop's thread alone.
+prometheus_client's own take 1 µs for a count and 3 µs for a value; a push to a stream and its answer are three of each.
+These have no locks: they are of the event loop's thread alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prometheus_client.utils import floatToGoString
 K = TypeVar("K", bound=Hashable)
 
 
-class Tally(Collector, Generic[K]):
+class PlainCounter(Collector, Generic[K]):
     """A counter. All its keys are known from the start, so that each is exposed before it is counted."""
 
     def __init__(
@@ -31,13 +31,13 @@ class Tally(Collector, Generic[K]):
         keys: Mapping[K, Sequence[str]],
         registry: CollectorRegistry,
     ) -> None:
-        """`keys` have values for `labels`."""
+        """`keys` are what it is counted by, each with its values for `labels`."""
         self._name, self._documentation, self._labels, self._keys = name, documentation, labels, keys
         self._counts = dict.fromkeys(keys, 0)
         registry.register(self)
 
     def add(self, key: K, number: int = 1) -> None:
-        """Raises KeyError."""
+        """Raises KeyError for a key that it was not made with."""
         self._counts[key] += number
 
     def collect(self) -> Iterator[CounterMetricFamily]:
@@ -47,7 +47,7 @@ class Tally(Collector, Generic[K]):
         yield family
 
 
-class Spread(Collector):
+class PlainHistogram(Collector):
     """A histogram of seconds."""
 
     def __init__(
