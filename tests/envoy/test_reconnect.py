@@ -18,6 +18,7 @@ from xds.bootstrap import bootstrap
 from xds.snapshot import ResourceType
 from xds.stream.connection import Connection
 from xds.stream.state import Variant
+from xds.stream.taking import Taking
 from xds.stream.transitions import Sent
 
 both = pytest.mark.parametrize("variant", list(Variant))
@@ -38,8 +39,8 @@ class Cut:
 def cut(monkeypatch: pytest.MonkeyPatch) -> Cut:
     made, send = Cut(), Connection._send
 
-    async def cutting(self: Connection, sent: Sent) -> None:
-        await send(self, sent)
+    async def cutting(self: Connection, sent: Sent, taking: Taking) -> None:
+        await send(self, sent, taking)
         if made.armed and sent.type is ResourceType.CLUSTER:
             made.armed = False
             made.meanwhile()
