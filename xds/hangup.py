@@ -6,6 +6,7 @@ certificate, which it shows on a new connection only.
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -37,14 +38,22 @@ def hang_up(peer: str) -> bool:
 
 
 def _hung_up(number: int, wanted: Place) -> bool:
-    # Of most open files it is wrong that they are sockets, and they say so. The copy is the same file to the end,
-    # whatever gRPC opens and closes meanwhile.
-    with suppress(OSError, ValueError), socket.fromfd(number, socket.AF_INET6, socket.SOCK_STREAM) as copy:
+    # The copy is the same file to the end, whatever gRPC opens and closes meanwhile.
+    with suppress(OSError, ValueError), _socket(os.dup(number)) as copy:
         remote = copy.getpeername()
         if isinstance(remote, tuple) and _place(str(remote[0]), int(remote[1])) == wanted:
             copy.shutdown(socket.SHUT_RDWR)
             return True
     return False
+
+
+def _socket(number: int) -> socket.socket:
+    """Of most open files it is wrong that they are sockets: of these the number is closed. Raises OSError."""
+    try:
+        return socket.socket(socket.AF_INET6, socket.SOCK_STREAM, fileno=number)
+    except OSError:
+        os.close(number)
+        raise
 
 
 def _place(host: str, port: int) -> Place:

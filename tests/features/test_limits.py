@@ -128,7 +128,10 @@ def test_where_no_more_files_may_be_open_nobody_is_hung_up_on(monkeypatch: pytes
         with monkeypatch.context() as patched:  # and not the limit of the process, whose other threads open files, too
             patched.setattr(Path, "iterdir", none_left)
             assert not hang_up(peer)
+        before = len(list(Path("/dev/fd").iterdir()))
         assert hang_up(peer)
+        assert not hang_up("ipv4:192.0.2.1:1")
+        assert len(list(Path("/dev/fd").iterdir())) <= before  # most of them are no sockets
 
 
 @asynchronous
