@@ -5,8 +5,9 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from tests.features.ads import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, route_names, stream
+from tests.features.ads import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, Answer, Stream, route_names, stream
 from tests.features.served import Folder, asynchronous, cluster, model, served
+from xds.snapshot import ResourceType
 from xds.stream.state import Variant
 
 both = pytest.mark.parametrize("variant", list(Variant))
@@ -67,15 +68,21 @@ async def test_nothing_is_sent_again_by_a_server_that_reads_the_policies_after_t
         assert (await envoy.accepted()).type is RUNTIME
 
 
+async def refusing_an_edit(folder: Folder, envoy: Stream) -> dict[ResourceType, Answer]:
+    """What it had in sync, before it refused a load assignment."""
+    before = await envoy.synced()
+    folder.write("models", model("chat", 9005) + "---\n" + model("embed"))
+    await envoy.refuse(await envoy.read(), "malformed IP address")
+    return before
+
+
 @both
 @asynchronous
 async def test_an_envoy_that_was_cut_off_after_a_refusal_is_not_believed_while_its_old_stream_is_still_open(
     folder: Folder, variant: Variant
 ) -> None:
     async with served(folder.path) as server, stream(server.xds, variant) as cut_off:
-        before = await cut_off.synced()
-        folder.write("models", model("chat", 9005) + "---\n" + model("embed"))
-        await cut_off.refuse(await cut_off.read(), "malformed IP address")
+        before = await refusing_an_edit(folder, cut_off)
         await server.until(lambda s: bool(s["envoys"][0]["types"]["endpoint"]["refused"]))
         async with stream(server.xds, variant) as envoy:
             await envoy.ask(CLUSTER, version=before[CLUSTER].version, versions=before[CLUSTER].versions)
@@ -88,9 +95,7 @@ async def test_an_envoy_that_has_accepted_what_came_after_a_refusal_is_believed_
     folder: Folder, variant: Variant
 ) -> None:
     async with served(folder.path) as server, stream(server.xds, variant) as cut_off:
-        before = await cut_off.synced()
-        folder.write("models", model("chat", 9005) + "---\n" + model("embed"))
-        await cut_off.refuse(await cut_off.read(), "malformed IP address")
+        before = await refusing_an_edit(folder, cut_off)
         folder.write("models", model("chat", 9006) + "---\n" + model("embed"))
         assert (await cut_off.accepted()).type is ENDPOINT
         await server.until(lambda s: not s["envoys"][0]["types"]["endpoint"]["refused"] and s["envoys"][0]["synced"])
